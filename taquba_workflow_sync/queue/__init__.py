@@ -1,0 +1,25 @@
+"""The durable task queue: what a job is, its transitions, claiming, and the dispatcher that runs workers."""
+
+from taquba_workflow_sync.queue.config import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, QueueConfig
+from taquba_workflow_sync.queue.queue import Queue
+from taquba_workflow_sync.queue.records import Claim, JobAttempt, JobPage, JobRecord, QueueStats
+from taquba_workflow_sync.queue.worker import Worker, run_worker
+from taquba_workflow_sync.storage.records import AttemptOutcome, CancelOutcome, JobStatus
+
+__all__ = [
+    "PRIORITY_HIGH",
+    "PRIORITY_LOW",
+    "PRIORITY_NORMAL",
+    "AttemptOutcome",
+    "CancelOutcome",
+    "Claim",
+    "JobAttempt",
+    "JobPage",
+    "JobRecord",
+    "JobStatus",
+    "Queue",
+    "QueueConfig",
+    "QueueStats",
+    "Worker",
+    "run_worker",
+]

@@ -1,0 +1,435 @@
+"""The one loop: commits settlements, claims for idle threads, sleeps until the next due time or a wake-up.
+
+A turn is one transaction: what callers of this process have queued, the settlements of what ended, then claims for
+the slots that this frees. Due jobs are promoted and dead claims taken back inside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from taquba_workflow_sync.errors import ClaimLostError, StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.queue.bell import Bell
+from taquba_workflow_sync.queue.heartbeat import Heartbeat
+from taquba_workflow_sync.queue.lanes import Crew, Execution
+from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    ClaimedRow,
+    ClaimRequest,
+    Deaths,
+    LaneClaim,
+    Release,
+    Settlement,
+)
+
+_log = logging.getLogger(__name__)
+
+# A wake of an idle thread costs 65-200 microseconds of CPU: looking every 5 ms is 3 % of a core, so that only happens
+# for a second after something happened; every 32 ms is about half a percent.
+_LOOK_WHEN_ACTIVE: Final = 0.005
+_LOOK_WHEN_IDLE: Final = 0.032
+_ACTIVE_FOR: Final = 1.0
+_PROBE_INTERVAL: Final = 0.5
+_SWEEP_INTERVAL: Final = 1.0
+_BACKOFF: Final = 0.05
+_LONGEST_BACKOFF: Final = 2.0
+_REPORT_AFTER: Final = 5
+# Once stopping, settlements that the store refuses (full disk) are tried this long; then they are left to others.
+_LAST_TRIES: Final = 30.0
+_ORPHAN_AGE: Final = 3.0
+
+Finished = tuple[Execution, Settlement]
+
+
+class Dispatcher:
+    """Serves crews until told to stop, and then until nothing that it started is left."""
+
+    def __init__(
+        self, store: Store, crews: Sequence[Crew], *, now_ms: Callable[[], int], poll_interval: float, name: str
+    ) -> None:
+        self._store = store
+        self._crews = crews
+        self._now_ms = now_ms
+        self._poll_interval = poll_interval
+        self._name = name
+        self._pid = os.getpid()
+        self._bell = Bell()
+        self._finished: deque[Finished] = deque()
+        self._unsettled: list[Finished] = []
+        self._in_flight: dict[str, Execution] = {}
+        self._asking: tuple[Crew, ...] = ()
+        self._deaths: Deaths = NO_DEATHS
+        self._version: int | None = None
+        self._active_until = 0.0
+        self._next_probe = 0.0
+        self._next_sweep = 0.0
+        self._failures = 0
+        self._suspects: dict[str, float] | None = None
+        self._deadline: float | None = None
+        self._stop_asked = False
+        self._stopping_since: float | None = None
+        self._thread_id: int | None = None
+        self._thread: threading.Thread | None = None
+        self._has_ended = threading.Event()
+        self._heartbeat = Heartbeat(store, lambda: list(self._in_flight.values()), f"taquba-heartbeat-{name}")
+        self.stopping = threading.Event()
+        self.on_end: Callable[[], None] | None = None
+
+    # -- called from other threads -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the loop on a daemon thread, which cannot keep the interpreter from exiting."""
+        self._thread = threading.Thread(target=self._run, args=(None,), name=f"taquba-{self._name}", daemon=True)
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Have the loop stop claiming and release what has not started; returns at once."""
+        self._stop_asked = True
+        self._bell.ring()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until nothing is left running; whether that is so."""
+        return self._has_ended.wait(timeout)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop runs, in this process."""
+        return self._pid == os.getpid() and not self._has_ended.is_set()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything that it claimed is still unsettled."""
+        return bool(self._in_flight or self._finished or self._unsettled)
+
+    def ring(self) -> None:
+        """Wake the loop."""
+        self._bell.ring()
+
+    def _committed(self, woken: frozenset[str], ended_run: bool) -> None:
+        """Hear of a commit of this process; nothing at all means that callers wait to be committed for."""
+        if not woken:
+            if not ended_run:
+                self._bell.ring()
+            return
+        # In a batch that this loop leads its claims come last, so what the batch put in line they have seen.
+        seen = self._asking if threading.get_ident() == self._thread_id else ()
+        for crew in self._crews:
+            if crew not in seen and not woken.isdisjoint(crew.lanes):
+                crew.is_hungry = True
+                if threading.get_ident() != self._thread_id and crew.free:
+                    self._bell.ring()
+
+    def _finish(self, execution: Execution, settlement: Settlement) -> None:
+        self._finished.append((execution, settlement))
+        self._bell.ring()
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def run_until_idle(self, deadline: float | None, wait_for_scheduled_ms: int) -> None:
+        """Run the loop on the calling thread until nothing becomes due soon, then drain."""
+
+        def is_idle() -> bool:
+            if deadline is not None and time.monotonic() >= deadline:
+                return True
+            return self._nothing_comes(wait_for_scheduled_ms)
+
+        self._deadline = deadline
+        self._run(is_idle)
+
+    def _run(self, is_idle: Callable[[], bool] | None) -> None:
+        self._thread_id = threading.get_ident()
+        self._heartbeat.start()
+        try:
+            with self._store.listen(self._committed, attend=True):
+                self._loop(is_idle)
+        except StoreClosedError:
+            _log.warning("the store was closed under the dispatcher; it stops")
+        finally:
+            self._heartbeat.stop()
+            for crew in self._crews:
+                crew.dismiss()
+            for token in list(self._in_flight):
+                RUNNING.discard(token)
+            try:
+                # Before the end is told: who waits for it finds the store closed, if this was its last user.
+                if self.on_end is not None:
+                    self.on_end()
+            finally:
+                self._has_ended.set()
+
+    def _loop(self, is_idle: Callable[[], bool] | None) -> None:
+        while True:
+            try:
+                if self._stop_asked and self._stopping_since is None:
+                    self._begin_stop()
+                did_something = self._turn()
+                self._failures = 0
+                if did_something:
+                    self._active_until = time.monotonic() + _ACTIVE_FOR
+                    self._keep_house(is_busy=True)
+                    continue
+                if self._is_over():
+                    return
+                if is_idle is not None and not self._stop_asked and not self.has_work and is_idle():
+                    self._stop_asked = True
+                    continue
+                if is_idle is not None and self._deadline is not None and time.monotonic() >= self._deadline:
+                    self._stop_asked = True
+                    if self._stopping_since is None:
+                        continue
+                self._rest()
+            except StoreClosedError:
+                raise
+            except Exception as error:
+                self._survive(error)
+                if self._is_over():
+                    return
+
+    def _survive(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1 or self._failures % _REPORT_AFTER == 0:
+            _log.log(
+                logging.ERROR
+                if self._failures >= _REPORT_AFTER or not isinstance(error, TaqubaError)
+                else logging.WARNING,
+                "dispatcher of %s failed (%d in a row), it goes on: %r",
+                self._name,
+                self._failures,
+                error,
+                exc_info=not isinstance(error, TaqubaError),
+            )
+        self._bell.wait(min(_BACKOFF * 2 ** min(self._failures, 10), _LONGEST_BACKOFF))
+
+    def _is_over(self) -> bool:
+        if self._stopping_since is None:
+            return False
+        if not self.has_work:
+            return True
+        only_settlements = len(self._in_flight) == len(self._unsettled) and not self._finished
+        if only_settlements and time.monotonic() - self._stopping_since > _LAST_TRIES:
+            _log.error("%d settlements could not be stored; the steps will run again elsewhere", len(self._unsettled))
+            return True
+        return False
+
+    def _begin_stop(self) -> None:
+        self._stopping_since = time.monotonic()
+        self.stopping.set()
+        self._release_unstarted()
+
+    def _release_unstarted(self) -> None:
+        for crew in self._crews:
+            for execution in crew.take_back():
+                row = execution.row
+                self._unsettled.append((execution, Settlement(row.id, row.token, Release())))
+
+    # -- one turn ----------------------------------------------------------------------------------------------
+
+    def _turn(self) -> bool:
+        """Commit what ended and claim for what is free; False if there was nothing to do."""
+        if any(crew.is_going_down for crew in self._crews) and not self._stop_asked:
+            self._stop_asked = True
+            self._begin_stop()
+        batch = self._unsettled
+        self._unsettled = []
+        while self._finished:
+            batch.append(self._finished.popleft())
+        requests = self._requests(batch)
+        if not batch and not requests:
+            self._store.turn((), ())
+            return False
+        refusals: Sequence[TaqubaError | None] | None = None
+        try:
+            refusals, claimed = self._store.turn([settlement for _, settlement in batch], requests)
+        except StorageError:
+            # Only the claims failed (a turn with settlements answers for each): they may have happened all the same.
+            self._suspects = {}
+            for crew in self._asking:
+                crew.is_hungry = True
+            raise
+        finally:
+            self._asking = ()
+            if refusals is None:
+                self._unsettled += batch
+        self._conclude(batch, refusals)
+        self._hand_out(claimed, requests)
+        return True
+
+    def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
+        freed: dict[int, int] = {}
+        for execution, _ in batch:
+            crew = self._crew_of(execution)
+            freed[id(crew)] = freed.get(id(crew), 0) + 1
+        asking = []
+        requests = []
+        for crew in self._crews:
+            lanes, limit = crew.claims, crew.free + freed.get(id(crew), 0)
+            if self._stop_asked:
+                lanes, limit = self._owed(crew, limit)
+            if limit > 0 and crew.is_hungry or (self._deaths and lanes):
+                crew.is_hungry = False
+                asking.append(crew)
+                requests.append(ClaimRequest(lanes, limit, deaths=self._deaths))
+        self._asking = tuple(asking)
+        self._deaths = NO_DEATHS
+        return requests
+
+    @staticmethod
+    def _owed(crew: Crew, limit: int) -> tuple[tuple[LaneClaim, ...], int]:
+        """Return what a stopping dispatcher still claims: the hooks of runs that it ended itself."""
+        if not crew.is_going_down:
+            for lane in crew.lanes.values():
+                owed = lane.owed()
+                if owed > 0:
+                    return (lane.claim,), min(limit, owed)
+        return (), 0
+
+    def _crew_of(self, execution: Execution) -> Crew:
+        return next(crew for crew in self._crews if execution.lane.queue in crew.lanes)
+
+    def _conclude(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> None:
+        failed: TaqubaError | None = None
+        for (execution, settlement), refusal in zip(batch, refusals, strict=True):
+            if isinstance(refusal, StorageError):
+                # Unknown: tried again under the same token, whose fence tells whether it happened.
+                execution.is_repeated = True
+                self._unsettled.append((execution, settlement))
+                failed = refusal
+                continue
+            if isinstance(refusal, ClaimLostError) and execution.is_repeated:
+                _log.info("the settlement of job %s was stored before, or its claim was lost", execution.row.id)
+            other = None
+            if not isinstance(settlement.action, Release):
+                other = execution.lane.settled(execution, settlement, refusal)
+            if other is not None:
+                self._unsettled.append((execution, other))
+                continue
+            self._let_go(execution)
+        if failed is not None:
+            raise failed
+
+    def _let_go(self, execution: Execution) -> None:
+        token = execution.row.token
+        self._in_flight.pop(token, None)
+        RUNNING.discard(token)
+        self._crew_of(execution).in_flight -= 1
+
+    def _hand_out(self, claimed: Sequence[ClaimedRow], requests: Sequence[ClaimRequest]) -> None:
+        for crew in self._crews:
+            executions = [
+                Execution(row, crew.lanes[row.queue], self.stopping) for row in claimed if row.queue in crew.lanes
+            ]
+            for request in requests:
+                if request.lanes[0] in crew.claims and len(executions) == request.limit:
+                    crew.is_hungry = True  # there may be more
+            if not executions:
+                continue
+            for execution in executions:
+                token = execution.row.token
+                self._in_flight[token] = execution
+                RUNNING.add(token, execution.cancel_token)
+            crew.in_flight += len(executions)
+            self._heartbeat.wake()
+            crew.give(executions, self._finish)
+            if crew.is_going_down:
+                self._release_unstarted()
+
+    # -- between turns -----------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """Sleep until something may have happened: a bell, a due time, another process's commit."""
+        self._keep_house(is_busy=False)
+        now = time.monotonic()
+        timeout = min(self._next_probe, self._next_sweep) - now
+        if not self._stop_asked:
+            eager = [crew for crew in self._crews if crew.free > 0]
+            if any(crew.is_hungry for crew in eager) or self._deaths:
+                return
+            if eager:
+                if self._news(eager):
+                    return
+                look = _LOOK_WHEN_ACTIVE if now < self._active_until else _LOOK_WHEN_IDLE
+                timeout = min(timeout, look)
+                due = min((crew.next_due_ms for crew in eager if crew.next_due_ms is not None), default=None)
+                if due is not None:
+                    wait_ms = due - self._now_ms()
+                    if wait_ms <= 0:
+                        for crew in eager:
+                            crew.is_hungry = True
+                        self._version = None
+                        return
+                    timeout = min(timeout, wait_ms / 1000)
+        if self._deadline is not None and not self._stop_asked:
+            timeout = min(timeout, self._deadline - now)
+        if self._bell.wait(timeout):
+            self._active_until = time.monotonic() + _ACTIVE_FOR
+
+    def _news(self, crews: Sequence[Crew]) -> bool:
+        """Look whether anybody has committed, and if so, whether that is work for these crews."""
+        version = self._store.version()
+        if version == self._version:
+            return False
+        for crew in crews:
+            due: int | None = None
+            for queue in crew.lanes:
+                readiness = self._store.readiness(queue)
+                if readiness.is_ready:
+                    crew.is_hungry = True
+                elif readiness.next_due_ms is not None:
+                    due = min(due, readiness.next_due_ms) if due is not None else readiness.next_due_ms
+            crew.next_due_ms = due
+        self._version = version
+        return any(crew.is_hungry for crew in crews)
+
+    def _nothing_comes(self, wait_ms: int) -> bool:
+        """Whether no retry waits for its backoff and nothing else becomes due within ``wait_ms``."""
+        for crew in self._crews:
+            for queue in crew.lanes:
+                if self._store.readiness(queue, retries_only=True).next_due_ms is not None:
+                    return False
+                readiness = self._store.readiness(queue)
+                if readiness.is_ready:
+                    crew.is_hungry = True
+                    return False
+                if readiness.next_due_ms is not None and readiness.next_due_ms - self._now_ms() <= wait_ms:
+                    return False
+        return True
+
+    def _keep_house(self, *, is_busy: bool) -> None:
+        """Probe for dead owners and sweep: in small pieces, and also when there is no quiet moment."""
+        now = time.monotonic()
+        if self._stop_asked:
+            self._next_probe = self._next_sweep = now + _SWEEP_INTERVAL
+            return
+        if now >= self._next_probe:
+            self._next_probe = now + _PROBE_INTERVAL
+            self._deaths = self._store.find_deaths()
+            if self._suspects is not None:
+                self._release_orphans(now)
+        if now >= self._next_sweep:
+            swept = self._store.sweep()
+            pause = _SWEEP_INTERVAL if is_busy else self._poll_interval
+            self._next_sweep = now if swept and not is_busy else time.monotonic() + pause
+
+    def _release_orphans(self, now: float) -> None:
+        """Release claims of this handle that no thread runs: a COMMIT that raised may have claimed them all the same.
+
+        Another dispatcher of the same handle registers its claims a moment after their commit, so a claim counts as
+        an orphan only when it has been one for seconds.
+        """
+        known = self._suspects or {}
+        orphans = {claim.token: claim for claim in self._store.running(foreign=False) if claim.token not in RUNNING}
+        self._suspects = {token: known.get(token, now) for token in orphans}
+        old = [orphans[token] for token, since in self._suspects.items() if now - since >= _ORPHAN_AGE]
+        if old:
+            _log.warning("releasing %d claims that no thread runs, left by a commit that failed", len(old))
+            self._store.turn([Settlement(claim.job_id, claim.token, Release()) for claim in old], ())
+        if not orphans:
+            self._suspects = None

@@ -1,0 +1,127 @@
+"""Lanes and crews: which queues a dispatcher serves, and the threads that run what it claims."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.storage.records import ClaimedRow, LaneClaim, Settlement
+
+_log = logging.getLogger(__name__)
+
+# A pool task takes ready work for this long, then queues itself anew: `submit` refuses once the interpreter is going
+# down, and that refusal is the only sign of it that a busy pool gets.
+_SHIFT: Final = 0.05
+
+
+class Execution:
+    """One claim on its way through a thread."""
+
+    __slots__ = ("cancel_token", "is_lost", "is_repeated", "lane", "renewed_at", "row", "stopping")
+
+    def __init__(self, row: ClaimedRow, lane: Lane, stopping: threading.Event) -> None:
+        self.row = row
+        self.lane = lane
+        self.stopping = stopping
+        self.cancel_token = threading.Event()
+        self.renewed_at = time.monotonic()
+        self.is_lost = False
+        self.is_repeated = False
+        if row.cancel_requested:
+            self.cancel_token.set()
+
+
+def _nothing() -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """One queue of a crew.
+
+    ``execute`` runs on a pool thread and never raises: it returns how to settle. ``settled`` is told on the
+    dispatcher's thread, after the commit, what became of that; it may return another settlement to try. ``owed`` tells
+    how many jobs a stopping dispatcher still claims from the lane, where stopping must not leave them for later.
+    """
+
+    queue: str
+    lease_ms: int
+    execute: Callable[[Execution], Settlement]
+    settled: Callable[[Execution, Settlement, TaqubaError | None], Settlement | None]
+    owed: Callable[[], int] = _nothing
+
+    @property
+    def claim(self) -> LaneClaim:
+        """What to ask the store for."""
+        return LaneClaim(self.queue, self.lease_ms)
+
+
+class Crew:
+    """A pool of threads that serves some lanes, the first of them first."""
+
+    def __init__(self, name: str, lanes: Sequence[Lane], size: int) -> None:
+        self.name = name
+        self.size = size
+        self.lanes = {lane.queue: lane for lane in lanes}
+        self.claims = tuple(lane.claim for lane in lanes)
+        self.in_flight = 0
+        self.is_hungry = True
+        self.next_due_ms: int | None = None
+        self.is_going_down = False
+        self._ready: deque[Execution] = deque()
+        self._lock = threading.Lock()
+        self._active = 0
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
+
+    @property
+    def free(self) -> int:
+        """How many more claims the crew can start at once."""
+        return self.size - self.in_flight
+
+    def give(self, executions: Sequence[Execution], finish: Callable[[Execution, Settlement], None]) -> None:
+        """Hand claims to the threads; ``finish`` is called by them, with how to settle."""
+        with self._lock:
+            self._ready.extend(executions)
+            self._finish = finish
+            self._call_one()
+
+    def _call_one(self) -> None:
+        """Start one more task if work is ready and a thread is free; the lock is held. Each task calls the next."""
+        if self._ready and self._active < self.size:
+            try:
+                self._pool.submit(self._work)
+            except RuntimeError:
+                self.is_going_down = True  # the interpreter is; what is ready goes back unstarted
+            else:
+                self._active += 1
+
+    def _work(self) -> None:
+        until = time.monotonic() + _SHIFT
+        while True:
+            with self._lock:
+                # Emptiness is looked at under the lock that `give` holds, or a claim could be left with no thread.
+                if not self._ready or time.monotonic() >= until:
+                    self._active -= 1
+                    self._call_one()
+                    return
+                execution = self._ready.popleft()
+                self._call_one()
+            self._finish(execution, execution.lane.execute(execution))
+
+    def take_back(self) -> list[Execution]:
+        """Return what no thread has started, so that it can be released."""
+        with self._lock:
+            unstarted = list(self._ready)
+            self._ready.clear()
+        return unstarted
+
+    def dismiss(self) -> None:
+        """Let the threads go when they are idle; never waits."""
+        self._pool.shutdown(wait=False)

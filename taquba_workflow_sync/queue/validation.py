@@ -1,0 +1,132 @@
+"""Arguments checked before anything is written: wrong types are TypeError, senseless values say what is allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from taquba_workflow_sync.clock import to_ms
+from taquba_workflow_sync.errors import InvalidNameError, PayloadTooLargeError
+
+HEADER_BYTES: Final = 64 * 1024
+MAX_INT: Final = 2**31 - 1
+# About 292 million years in milliseconds still fit SQLite's integers when added to a time; a century is plenty, and
+# keeps every stored time a valid datetime.
+LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_QUEUE_BYTES: Final = 255
+
+
+def queue_name(value: object, *, limit: int = _QUEUE_BYTES) -> str:
+    """Return a checked queue name."""
+    if not isinstance(value, str):
+        raise TypeError(f"queue_name must be a str, not {type(value).__name__}")
+    size = len(_encoded(value, "queue name"))
+    if not 1 <= size <= limit:
+        raise InvalidNameError(f"queue name {value[:40]!r} has {size} bytes; it must have 1 to {limit}")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise InvalidNameError(f"queue name {value!r} has control characters; use printable ones")
+    return value
+
+
+def _encoded(value: str, what: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidNameError(f"{what} {value!r} has lone surrogates, which UTF-8 cannot hold") from None
+
+
+def identifier(value: object, name: str, error: type[InvalidNameError] = InvalidNameError) -> str:
+    """Return a checked job or run id."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not _ID.match(value):
+        shown = value if len(value) <= 140 else f"{value[:140]}..."
+        raise error(f"{name} {shown!r} must be 1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'")
+    return value
+
+
+def payload(value: object, limit: int, name: str = "payload") -> bytes:
+    """Return checked payload bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}; encode it first")
+    if len(value) > limit:
+        raise PayloadTooLargeError(
+            f"{name} has {len(value)} bytes, the limit is {limit} (max_payload_bytes of Queue.open);"
+            " store large data elsewhere and pass a reference"
+        )
+    return value
+
+
+def headers(value: object) -> str:
+    """Return checked headers as JSON, or an empty string for none."""
+    if value is None:
+        return ""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"headers must be a mapping of str to str, not {type(value).__name__}")
+    size = 0
+    for key, content in value.items():
+        if not isinstance(key, str) or not isinstance(content, str):
+            raise TypeError(
+                f"headers must map str to str, not {type(key).__name__} to {type(content).__name__} (at {key!r:.60})"
+            )
+        if not key:
+            raise ValueError("a header has an empty name; give it one")
+        size += len(_encoded(key, "header name")) + len(_encoded(content, f"header {key!r:.60}"))
+        if size > HEADER_BYTES:
+            raise PayloadTooLargeError(f"the headers have more than {HEADER_BYTES} bytes together; use the payload")
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":")) if value else ""
+
+
+def integer(value: object, name: str, *, least: int, most: int = MAX_INT) -> int:
+    """Return a checked integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
+    return value
+
+
+def duration_ms(value: object, name: str, *, least: int = 0) -> int:
+    """Return a duration given in seconds or as a timedelta, in milliseconds, rounded up."""
+    if isinstance(value, timedelta):
+        ms = -(-value // timedelta(milliseconds=1))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number of seconds")
+        # To the microsecond first: 0.1 s is 100 ms, although 0.1 * 1000 is a little more.
+        ms = math.ceil(round(value * 1000, 3))
+    else:
+        raise TypeError(f"{name} must be seconds (int or float) or a timedelta, not {type(value).__name__}")
+    if ms < least:
+        raise ValueError(f"{name} is {value}; it must be {'positive' if least else '0 or more'}")
+    return min(ms, LONGEST_MS)
+
+
+def seconds(value: object, name: str, *, least: int = 0) -> float:
+    """Return a checked duration in seconds."""
+    return duration_ms(value, name, least=least) / 1000
+
+
+def optional_seconds(value: object, name: str) -> float | None:
+    """Return a checked duration in seconds, or None for None."""
+    return None if value is None else seconds(value, name)
+
+
+def moment_ms(value: object, name: str) -> int | None:
+    """Return an aware datetime in milliseconds since the epoch, or None for None."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be an aware datetime, not {type(value).__name__}")
+    return to_ms(value)
+
+
+def instance(value: object, kind: type, name: str) -> None:
+    """Refuse a value of another type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")

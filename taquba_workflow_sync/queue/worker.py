@@ -1,0 +1,117 @@
+"""Workers of bare queues: a function or object that processes jobs, and the loop that runs it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
+
+from taquba_workflow_sync.errors import ClaimLostError, TaqubaError
+from taquba_workflow_sync.queue import validation
+from taquba_workflow_sync.queue.config import Duration
+from taquba_workflow_sync.queue.dispatcher import Dispatcher
+from taquba_workflow_sync.queue.lanes import Crew, Execution, Lane
+from taquba_workflow_sync.queue.policy import after_exception
+from taquba_workflow_sync.queue.queue import Queue
+from taquba_workflow_sync.queue.records import Claim, JobRecord, record_of_claim
+from taquba_workflow_sync.storage.records import Done, Settlement
+
+_log = logging.getLogger(__name__)
+
+# A signal handler may set the event that the caller passed. Waiting inside an Event that its handler sets deadlocks,
+# so `is_set` is polled and the wait is on a primitive of our own.
+_SHUTDOWN_POLL: Final = 0.05
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Processes jobs: returning acks, ``PermanentFailure`` dead-letters, any other exception is retried."""
+
+    def process(self, job: JobRecord, claim: Claim) -> None:
+        """Do the job. Called by several threads at once if ``concurrency`` is more than 1."""
+        ...
+
+
+WorkerFunction = Callable[[JobRecord, Claim], None]
+
+
+def worker_lane(queue: Queue, queue_name: str, worker: Worker | WorkerFunction) -> Lane:
+    """Return the lane that runs ``worker`` on the jobs of a queue."""
+    process = worker.process if isinstance(worker, Worker) else worker
+    if not callable(process):
+        raise TypeError(f"worker must be a function or have a method process, not {type(worker).__name__}")
+    config = queue.config_of(queue_name)
+
+    def execute(execution: Execution) -> Settlement:
+        row = execution.row
+        try:
+            process(record_of_claim(row), Claim(record_of_claim(row), row.token, execution.cancel_token))
+        except BaseException as error:
+            _log.info(
+                "job %s failed: %s",
+                row.id,
+                type(error).__name__,
+                extra={"job_id": row.id, "queue": row.queue, "attempt": row.attempts},
+            )
+            action = after_exception(config, error, attempts=row.attempts, max_attempts=row.max_attempts)
+            return Settlement(row.id, row.token, action)
+        return Settlement(row.id, row.token, Done())
+
+    return Lane(queue_name, config.lease_ms, execute, log_refusal)
+
+
+def log_refusal(execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:
+    """Log a settlement that was fenced off; nothing more can be done for it."""
+    if refusal is not None and not (isinstance(refusal, ClaimLostError) and execution.is_repeated):
+        row = execution.row
+        _log.warning(
+            "job %s was not settled: %s",
+            row.id,
+            refusal,
+            extra={"job_id": row.id, "queue": row.queue, "attempt": row.attempts},
+        )
+    return None
+
+
+def run_worker(
+    queue: Queue,
+    queue_name: str,
+    worker: Worker | WorkerFunction,
+    *,
+    concurrency: int = 1,
+    poll_interval: Duration = 0.25,
+    shutdown: threading.Event | None = None,
+) -> None:
+    """Work on a queue's jobs until ``shutdown`` is set, then finish those in flight and return.
+
+    Jobs run on ``concurrency`` threads; their leases are renewed while they run. Without ``shutdown`` it runs until
+    interrupted: on KeyboardInterrupt what runs is finished before the interrupt goes on.
+
+    Raises:
+        TypeError, ValueError, InvalidNameError: an argument is wrong.
+    """
+    validation.instance(queue, Queue, "queue")
+    validation.queue_name(queue_name)
+    size = validation.integer(concurrency, "concurrency", least=1, most=1000)
+    poll = validation.seconds(poll_interval, "poll_interval", least=1)
+    if shutdown is not None:
+        validation.instance(shutdown, threading.Event, "shutdown")
+    crew = Crew(queue_name[:40], [worker_lane(queue, queue_name, worker)], size)
+    dispatcher = Dispatcher(
+        queue.store, [crew], now_ms=queue.now_ms, poll_interval=poll, name=f"worker-{queue_name[:40]}"
+    )
+    queue.attach(dispatcher)
+    try:
+        dispatcher.start()
+        wait_for_shutdown(dispatcher, shutdown)
+    finally:
+        dispatcher.ask_to_stop()
+        dispatcher.join(None)
+
+
+def wait_for_shutdown(dispatcher: Dispatcher, shutdown: threading.Event | None) -> None:
+    """Block until ``shutdown`` is set or the dispatcher ended by itself."""
+    while not (shutdown is not None and shutdown.is_set()):
+        if dispatcher.join(_SHUTDOWN_POLL):
+            return

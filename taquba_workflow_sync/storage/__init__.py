@@ -1,0 +1,1 @@
+"""How a transition becomes durable: one small port, one package per engine."""

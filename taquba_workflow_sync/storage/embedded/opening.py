@@ -1,0 +1,93 @@
+"""Opening a store: made if it is not there, verified if it is, refused if it is newer or unsafe."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+
+from taquba_workflow_sync.errors import SchemaVersionError, StorageError
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, StoreCache, create_private, settings_hold
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.filesystem import (
+    check_filesystem,
+    check_private,
+    make_directory,
+    sync_directory,
+)
+from taquba_workflow_sync.storage.embedded.owners import opening
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(root: Path, connections: Connections) -> None:
+    """Leave a complete, verified store at ``root``; a store that verifies is not written to.
+
+    Raises:
+        StorageError: the directory or the database cannot be used.
+        UnsupportedFilesystemError: SQLite's locks are not safe there.
+        SchemaVersionError: a newer version of this library wrote the store.
+    """
+    try:
+        make_directory(root)
+        check_private(root)
+        check_filesystem(root)
+        for name in ("db", "owners"):
+            make_directory(root / name)
+            check_private(root / name)
+        if not _verifies(root / "db", connections):
+            with opening(root):
+                _complete(root / "db", connections)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"cannot open the store {root}: {error}") from error
+
+
+def _verifies(directory: Path, connections: Connections) -> bool:
+    if not (directory / DATABASE_NAME).exists():
+        return False
+    try:
+        connection = connections.open()
+    except sqlite3.OperationalError:
+        return False  # being created by another process, or cut short: decided under the opening lock
+    try:
+        return _version(connection) == sql.SCHEMA_VERSION and settings_hold(connection)
+    finally:
+        connection.close()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    try:
+        row = connection.execute(sql.READ_META, ("schema",)).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return 0
+        raise
+    version: int = row[0] if row else 0
+    if version > sql.SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"the store has schema version {version}, this library knows up to {sql.SCHEMA_VERSION};"
+            " upgrade taquba-workflow-sync"
+        )
+    return version
+
+
+def _complete(directory: Path, connections: Connections) -> None:
+    """Create, or complete a creation that was cut short; under the opening lock. Every part of it can be repeated."""
+    if _verifies(directory, connections):
+        return
+    create_private(directory)
+    StoreCache.create(directory)
+    connection = connections.open()
+    try:
+        _version(connection)
+        if not settings_hold(connection):
+            raise StorageError(f"the settings of {directory / DATABASE_NAME} cannot be put right")
+        connection.execute(sql.BEGIN)
+        for statement in sql.SCHEMA:
+            connection.execute(statement)
+        connection.execute(sql.COMMIT)
+    finally:
+        connection.close()
+    sync_directory(directory)
+    _log.info("store ready at %s", directory.parent)

@@ -1,0 +1,173 @@
+"""Who lives: one lock file per open handle, held while it is open and for as long as a step of it runs.
+
+A lock that can be taken proves its owner's death; a lock that is held proves life, not health; a file that is not
+there proves nothing (taking its lock would only create it).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import filelock
+
+from taquba_workflow_sync.errors import StorageError, StoreInUseError
+from taquba_workflow_sync.storage.records import Deaths, Running
+
+_log = logging.getLogger(__name__)
+
+_SUFFIX: Final = ".lock"
+_EXCLUSIVE: Final = "-x"
+_OPEN_TIMEOUT: Final = 60.0
+_ACQUIRE_TIMEOUT: Final = 10.0
+# How many lease durations an overdue claim is watched before it counts as abandoned: its owner's process lives
+# (stopped, swapping, or one call holds its GIL), or its lock file is missing, so nothing is known of it.
+_LEASES_WHILE_ALIVE: Final = 10
+_LEASES_WHILE_UNKNOWN: Final = 1
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
+    # thread_local: a lock taken in one thread must not look free in another. fallback_to_soft: an existence lock
+    # outlives its process, so it would prove nothing.
+    return filelock.FileLock(path, thread_local=False, fallback_to_soft=False, mode=0o600, is_singleton=False)
+
+
+@contextmanager
+def opening(root: Path) -> Iterator[None]:
+    """Hold the store's opening lock: one process at a time creates, migrates or counts the handles.
+
+    Raises:
+        StorageError: another process held it for a minute, or the lock file cannot be used.
+    """
+    lock = _lock(root / "open.lock")
+    try:
+        lock.acquire(timeout=_OPEN_TIMEOUT, poll_interval=0.005)
+    except filelock.Timeout:
+        raise StorageError(f"{lock.lock_file} was held by another process for {_OPEN_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise StorageError(f"cannot lock {lock.lock_file}: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Owner:
+    """This handle's own lock, and what it knows of the other owners."""
+
+    def __init__(self, directory: Path, *, exclusive: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._directory = directory
+        self._monotonic = monotonic
+        self._watched: dict[str, tuple[int, float]] = {}
+        self.id = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if exclusive else ''}"
+        self._lock = _lock(self._path(self.id))
+
+    def _path(self, owner: str) -> Path:
+        return self._directory / f"{owner}{_SUFFIX}"
+
+    def take(self) -> None:
+        """Hold the lock; the caller holds the opening lock. Nothing is claimed before.
+
+        Raises:
+            StoreInUseError: this open or an open handle insists on being the only one.
+            StorageError: the lock file cannot be made.
+        """
+        self._refuse_company()
+        try:
+            # A cleaner may hold a file between its creation and our lock for a moment: hence the time allowed.
+            self._lock.acquire(timeout=_ACQUIRE_TIMEOUT, poll_interval=0.005)
+        except (OSError, filelock.Timeout) as error:
+            raise StorageError(f"cannot hold the owner lock {self._lock.lock_file}: {error}") from error
+
+    def _refuse_company(self) -> None:
+        wants_all = self.id.endswith(_EXCLUSIVE)
+        for other in self._others():
+            if (wants_all or other.endswith(_EXCLUSIVE)) and self._is_alive(other, patience=0.2):
+                pid = other.partition("-")[0]
+                raise StoreInUseError(
+                    f"{self._directory.parent} is open in process {pid}"
+                    + (" as its only handle" if other.endswith(_EXCLUSIVE) else "")
+                    + "; close it there, or wait for that process to end"
+                )
+
+    def _others(self) -> list[str]:
+        names = [name[: -len(_SUFFIX)] for name in os.listdir(self._directory) if name.endswith(_SUFFIX)]
+        return [name for name in names if name != self.id]
+
+    def _is_alive(self, owner: str, patience: float = 0.0) -> bool | None:
+        """Whether an owner's lock is held; None where its file is missing.
+
+        Another process that probes at this moment looks like a holder; ``patience`` outwaits it.
+        """
+        path = self._path(owner)
+        if not path.is_file() or path.is_symlink():
+            return None
+        probe = _lock(path)
+        try:
+            probe.acquire(timeout=patience, poll_interval=0.01)
+        except filelock.Timeout:
+            return True
+        except OSError as error:
+            _log.warning("cannot probe the owner lock %s: %s", path, error)
+            return None
+        probe.release()
+        return False
+
+    def find_deaths(self, running: Collection[Running], now_ms: int) -> Deaths:
+        """Return which of the other owners' claims may be taken over.
+
+        An overdue claim is timed by this process's own monotonic clock, from when this process first saw it overdue
+        and for as long as it stays unrenewed, so that a stepping wall clock frees nothing.
+        """
+        dead: set[str] = set()
+        abandoned: set[str] = set()
+        alive: dict[str, bool | None] = {}
+        overdue: dict[str, tuple[int, float]] = {}
+        now = self._monotonic()
+        for claim in running:
+            if claim.owner not in alive:
+                alive[claim.owner] = self._is_alive(claim.owner)
+            lives = alive[claim.owner]
+            if lives is False:
+                dead.add(claim.owner)
+                continue
+            if claim.lease_until_ms > now_ms:
+                continue
+            lease, since = self._watched.get(claim.token, (None, now))
+            if lease != claim.lease_until_ms:
+                since = now
+            overdue[claim.token] = claim.lease_until_ms, since
+            patience = _LEASES_WHILE_ALIVE if lives else _LEASES_WHILE_UNKNOWN
+            if now - since >= patience * claim.lease_ms / 1000:
+                abandoned.add(claim.token)
+        self._watched = overdue
+        return Deaths(frozenset(dead), frozenset(abandoned))
+
+    def clean(self, has_claims: Callable[[str], bool]) -> None:
+        """Remove the lock files of dead owners that hold no claims, each while holding its lock."""
+        for owner in self._others():
+            if self._is_alive(owner) is not False:
+                continue
+            probe = _lock(self._path(owner))
+            with suppress(OSError, filelock.Timeout):
+                probe.acquire(blocking=False)
+                try:
+                    if not has_claims(owner):
+                        self._path(owner).unlink(missing_ok=True)
+                finally:
+                    probe.release()
+
+    def leave(self, *, has_claims: bool) -> None:
+        """Let go of the lock; its file goes first, while it is held, unless claims still name this owner."""
+        if not self._lock.is_locked:
+            return
+        if not has_claims:
+            with suppress(OSError):
+                self._path(self.id).unlink(missing_ok=True)
+        self._lock.release()

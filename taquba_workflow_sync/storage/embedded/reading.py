@@ -1,0 +1,154 @@
+"""Everything that only reads; each function runs on a lent connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.transaction import Part
+from taquba_workflow_sync.storage.records import (
+    AttemptRow,
+    Counts,
+    Filter,
+    JobRow,
+    JobStatus,
+    Readiness,
+    Running,
+    Verdict,
+)
+
+_WIDE_COLUMN: Final = 24
+# Up to this many rows of one status are sorted; above, walking the queue in order meets them soon enough.
+_SORT_LIMIT: Final = 10_000
+_PARTS: Final = ((Part.HEADERS, 21), (Part.PAYLOAD, 22), (Part.RESULT, 23))
+_INDEX: Final = {
+    JobStatus.PENDING: "INDEXED BY taquba_job_pending",
+    JobStatus.SCHEDULED: "INDEXED BY taquba_job_due",
+    JobStatus.CLAIMED: "INDEXED BY taquba_job_claimed",
+}
+_STATUS: Final = {
+    JobStatus.PENDING: "AND j.status = 'pending'",
+    JobStatus.SCHEDULED: "AND j.due_ms IS NOT NULL AND j.status = 'scheduled'",
+    JobStatus.CLAIMED: "AND j.lease_until_ms IS NOT NULL AND j.status = 'claimed'",
+    JobStatus.DONE: "AND j.finished_ms IS NOT NULL AND j.status = 'done'",
+    JobStatus.DEAD: "AND j.finished_ms IS NOT NULL AND j.status = 'dead'",
+    JobStatus.CANCELLED: "AND j.finished_ms IS NOT NULL AND j.status = 'cancelled'",
+}
+
+
+def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool) -> JobRow:
+    fields = list(row[:_WIDE_COLUMN])
+    wide, seq = row[_WIDE_COLUMN], row[0]
+    assert isinstance(wide, int) and isinstance(seq, int)
+    for part, column in _PARTS:
+        if wide & 1 << part and (whole or part is Part.HEADERS):
+            fields[column] = connection.execute(sql.GET_PART, (seq * 4 + part,)).fetchone()[0]
+    return JobRow._make(fields)
+
+
+def _in_one_snapshot(
+    connection: sqlite3.Connection, statements: Iterable[str], values: tuple[object, ...], *, whole: bool = True
+) -> list[JobRow]:
+    """Return what the first statement that finds anything finds."""
+    # A part is one more statement: without a transaction its row could vanish between the two.
+    connection.execute("BEGIN")
+    try:
+        for statement in statements:
+            rows = connection.execute(statement, values).fetchall()
+            if rows:
+                return [_job(connection, row, whole=whole) for row in rows]
+        return []
+    finally:
+        connection.execute("COMMIT")
+
+
+def get(connection: sqlite3.Connection, job_id: str, *, whole: bool = True) -> JobRow | None:
+    """Return a job by id."""
+    return next(iter(_in_one_snapshot(connection, (sql.GET,), (job_id,), whole=whole)), None)
+
+
+def find_run(connection: sqlite3.Connection, queue: str, run_id: str) -> JobRow | None:
+    """Return the active row of a run id, else its newest, without large parts."""
+    return next(iter(_in_one_snapshot(connection, sql.FIND_RUN, (queue, run_id), whole=False)), None)
+
+
+def page(connection: sqlite3.Connection, queue: str, which: Filter, limit: int, after: int) -> list[JobRow]:
+    """Return a page in the order of submission."""
+    row = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
+    if row is None:
+        return []
+    where, values = _conditions(which)
+    statement = sql.PAGE.format(index=_choose_index(connection, queue, which), where=where)
+    return _in_one_snapshot(connection, (statement,), (row[0], after, *values, limit))
+
+
+def _conditions(which: Filter) -> tuple[str, list[object]]:
+    parts: list[str] = []
+    values: list[object] = []
+    if which.status is not None:
+        parts.append(_STATUS[which.status])
+    if which.verdict is not None:
+        parts.append(f"AND j.verdict = '{which.verdict.value}'")
+    if which.cancel_requested is not None:
+        parts.append("AND j.cancel_requested = ?")
+        values.append(int(which.cancel_requested))
+    if which.waiting:
+        parts.append("AND j.finished_ms IS NULL AND j.status IN ('pending', 'scheduled')")
+    if which.runs_only:
+        parts.append("AND j.run_id IS NOT NULL")
+    if which.kept_at_ms is not None:
+        parts.append("AND (j.finished_ms IS NULL OR j.finished_ms + ifnull(j.keep_done_ms, 0) > ?)")
+        values.append(which.kept_at_ms)
+    return " ".join(parts), values
+
+
+def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> str:
+    if which.verdict is Verdict.FAILED:
+        return "INDEXED BY taquba_job_failed"
+    if which.status is not None and which.status.is_finished:
+        return "INDEXED BY taquba_job_finished"
+    here = counts(connection).get(queue, Counts())
+    if which.waiting and which.runs_only and here.pending + here.scheduled <= _SORT_LIMIT:
+        return "INDEXED BY taquba_job_active_run"
+    if which.status is not None and getattr(here, which.status.value) <= _SORT_LIMIT:
+        return _INDEX[which.status]
+    return "INDEXED BY taquba_job_listing"
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, Counts]:
+    """Return every queue's counters."""
+    return {name: Counts(*rest) for name, *rest in connection.execute(sql.COUNTS)}
+
+
+def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
+    """Return a job's ended claims in order."""
+    return [AttemptRow._make(row) for row in connection.execute(sql.HISTORY, (job_id,))]
+
+
+def readiness(connection: sqlite3.Connection, queue: str, now: Callable[[], int], *, retries_only: bool) -> Readiness:
+    """Return whether a claim could succeed now, and when one could next."""
+    if retries_only:
+        moments = [connection.execute(sql.NEXT_RETRY, (queue,)).fetchone()[0]]
+    elif connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
+        return Readiness(True, None)
+    else:
+        statements = (sql.NEXT_DUE, sql.NEXT_BARE_EXPIRY)
+        moments = [connection.execute(statement, (queue,)).fetchone()[0] for statement in statements]
+    next_due = min((moment for moment in moments if moment is not None), default=None)
+    return Readiness(next_due is not None and next_due <= now(), next_due)
+
+
+def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
+    """Whether a finished row is past its retention."""
+    return connection.execute(sql.EXPIRED, (now_ms, 1)).fetchone() is not None
+
+
+def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> list[Running]:
+    """Return the claims that worker loops hold: this owner's, or all others'."""
+    statement = sql.RUNNING_ELSEWHERE if foreign else sql.RUNNING_HERE
+    return [
+        Running(job_id, token, who, bool(flag), until, lease)
+        for job_id, token, who, flag, until, lease in connection.execute(statement, (owner,))
+    ]

@@ -1,0 +1,316 @@
+"""The embedded engine behind the port: a directory, one SQLite file, and the locks of those who have it open."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from taquba_workflow_sync.clock import Clock, SystemClock, clock_reader
+from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.storage.embedded import reading, upkeep
+from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
+from taquba_workflow_sync.storage.embedded.claiming import claim, renew
+from taquba_workflow_sync.storage.embedded.committer import Committer, Slot
+from taquba_workflow_sync.storage.embedded.connections import Connections, ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.embedded.enqueueing import insert
+from taquba_workflow_sync.storage.embedded.opening import prepare
+from taquba_workflow_sync.storage.embedded.owners import Owner, opening
+from taquba_workflow_sync.storage.embedded.settling import advance_many, is_plain, settle
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.port import CommitListener
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    AttemptRow,
+    Cancellation,
+    ClaimedRow,
+    ClaimRequest,
+    Counts,
+    Deaths,
+    Filter,
+    Inserted,
+    JobRow,
+    LaneClaim,
+    NewJob,
+    Observer,
+    Readiness,
+    Running,
+    Settlement,
+)
+
+_T = TypeVar("_T")
+_NOTHING_RUNS: Final = frozenset[str]()
+_CLEANING_INTERVAL: Final = 30.0
+
+
+class _Settle:
+    """A settlement on its way through a transaction; a class, so that a batch can tell which go in bulk."""
+
+    __slots__ = ("settlement",)
+
+    def __init__(self, settlement: Settlement) -> None:
+        self.settlement = settlement
+
+    def __call__(self, tx: Transaction, /) -> None:
+        settle(tx, self.settlement)
+
+
+def _advance_in_bulk(tx: Transaction, batch: Sequence[Slot]) -> Sequence[Slot]:
+    plain = [slot for slot in batch if isinstance(slot.operation, _Settle) and is_plain(slot.operation.settlement)]
+    if len(plain) < 2:
+        return batch
+    advanced = advance_many(tx, [slot.operation.settlement for slot in plain])  # type: ignore[attr-defined]  # _Settle
+    return [
+        slot
+        for slot in batch
+        if not (isinstance(slot.operation, _Settle) and slot.operation.settlement.token in advanced)
+    ]
+
+
+class EmbeddedStore(ForkGuard):
+    """One handle on a store directory; implements :class:`~taquba_workflow_sync.storage.port.Store`.
+
+    ``running`` is the process-wide set of tokens whose steps run here, whichever handle they belong to: a process
+    never takes such a claim back, whatever the leases say. ``fault`` is called with the name of each fault point, for
+    tests that kill or fail there.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        is_durable: bool = True,
+        is_exclusive: bool = False,
+        clock: Clock | None = None,
+        running: Collection[str] = _NOTHING_RUNS,
+        fault: Callable[[str], None] | None = None,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> None:
+        self._root = root
+        self._is_exclusive = is_exclusive
+        self._running = running
+        self.clock = clock if clock is not None else SystemClock()
+        self._now = clock_reader(self.clock)
+        self._connections = Connections(root / "db", is_durable=is_durable)
+        self._committer = Committer(
+            self._connections,
+            Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes),
+            owner=lambda: self.owner.id,
+            read_clock=self._now,
+            clock_is_ours=isinstance(self.clock, SystemClock),
+            bulk=_advance_in_bulk,
+            on_commit=self._committed,
+            fault=fault,
+        )
+        self._listeners: list[CommitListener] = []
+        self._next_cleaning = 0.0
+        self._is_closed = False
+        self._is_attached = False
+        self._attaching = threading.Lock()
+        prepare(root, self._connections)
+        self._attach()
+        guard_forks_of(self)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """Become an owner: at open, and again in a forked child, which must not act under its parent's lock."""
+        with self._attaching:
+            if self._is_attached:
+                return
+            owner = Owner(self._root / "owners", exclusive=self._is_exclusive)
+            with opening(self._root):
+                owner.take()
+            self.owner = owner
+            self._is_attached = True
+        with suppress(sqlite3.Error):
+            owner.clean(self._has_claims)
+
+    def _use(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self._root} was closed; open it again")
+        if not self._is_attached:
+            self._attach()
+
+    def _has_claims(self, owner: str) -> bool:
+        with self._connections.reading() as connection:
+            return upkeep.has_claims(connection, owner)
+
+    def close(self) -> None:
+        """Let go of every connection, then of the owner lock."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        forget(self)
+        has_claims = True
+        if self._is_attached:
+            with suppress(sqlite3.Error):
+                has_claims = self._has_claims(self.owner.id)
+        gate = self._connections.gate
+        gate.shut()
+        try:
+            self._connections.close()
+        finally:
+            gate.open()
+        if self._is_attached:
+            self.owner.leave(has_claims=has_claims)
+
+    def before_fork(self) -> None:
+        """Let running calls end, keep new ones waiting, close every connection."""
+        self._connections.gate.shut()
+        with suppress(sqlite3.Error):
+            self._connections.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Let calls in again; connections open when they are needed."""
+        self._connections.gate.open()
+
+    def after_fork_in_child(self) -> None:
+        """Start as a new owner with no connection, no listener and nothing queued."""
+        self._connections.reset_after_fork()
+        self._committer.reset_after_fork()
+        self._attaching = threading.Lock()
+        self._is_attached = False
+        self._listeners = []
+
+    # -- frame -------------------------------------------------------------------------------------------------
+
+    def _write(self, operation: Callable[[Transaction], _T]) -> _T:
+        self._use()
+        value: _T = self._committer.run([operation])[0].answer()
+        return value
+
+    def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        self._use()
+        try:
+            with self._connections.reading() as connection:
+                return query(connection, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot read the store: {error}") from error
+
+    def _committed(self, woken: frozenset[str], ended_run: bool) -> None:
+        for listener in tuple(self._listeners):
+            listener(woken, ended_run)
+
+    @contextmanager
+    def listen(self, listener: CommitListener, *, attend: bool = False) -> Iterator[None]:
+        """Tell ``listener`` of this process's commits; with ``attend``, this thread commits for everyone."""
+        self._use()
+        self._listeners.append(listener)
+        attends = attend and self._committer.attend(lambda: listener(frozenset(), False))
+        try:
+            yield
+        finally:
+            if attends:
+                self._committer.dismiss()
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+    # -- transitions -------------------------------------------------------------------------------------------
+
+    def insert(self, jobs: Sequence[NewJob]) -> list[Inserted]:
+        """Insert jobs, all or none."""
+        return self._write(lambda tx: insert(tx, jobs))
+
+    def turn(
+        self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
+    ) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
+        """End claims and take new ones."""
+        self._use()
+        if not settlements and not claims:
+            self._committer.serve()
+            return [], []
+        operations: list[Any] = [_Settle(settlement) for settlement in settlements]
+        operations += [self._claiming(request) for request in claims]
+        slots = self._committer.run(operations)
+        refusals: list[TaqubaError | None] = []
+        for slot in slots[: len(settlements)]:
+            if slot.error is not None and not isinstance(slot.error, TaqubaError):
+                raise slot.error
+            refusals.append(slot.error)
+        claimed: list[ClaimedRow] = []
+        for slot in slots[len(settlements) :]:
+            # A settlement's answer must reach its caller even if the claim beside it failed.
+            if slot.error is None:
+                claimed += slot.value
+            elif not settlements:
+                raise slot.error
+        return refusals, claimed
+
+    def _claiming(self, request: ClaimRequest) -> Callable[[Transaction], list[ClaimedRow]]:
+        return lambda tx: claim(tx, request, self._running)
+
+    def renew(self, tokens: Collection[str], lease_ms: int) -> tuple[int, frozenset[str]]:
+        """Extend leases."""
+        return self._write(lambda tx: renew(tx, tokens, lease_ms))
+
+    def cancel(self, job_id: str, deaths: Deaths = NO_DEATHS, notice: LaneClaim | None = None) -> Cancellation:
+        """Cancel a job, or ask its claim to."""
+        running = frozenset(self._running)
+        return self._write(lambda tx: upkeep.cancel(tx, job_id, deaths, notice, running))
+
+    def requeue(self, job_id: str, *, failed_run: bool = False) -> None:
+        """Put a dead job or a failed run back in line."""
+        self._write(lambda tx: upkeep.requeue(tx, job_id, failed_run=failed_run))
+
+    def sweep(self) -> int:
+        """Remove what is past its retention; takes the write lock only if there is something."""
+        return self._write(upkeep.sweep) if self._read(reading.has_expired, self._now()) else 0
+
+    def observe(self, queue: str, observer: Observer) -> None:
+        """Register who is told of terminated runs; writes only what changes."""
+        if not self._read(upkeep.is_observed, queue, observer):
+            self._write(lambda tx: upkeep.observe(tx, queue, observer))
+
+    # -- reads -------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str, *, whole: bool = True) -> JobRow | None:
+        """Return a job."""
+        return self._read(reading.get, job_id, whole=whole)
+
+    def find_run(self, queue: str, run_id: str) -> JobRow | None:
+        """Return the newest row of a run id."""
+        return self._read(reading.find_run, queue, run_id)
+
+    def page(self, queue: str, which: Filter, limit: int, after: int) -> list[JobRow]:
+        """Return a page of a queue."""
+        return self._read(reading.page, queue, which, limit, after)
+
+    def counts(self) -> dict[str, Counts]:
+        """Return every queue's counters."""
+        return self._read(reading.counts)
+
+    def history(self, job_id: str) -> list[AttemptRow]:
+        """Return a job's ended claims."""
+        return self._read(reading.history, job_id)
+
+    def readiness(self, queue: str, *, retries_only: bool = False) -> Readiness:
+        """Return whether a claim could succeed."""
+        return self._read(reading.readiness, queue, self._now, retries_only=retries_only)
+
+    def running(self, *, foreign: bool) -> list[Running]:
+        """Return claims of worker loops."""
+        self._use()
+        return self._read(reading.running, self.owner.id, foreign=foreign)
+
+    def find_deaths(self) -> Deaths:
+        """Probe the owners of foreign claims; now and then, clear away the locks of the dead."""
+        claims = self.running(foreign=True)
+        if time.monotonic() >= self._next_cleaning:
+            self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
+            self.owner.clean(self._has_claims)
+        return self.owner.find_deaths(claims, self._now()) if claims else NO_DEATHS
+
+    def version(self) -> int:
+        """Return SQLite's data version."""
+        self._use()
+        try:
+            return self._connections.data_version()
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot read the store: {error}") from error

@@ -1,0 +1,105 @@
+"""What users need to test their own runners: a clock set by hand, a scripted runner, a hook that remembers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from taquba_workflow_sync.clock import to_ms
+from taquba_workflow_sync.queue.config import Duration
+from taquba_workflow_sync.workflow.outcomes import StepOutcome
+from taquba_workflow_sync.workflow.records import RunOutcome
+from taquba_workflow_sync.workflow.runner import Step
+
+__all__ = ["ManualClock", "RecordingHook", "ScriptedRunner"]
+
+
+class ManualClock:
+    """A clock that stands still until it is advanced; give it to ``Queue.open(clock=...)``.
+
+    Advancing wakes whoever waits, in this process, for something to become due.
+
+    Raises:
+        ValueError: ``start`` has no time zone.
+    """
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC) if start is None else start
+        to_ms(self._now)
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    def now(self) -> datetime:
+        """Return the time it is set to, in UTC."""
+        return self._now.astimezone(UTC)
+
+    def advance(self, seconds: Duration) -> None:
+        """Move on by ``seconds`` (or a timedelta; negative steps back) and wake whoever waits."""
+        step = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        with self._lock:
+            self._now += step
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called after each advance; returns the function that ends it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def stop() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return stop
+
+
+class ScriptedRunner:
+    """Answers the n-th call with the n-th item of a script: an outcome to return, an exception to raise.
+
+    ``steps`` holds what it was called with. A call beyond the script raises ``AssertionError``.
+    """
+
+    def __init__(self, script: Iterable[StepOutcome | BaseException]) -> None:
+        self._script = list(script)
+        self._lock = threading.Lock()
+        self.steps: list[Step] = []
+
+    def run_step(self, step: Step) -> StepOutcome:
+        """Answer with the next item."""
+        with self._lock:
+            number = len(self.steps)
+            self.steps.append(step)
+        if number >= len(self._script):
+            raise AssertionError(f"the script has {len(self._script)} items, this is call {number + 1}: {step!r}")
+        item = self._script[number]
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+
+class RecordingHook:
+    """A terminal hook that keeps every outcome it is told of, in ``outcomes``."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.outcomes: list[RunOutcome] = []
+
+    def on_termination(self, outcome: RunOutcome) -> None:
+        """Remember the outcome."""
+        with self._condition:
+            self.outcomes.append(outcome)
+            self._condition.notify_all()
+
+    def wait_for(self, count: int, timeout: float = 30.0) -> list[RunOutcome]:
+        """Block until ``count`` outcomes have come, and return all.
+
+        Raises:
+            TimeoutError: they have not come within ``timeout`` seconds.
+        """
+        with self._condition:
+            if not self._condition.wait_for(lambda: len(self.outcomes) >= count, timeout):
+                raise TimeoutError(f"{len(self.outcomes)} outcomes of {count} came within {timeout} s")
+            return list(self.outcomes)

@@ -1,0 +1,1 @@
+"""The step orchestrator: runner contract, outcomes, client, runtime, terminal hooks."""

@@ -1,0 +1,72 @@
+"""What a submit says: checked when it is made."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taquba_workflow_sync.errors import InvalidRunIdError, ReservedHeaderError
+from taquba_workflow_sync.queue import validation
+from taquba_workflow_sync.storage.headers import RESERVED_HEADER_PREFIX
+from taquba_workflow_sync.storage.records import IfFinished
+
+
+class StepOrder(enum.StrEnum):
+    """Where a run's next step stands in line: at the back of its priority, or at the place it had."""
+
+    FAIR = "fair"
+    OLDEST_RUN_FIRST = "oldest_run_first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """A run to submit.
+
+    ``run_id`` names it: submitting the same name with the same input again is a no-op while it is active, and
+    ``if_finished`` decides once it has finished and is kept. Without a name every submit is a new run. ``headers``
+    reach every step and the terminal hook. ``run_at``, aware, delays the first step. ``priority``: lower goes first.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type, or a senseless one.
+        InvalidRunIdError: ``run_id`` is not 1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'.
+        ReservedHeaderError: a header starts with ``workflow.``.
+        PayloadTooLargeError: the headers have more than 64 KiB together.
+    """
+
+    input: bytes = b""
+    run_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    max_attempts_per_step: int | None = None
+    run_at: datetime | None = None
+    if_finished: IfFinished = IfFinished.KEEP
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.input, bytes):
+            raise TypeError(f"input must be bytes, not {type(self.input).__name__}; encode it first")
+        if self.run_id is not None:
+            validation.identifier(self.run_id, "run_id", InvalidRunIdError)
+        validation.instance(self.headers, Mapping, "headers")
+        validation.headers(self.headers)
+        for name in self.headers:
+            if name.startswith(RESERVED_HEADER_PREFIX):
+                raise ReservedHeaderError(
+                    f"header {name!r} starts with {RESERVED_HEADER_PREFIX!r}, which is reserved; rename it"
+                )
+        if self.priority is not None:
+            validation.integer(self.priority, "priority", least=-validation.MAX_INT)
+        if self.max_attempts_per_step is not None:
+            validation.integer(self.max_attempts_per_step, "max_attempts_per_step", least=1)
+        validation.moment_ms(self.run_at, "run_at")
+        if not isinstance(self.if_finished, str):
+            raise TypeError(f"if_finished must be an IfFinished, not {type(self.if_finished).__name__}")
+        if self.if_finished not in tuple(IfFinished):
+            raise ValueError(f"if_finished is {self.if_finished!r}; it must be one of {', '.join(IfFinished)}")
+        object.__setattr__(self, "if_finished", IfFinished(self.if_finished))
+
+    def fingerprint(self) -> bytes:
+        """Return the SHA-256 of the input, by which a repeated submit is known."""
+        return hashlib.sha256(self.input).digest()
