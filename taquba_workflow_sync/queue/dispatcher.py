@@ -273,7 +273,7 @@ class Dispatcher:
             lanes, limit = crew.claims, crew.free + freed.get(id(crew), 0)
             if self._stop_asked:
                 lanes, limit = self._owed(crew, limit)
-            if limit > 0 and crew.is_hungry or (self._deaths and lanes):
+            if (limit > 0 and crew.is_hungry) or (self._deaths and lanes):
                 crew.is_hungry = False
                 asking.append(crew)
                 requests.append(ClaimRequest(lanes, limit, deaths=self._deaths))

@@ -102,8 +102,7 @@ class Heartbeat:
                     self._lose(execution)
 
     def _lose(self, execution: Execution) -> None:
-        # Settled a moment ago is not lost: only what still runs after the look is.
-        if execution.is_lost or execution not in self._running():
+        if execution.is_lost or execution.has_returned:
             return
         execution.is_lost = True
         execution.cancel_token.set()

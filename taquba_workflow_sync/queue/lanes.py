@@ -24,7 +24,7 @@ _SHIFT: Final = 0.05
 class Execution:
     """One claim on its way through a thread."""
 
-    __slots__ = ("cancel_token", "is_lost", "is_repeated", "lane", "renewed_at", "row", "stopping")
+    __slots__ = ("cancel_token", "has_returned", "is_lost", "is_repeated", "lane", "renewed_at", "row", "stopping")
 
     def __init__(self, row: ClaimedRow, lane: Lane, stopping: threading.Event) -> None:
         self.row = row
@@ -32,6 +32,7 @@ class Execution:
         self.stopping = stopping
         self.cancel_token = threading.Event()
         self.renewed_at = time.monotonic()
+        self.has_returned = False
         self.is_lost = False
         self.is_repeated = False
         if row.cancel_requested:
@@ -113,7 +114,10 @@ class Crew:
                     return
                 execution = self._ready.popleft()
                 self._call_one()
-            self._finish(execution, execution.lane.execute(execution))
+            settlement = execution.lane.execute(execution)
+            # From here on the claim may end by this very settlement, so its end is no loss.
+            execution.has_returned = True
+            self._finish(execution, settlement)
 
     def take_back(self) -> list[Execution]:
         """Return what no thread has started, so that it can be released."""

@@ -167,8 +167,8 @@ FENCED = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, cl
     termination, keep_done_ms, keep_dead_ms, headers FROM taquba_job
     WHERE seq = ? AND id = ? AND token = ? AND status = 'claimed'"""
 # the same columns of a row that waits, for a cancel
-WAITING = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, claimed_ms, place, priority, wide, run_id,
-    termination, keep_done_ms, keep_dead_ms, headers, status, owner, token FROM taquba_job WHERE id = ?"""
+WAITING = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, claimed_ms, place, priority, wide,
+    run_id, termination, keep_done_ms, keep_dead_ms, headers, status, owner, token FROM taquba_job WHERE id = ?"""
 # advance: claimed -> pending / scheduled, one step on
 ADVANCE = """UPDATE taquba_job SET status = ?, due_ms = ?, run_at_ms = ?, step = step + 1, attempts = 0, place = ?,
     payload = ?, headers = ?, wide = ?, token = NULL, owner = NULL, lease_until_ms = NULL, last_error = NULL
@@ -247,7 +247,7 @@ NEXT_RETRY = """SELECT min(due_ms) FROM taquba_job INDEXED BY taquba_job_due WHE
     AND queue = (SELECT id FROM taquba_queue WHERE name = ?)"""
 NEXT_BARE_EXPIRY = """SELECT min(lease_until_ms) FROM taquba_job INDEXED BY taquba_job_claimed
     WHERE owner = '' AND lease_until_ms IS NOT NULL AND queue = (SELECT id FROM taquba_queue WHERE name = ?)"""
-RUNNING_HERE = """SELECT id, token, owner, cancel_requested, lease_until_ms, lease_ms FROM taquba_job INDEXED BY taquba_job_claimed
-    WHERE owner = ? AND lease_until_ms IS NOT NULL"""
+RUNNING_HERE = """SELECT id, token, owner, cancel_requested, lease_until_ms, lease_ms FROM taquba_job
+    INDEXED BY taquba_job_claimed WHERE owner = ? AND lease_until_ms IS NOT NULL"""
 RUNNING_ELSEWHERE = """SELECT id, token, owner, cancel_requested, lease_until_ms, lease_ms FROM taquba_job
     INDEXED BY taquba_job_claimed WHERE owner > '' AND lease_until_ms IS NOT NULL AND owner <> ?"""
