@@ -23,7 +23,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -189,7 +189,7 @@ def read_source() -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def upsert(db: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) -> int:
+def upsert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> int:
     """Write rows by primary key, so that writing them again changes nothing."""
     if rows:
         db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)

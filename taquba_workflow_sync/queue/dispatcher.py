@@ -258,8 +258,11 @@ class Dispatcher:
             self._asking = ()
             if refusals is None:
                 self._unsettled += batch
-        self._conclude(batch, refusals)
+        failed = self._conclude(batch, refusals)
         self._hand_out(claimed, requests)
+        if failed is not None:
+            self._suspects = {}
+            raise failed
         return True
 
     def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
@@ -294,7 +297,8 @@ class Dispatcher:
     def _crew_of(self, execution: Execution) -> Crew:
         return next(crew for crew in self._crews if execution.lane.queue in crew.lanes)
 
-    def _conclude(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> None:
+    def _conclude(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> TaqubaError | None:
+        """Let go of what was settled; returns why something has to be tried again, if it has."""
         failed: TaqubaError | None = None
         for (execution, settlement), refusal in zip(batch, refusals, strict=True):
             if isinstance(refusal, StorageError):
@@ -312,8 +316,7 @@ class Dispatcher:
                 self._unsettled.append((execution, other))
                 continue
             self._let_go(execution)
-        if failed is not None:
-            raise failed
+        return failed
 
     def _let_go(self, execution: Execution) -> None:
         token = execution.row.token

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -157,6 +155,9 @@ class Queue:
     @classmethod
     def temporary(cls, **options: Any) -> Self:
         """Open a store in a private directory that is gone after :meth:`close`; options as for :meth:`open`."""
+        import shutil  # here, since nothing else needs them: importing the library stays fast
+        import tempfile
+
         directory = tempfile.mkdtemp(prefix="taquba-")
         try:
             queue = cls.open(Path(directory) / "store", **options)
@@ -203,7 +204,6 @@ class Queue:
             self._pid = os.getpid()
             self._lock = threading.Lock()
             self._dispatchers = set()
-            self.waiter.reset_after_fork()
         return self._lock
 
     def attach(self, dispatcher: Dispatcher) -> None:

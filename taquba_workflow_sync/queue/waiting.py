@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +21,10 @@ class Waiter:
     def __init__(self, store: Store, is_over: Callable[[], bool]) -> None:
         self._store = store
         self._is_over = is_over
-        self.reset_after_fork()
+        self._start()
 
-    def reset_after_fork(self) -> None:
-        """Start with a new condition; waiters of the parent are not here."""
+    def _start(self) -> None:
+        self._pid = os.getpid()
         self._condition = threading.Condition()
         self._has_looker = False
         self._latest = -1
@@ -31,6 +32,8 @@ class Waiter:
 
     def now(self) -> int:
         """Return the version to wait from; take it before reading what is waited for."""
+        if self._pid != os.getpid():
+            self._start()  # a forked child: a thread of the parent may have held the condition
         with self._condition:
             return self._look()
 
@@ -43,6 +46,8 @@ class Waiter:
 
     def wake(self) -> None:
         """Have every waiter return now, whatever was committed: the queue is closed, or the clock was moved."""
+        if self._pid != os.getpid():
+            self._start()
         with self._condition:
             self._kicks += 1
             self._condition.notify_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 #: An hour: a receiver may slow a delivery down, it may not park it for a week.
 MAX_RETRY_AFTER_S = 3600.0
@@ -26,6 +25,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def _http_date(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # here, where one answer in many needs it: it imports slowly
+
     try:
         date = parsedate_to_datetime(text)
         # HTTP dates are in GMT; "-0000" parses to a naive datetime, which cannot be compared with now.

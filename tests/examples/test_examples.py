@@ -42,7 +42,7 @@ def environment(**more: str) -> dict[str, str]:
     unwanted = ("OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(unwanted)}
     path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, **more}
+    return {**kept, "PYTHONPATH": path, "PYTHONWARNINGS": "error", **more}
 
 
 def command(example: str, *arguments: str) -> list[str]:

@@ -226,7 +226,15 @@ def never_reads(connection: Connection, _: Received) -> bool:
     return False
 
 
-never_reads.unread = True  # type: ignore[attr-defined]  # tells the receiver not to read the body for it
+def reads_slowly(connection: Connection, _: Received) -> bool:
+    """Take a little of the body now and then: each send of the client makes progress, all together take for ever."""
+    while connection.sock.recv(1024) and not connection.closing.wait(0.05):
+        pass
+    return False
+
+
+for behaviour_that_reads in (never_reads, reads_slowly):
+    behaviour_that_reads.unread = True  # type: ignore[attr-defined]  # the receiver must not read the body for it
 
 
 def answers_and_hangs_up(connection: Connection, received: Received) -> bool:

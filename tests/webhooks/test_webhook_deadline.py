@@ -26,7 +26,7 @@ from taquba_workflow_sync.errors import PermanentFailure
 from taquba_workflow_sync.webhooks import RetryLater, WebhookWorker, deadline, delivery
 
 from .conftest import Claim, Job, post
-from .receiver import Behaviour, Receiver, answers, drips, endless, never_answers, never_reads
+from .receiver import Behaviour, Receiver, answers, drips, endless, never_answers, never_reads, reads_slowly
 
 LIMIT_S = 10.0
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -40,6 +40,7 @@ SLOW: dict[str, Behaviour] = {
     "drips interim answers": drips(b"HTTP/1.1 100 Continue\r\n\r\n" * 40),
     "sends interim answers without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "does not read the request": never_reads,
+    "reads the request slowly": reads_slowly,
 }
 
 Sessions = Callable[[], requests.Session | None]
@@ -76,7 +77,7 @@ def test_a_receiver_too_slow_is_a_transient_error_in_time(
     worker: WebhookWorker, receiver: Receiver, receiver_that: str
 ) -> None:
     url = receiver.on("/s3cret", SLOW[receiver_that])
-    body = b"x" * 50_000_000 if SLOW[receiver_that] is never_reads else b"x"
+    body = b"x" * 50_000_000 if "read" in receiver_that else b"x"
     with within_the_limit(), pytest.raises(RetryLater, match=r"no answer from .* within 0\.5 seconds") as failed:
         post(worker, url, body)
     assert failed.value.retry_after is None and "s3cret" not in str(failed.value)
@@ -230,6 +231,14 @@ def deaf_listener() -> Iterator[tuple[str, int]]:
         finally:
             for sock in waiting:
                 sock.close()
+
+
+def test_the_deadline_holds_in_a_session_that_was_used_before(receiver: Receiver) -> None:
+    fast, slow = receiver.on("/fast", answers(200)), receiver.on("/slow", SLOW["drips many headers"])
+    with session_of_a_user() as session:
+        assert session.post(fast, data=b"x", timeout=60).status_code == 200
+        with within_the_limit(), pytest.raises(RetryLater):
+            post(WebhookWorker(session=session, default_timeout=0.5), slow)
 
 
 def test_another_user_of_the_session_keeps_its_own_timeouts(receiver: Receiver) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taquba_workflow_sync.errors import MissingHeaderError, PermanentFailure, TaqubaError
@@ -194,6 +194,7 @@ _urls = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     url=_urls,
     method=_anything | st.sampled_from(["GET", "post", "X-1"]),
@@ -215,6 +216,7 @@ def test_any_arguments_make_a_request_that_survives_its_headers_or_a_type_or_val
     assert (back.timeout is None) == (request.timeout is None)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.dictionaries(st.sampled_from(["webhook.url", "webhook.method", "webhook.timeout_ms", "http.A"]), st.text()))
 def test_any_job_headers_make_a_request_or_a_permanent_error(job_headers: dict[str, str]) -> None:
     try:

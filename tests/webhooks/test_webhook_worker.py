@@ -92,7 +92,7 @@ def test_any_other_status_is_permanent_and_quotes_200_characters_of_the_body(rec
 
 
 def test_a_body_in_no_known_encoding_is_quoted_all_the_same(receiver: Receiver) -> None:
-    with pytest.raises(PermanentFailure, match="HTTP 400 [^:]*://[^ ]*: \ufffd\ufffdno"):
+    with pytest.raises(PermanentFailure, match=r"HTTP 400 .*: \ufffd\ufffdno"):
         post(WebhookWorker(), receiver.on("/", answers(400, b"\xff\xfeno")))
 
 

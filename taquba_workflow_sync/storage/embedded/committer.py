@@ -89,13 +89,13 @@ class Committer:
         self._bulk = bulk
         self._on_commit = on_commit
         self._fault = fault
-        self._pause = threading.Event()
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Forget what the parent's threads had queued: it is theirs, and they commit it."""
         self._queue: deque[Slot] = deque()
         self._mutex = threading.Lock()
+        self._pause = threading.Event()  # never set: what a pause waits on
         self._leading: int | None = None
         self._attendant: Callable[[], None] | None = None
         self._attendant_thread: int | None = None
