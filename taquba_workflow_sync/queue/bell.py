@@ -16,10 +16,12 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the waiter, or let its next wait return at once."""
+        if not self._lock.locked():
+            return
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # rung already and not yet heard
+            pass  # another thread rang at the same moment
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for a ring, at most ``timeout`` seconds (None: as long as it takes); whether it rang."""

@@ -266,14 +266,13 @@ class Dispatcher:
         return True
 
     def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
-        freed: dict[int, int] = {}
+        freed: dict[Crew, int] = {}
         for execution, _ in batch:
-            crew = self._crew_of(execution)
-            freed[id(crew)] = freed.get(id(crew), 0) + 1
+            freed[execution.crew] = freed.get(execution.crew, 0) + 1
         asking = []
         requests = []
         for crew in self._crews:
-            lanes, limit = crew.claims, crew.free + freed.get(id(crew), 0)
+            lanes, limit = crew.claims, crew.free + freed.get(crew, 0)
             if self._stop_asked:
                 lanes, limit = self._owed(crew, limit)
             if (limit > 0 and crew.is_hungry) or (self._deaths and lanes):
@@ -293,9 +292,6 @@ class Dispatcher:
                 if owed > 0:
                     return (lane.claim,), min(limit, owed)
         return (), 0
-
-    def _crew_of(self, execution: Execution) -> Crew:
-        return next(crew for crew in self._crews if execution.lane.queue in crew.lanes)
 
     def _conclude(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> TaqubaError | None:
         """Let go of what was settled; returns why something has to be tried again, if it has."""
@@ -322,13 +318,11 @@ class Dispatcher:
         token = execution.row.token
         self._in_flight.pop(token, None)
         RUNNING.discard(token)
-        self._crew_of(execution).in_flight -= 1
+        execution.crew.in_flight -= 1
 
     def _hand_out(self, claimed: Sequence[ClaimedRow], requests: Sequence[ClaimRequest]) -> None:
         for crew in self._crews:
-            executions = [
-                Execution(row, crew.lanes[row.queue], self.stopping) for row in claimed if row.queue in crew.lanes
-            ]
+            executions = [Execution(row, crew, self.stopping) for row in claimed if row.queue in crew.lanes]
             for request in requests:
                 if request.lanes[0] in crew.claims and len(executions) == request.limit:
                     crew.is_hungry = True  # there may be more

@@ -24,11 +24,22 @@ _SHIFT: Final = 0.05
 class Execution:
     """One claim on its way through a thread."""
 
-    __slots__ = ("cancel_token", "has_returned", "is_lost", "is_repeated", "lane", "renewed_at", "row", "stopping")
+    __slots__ = (
+        "cancel_token",
+        "crew",
+        "has_returned",
+        "is_lost",
+        "is_repeated",
+        "lane",
+        "renewed_at",
+        "row",
+        "stopping",
+    )
 
-    def __init__(self, row: ClaimedRow, lane: Lane, stopping: threading.Event) -> None:
+    def __init__(self, row: ClaimedRow, crew: Crew, stopping: threading.Event) -> None:
         self.row = row
-        self.lane = lane
+        self.crew = crew
+        self.lane = crew.lanes[row.queue]
         self.stopping = stopping
         self.cancel_token = threading.Event()
         self.renewed_at = time.monotonic()

@@ -29,7 +29,6 @@ from taquba_workflow_sync.storage.records import (
     Settlement,
 )
 
-
 CommitListener = Callable[[frozenset[str], bool], None]
 
 

@@ -9,7 +9,7 @@ from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
 from taquba_workflow_sync.storage.decisions import clip_error, notification, row_life_ms
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.enqueueing import write
-from taquba_workflow_sync.storage.embedded.transaction import WIDE_BYTES, Part, Transaction
+from taquba_workflow_sync.storage.embedded.transaction import FIRST_ATTEMPTS, WIDE_BYTES, Part, Transaction
 from taquba_workflow_sync.storage.records import (
     Advance,
     AttemptOutcome,
@@ -24,6 +24,9 @@ from taquba_workflow_sync.storage.records import (
 )
 
 _VALUES_LIMIT: Final = 64  # rows of one bulk advance; SQLite allows 32,766 variables, the statement cache likes few
+_ADVANCE_MANY: Final = {
+    size: sql.ADVANCE_MANY.format(values=",".join(["(?,?,?,?)"] * size)) for size in (1, 2, 4, 8, 16, 32, _VALUES_LIMIT)
+}
 
 
 class Held(NamedTuple):
@@ -152,15 +155,18 @@ def _advance_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[st
     # Filled up to a power of two with rows that match nothing, so that few statements serve every size.
     size = 1 << (len(by_row) - 1).bit_length()
     values += (0, "", b"", None) * (size - len(by_row))
-    rows = tx.execute(sql.ADVANCE_MANY.format(values=",".join(["(?,?,?,?)"] * size)), values).fetchall()
+    rows = tx.execute(_ADVANCE_MANY[size], values).fetchall()
     attempts = []
+    moved: dict[int, int] = {}
     for seq, ordinal, queue, step, claimed_ms in rows:
         attempt = _attempt_number(by_row[seq].token)
-        attempts.append((seq, ordinal, step, attempt, claimed_ms, tx.now_ms, AttemptOutcome.CONTINUED, None))
-        tx.move(queue, JobStatus.CLAIMED, JobStatus.PENDING)
+        attempts.append((seq, ordinal, step, attempt, claimed_ms, tx.now_ms, "continued", None))
+        moved[queue] = moved.get(queue, 0) + 1
+        if ordinal > FIRST_ATTEMPTS:
+            tx.bound_history(seq, ordinal)
     tx.connection.executemany(sql.ADD_ATTEMPT, attempts)
-    for seq, ordinal, *_ in rows:
-        tx.bound_history(seq, ordinal)
+    for queue, many in moved.items():
+        tx.move(queue, JobStatus.CLAIMED, JobStatus.PENDING, many)
     return {by_row[row[0]].token for row in rows}
 
 

@@ -12,7 +12,7 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Observer
 
 WIDE_BYTES: Final = 2048
-_FIRST_ATTEMPTS: Final = 100
+FIRST_ATTEMPTS: Final = 100
 _LAST_ATTEMPTS: Final = 1000
 _COLUMN: Final = {
     JobStatus.PENDING: 0,
@@ -157,7 +157,7 @@ class Transaction:
 
     def bound_history(self, seq: int, ordinal: int) -> None:
         """Drop the attempt that the newest one pushes out."""
-        if ordinal > _FIRST_ATTEMPTS + _LAST_ATTEMPTS:
+        if ordinal > FIRST_ATTEMPTS + _LAST_ATTEMPTS:
             self.execute(sql.DROP_ATTEMPT, (seq, ordinal - _LAST_ATTEMPTS))
 
     # -- the end -----------------------------------------------------------------------------------------------
