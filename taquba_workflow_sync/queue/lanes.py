@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.storage.records import ClaimedRow, LaneClaim, Settlement
+from taquba_workflow_sync.storage.records import ClaimedRow, Dead, LaneClaim, Settlement
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,18 @@ class Lane:
         return LaneClaim(self.queue, self.lease_ms)
 
 
+def _execute(execution: Execution) -> Settlement:
+    """Run one claim; whatever goes wrong around the user's code ends as a dead letter, never as a lost thread."""
+    row = execution.row
+    if row.damage is not None:
+        return Settlement(row.id, row.token, Dead(row.damage))
+    try:
+        return execution.lane.execute(execution)
+    except BaseException as error:
+        _log.exception("job %s could not be run", row.id, extra={"job_id": row.id, "queue": row.queue})
+        return Settlement(row.id, row.token, Dead(f"could not be run: {type(error).__name__}"))
+
+
 class Crew:
     """A pool of threads that serves some lanes, the first of them first."""
 
@@ -125,7 +137,7 @@ class Crew:
                     return
                 execution = self._ready.popleft()
                 self._call_one()
-            settlement = execution.lane.execute(execution)
+            settlement = _execute(execution)
             # From here on the claim may end by this very settlement, so its end is no loss.
             execution.has_returned = True
             self._finish(execution, settlement)

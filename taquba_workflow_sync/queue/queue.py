@@ -352,7 +352,12 @@ class Queue:
         lease_ms = self._lease_ms(queue_name, lease)
         request = ClaimRequest((LaneClaim(queue_name, lease_ms),), limit, is_bare=True, deaths=self._known_deaths())
         _, rows = self.store.turn((), [request])
-        return [self._claim_of(record_of_claim(row), row.token) for row in rows]
+        damaged = [Settlement(row.id, row.token, Dead(row.damage)) for row in rows if row.damage is not None]
+        if damaged:
+            self.store.turn(damaged, ())
+            if len(damaged) == len(rows):
+                return self.claim_batch(queue_name, max_jobs, lease=lease)
+        return [self._claim_of(record_of_claim(row), row.token) for row in rows if row.damage is None]
 
     def claim_with_wait(self, queue_name: str, timeout: Duration, *, lease: Duration | None = None) -> Claim | None:
         """Claim the first job in line, waiting up to ``timeout`` seconds for one."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
 from datetime import datetime
 
 from taquba_workflow_sync.clock import from_ms, maybe_from_ms
+from taquba_workflow_sync.storage.decisions import readable_headers
 from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP
 from taquba_workflow_sync.storage.records import AttemptOutcome, AttemptRow, ClaimedRow, JobRow, JobStatus, Verdict
 
@@ -88,7 +88,7 @@ class JobAttempt:
 
 def decode_headers(text: str, run_id: str | None = None, step: int = 0) -> dict[str, str]:
     """Return stored headers, with the two that every step of a run carries."""
-    headers: dict[str, str] = json.loads(text) if text else {}
+    headers = readable_headers(text)
     if run_id is not None:
         headers[HEADER_RUN_ID] = run_id
         headers[HEADER_STEP] = str(step)

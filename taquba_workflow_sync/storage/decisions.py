@@ -75,6 +75,15 @@ def clip_error(error: str | None) -> str | None:
     return f"{error[:_ERROR_LIMIT]}... [{len(error) - _ERROR_LIMIT} more characters were cut]"
 
 
+def readable_headers(text: str | None) -> dict[str, str]:
+    """Return stored headers; none of a row whose headers are damaged, since one row must never block the others."""
+    try:
+        headers = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return headers if isinstance(headers, dict) else {}
+
+
 def notification(
     observer: Observer,
     *,
@@ -93,7 +102,7 @@ def notification(
 
     Its id is made from (job id, termination), so that the same outcome has the same id however it is told.
     """
-    carried: dict[str, str] = json.loads(headers) if headers else {}
+    carried = readable_headers(headers)
     carried |= {
         HEADER_JOB_ID: job_id,
         HEADER_RUN_ID: run_id,

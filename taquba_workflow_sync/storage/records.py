@@ -98,7 +98,10 @@ class Inserted(NamedTuple):
 
 
 class ClaimedRow(NamedTuple):
-    """A job just claimed, as its worker needs it."""
+    """A job just claimed, as its worker needs it.
+
+    ``damage`` says why the stored row cannot be worked on; it must be dead-lettered, so that it blocks no other.
+    """
 
     place: int
     id: str
@@ -117,6 +120,7 @@ class ClaimedRow(NamedTuple):
     queue: str
     claimed_ms: int
     lease_until_ms: int
+    damage: str | None = None
 
 
 class JobRow(NamedTuple):

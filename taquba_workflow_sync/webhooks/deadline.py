@@ -19,7 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class _DeadlineConnect(_Connection):
         try:
             found = socket.getaddrinfo(self.host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
         except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
+            raise NewConnectionError(self, f"Failed to resolve {self.host!r}: {error}") from error
         return [(str(address[0]), int(address[1])) for *_, address in found]
 
 

@@ -60,7 +60,12 @@ def _claimed(tx: Transaction, row: tuple[object, ...], queue: str, until: int) -
             fields[6] = tx.get_part(seq, Part.PAYLOAD)
         if wide & 1 << Part.HEADERS:
             fields[7] = tx.get_part(seq, Part.HEADERS)
-    return ClaimedRow._make((*fields, queue, tx.now_ms, until))
+    damage = None
+    # A row that was damaged (by hand, by a disk) is claimed like any other and then dead-lettered, never skipped over.
+    if type(fields[6]) is not bytes or type(fields[7]) is not str:
+        damage = "the stored row is damaged: its payload or its headers are missing or of another type"
+        fields[6], fields[7] = b"", ""
+    return ClaimedRow._make((*fields, queue, tx.now_ms, until, damage))
 
 
 def claim_one(tx: Transaction, job_id: str, queue_name: str, lease_ms: int) -> ClaimedRow | None:

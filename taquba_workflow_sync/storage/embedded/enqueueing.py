@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from taquba_workflow_sync.errors import DuplicateJobIdError
 from taquba_workflow_sync.storage.decisions import KnownRun, is_new_run
@@ -13,16 +14,23 @@ from taquba_workflow_sync.storage.records import Inserted, JobStatus, NewJob, Ru
 
 def insert(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
     """Insert every job whose name is free; all guards come before the first write."""
-    in_batch: dict[tuple[str, str], NewJob] = {}
-    ids: set[str] = set()
-    answers = [_admit(tx, job, in_batch, ids) for job in jobs]
+    batch = _Batch({}, {}, set())
+    answers = [_admit(tx, job, batch) for job in jobs]
     for job, answer in zip(jobs, answers, strict=True):
         if answer.is_new:
             write(tx, job)
     return answers
 
 
-def _admit(tx: Transaction, job: NewJob, in_batch: dict[tuple[str, str], NewJob], ids: set[str]) -> Inserted:
+class _Batch(NamedTuple):
+    """What the jobs before in the same batch have taken."""
+
+    runs: dict[tuple[str, str], NewJob]
+    dedup: dict[tuple[str, str], str]
+    ids: set[str]
+
+
+def _admit(tx: Transaction, job: NewJob, batch: _Batch) -> Inserted:
     """Decide about one job without writing.
 
     Raises:
@@ -31,22 +39,27 @@ def _admit(tx: Transaction, job: NewJob, in_batch: dict[tuple[str, str], NewJob]
     """
     queue = tx.find_queue(job.queue)
     if job.run is not None:
-        first = in_batch.get((job.queue, job.run.run_id))
+        first = batch.runs.get((job.queue, job.run.run_id))
         if first is not None and first.run is not None:
             is_new_run(job.run, job.queue, _known_in_batch(first, first.run), is_active=True)
             return Inserted(first.id, False)
         taken_by = None if queue is None else _holder(tx, queue, job.queue, job.run)
         if taken_by is not None:
             return Inserted(taken_by, False)
-        in_batch[job.queue, job.run.run_id] = job
-    elif job.dedup_key is not None and queue is not None:
-        row = tx.execute(sql.FIND_DEDUP, (queue, job.dedup_key)).fetchone()
-        if row is not None:
-            return Inserted(row[0], False)
+        batch.runs[job.queue, job.run.run_id] = job
+    elif job.dedup_key is not None:
+        holder = batch.dedup.get((job.queue, job.dedup_key))
+        if holder is None and queue is not None:
+            row = tx.execute(sql.FIND_DEDUP, (queue, job.dedup_key)).fetchone()
+            holder = None if row is None else row[0]
+        if holder is not None:
+            return Inserted(holder, False)
     # A generated id meets the unique index only; looking it up first would cost every insert a read.
-    if not job.id_is_generated and (job.id in ids or tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None):
+    if not job.id_is_generated and (job.id in batch.ids or tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None):
         raise DuplicateJobIdError(f"job id {job.id!r} exists already; choose another, or leave it out to get a new one")
-    ids.add(job.id)
+    batch.ids.add(job.id)
+    if job.dedup_key is not None:
+        batch.dedup[job.queue, job.dedup_key] = job.id
     return Inserted(job.id, True)
 
 

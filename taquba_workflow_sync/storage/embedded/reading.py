@@ -44,7 +44,13 @@ def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool
     assert isinstance(wide, int) and isinstance(seq, int)
     for part, column in _PARTS:
         if wide & 1 << part and (whole or part is Part.HEADERS):
-            fields[column] = connection.execute(sql.GET_PART, (seq * 4 + part,)).fetchone()[0]
+            stored = connection.execute(sql.GET_PART, (seq * 4 + part,)).fetchone()
+            fields[column] = None if stored is None else stored[0]
+    # What is missing or damaged reads as empty: a listing must not fail because of one row.
+    if not isinstance(fields[21], str):
+        fields[21] = ""
+    if not isinstance(fields[22], bytes):
+        fields[22] = b""
     return JobRow._make(fields)
 
 

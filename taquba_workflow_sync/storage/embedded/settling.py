@@ -221,7 +221,7 @@ def _notify(
         return None
     headers = held.headers
     if held.wide & 1 << Part.HEADERS:
-        headers = str(tx.get_part(held.seq, Part.HEADERS))
+        headers = str(tx.get_part(held.seq, Part.HEADERS) or "")
     job = notification(
         observer,
         job_id=held.id,

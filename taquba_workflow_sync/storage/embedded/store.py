@@ -60,15 +60,22 @@ class _Settle:
 
 
 def _advance_in_bulk(tx: Transaction, batch: Sequence[Slot]) -> Sequence[Slot]:
-    plain = [slot for slot in batch if isinstance(slot.operation, _Settle) and is_plain(slot.operation.settlement)]
+    plain = [
+        slot.operation.settlement
+        for slot in batch
+        if isinstance(slot.operation, _Settle) and is_plain(slot.operation.settlement)
+    ]
     if len(plain) < 2:
         return batch
-    advanced = advance_many(tx, [slot.operation.settlement for slot in plain])  # type: ignore[attr-defined]  # _Settle
-    return [
-        slot
-        for slot in batch
-        if not (isinstance(slot.operation, _Settle) and slot.operation.settlement.token in advanced)
-    ]
+    advanced = advance_many(tx, plain)
+    left: list[Slot] = []
+    for slot in batch:
+        token = slot.operation.settlement.token if isinstance(slot.operation, _Settle) else None
+        if token in advanced:
+            advanced.discard(token)  # a second settlement of the same claim goes the single way, and is refused
+        else:
+            left.append(slot)
+    return left
 
 
 class EmbeddedStore(ForkGuard):

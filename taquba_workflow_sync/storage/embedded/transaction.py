@@ -127,10 +127,10 @@ class Transaction:
             self.execute(sql.DROP_PART, (seq * 4 + kind,))
         return data, wide & ~bit
 
-    def get_part(self, seq: int, kind: Part) -> bytes | str:
-        """Return a part that has a row of its own."""
-        data: bytes | str = self.execute(sql.GET_PART, (seq * 4 + kind,)).fetchone()[0]
-        return data
+    def get_part(self, seq: int, kind: Part) -> bytes | str | None:
+        """Return a part that has a row of its own, or None if that row is gone."""
+        row = self.execute(sql.GET_PART, (seq * 4 + kind,)).fetchone()
+        return None if row is None else row[0]
 
     def drop_row(self, seq: int, wide: int) -> None:
         """Delete a job with its parts and its history."""
