@@ -24,6 +24,7 @@ from taquba_workflow_sync.storage.records import (
     NO_DEATHS,
     ClaimedRow,
     ClaimRequest,
+    Dead,
     Deaths,
     LaneClaim,
     Release,
@@ -145,25 +146,45 @@ class Dispatcher:
         self._run(is_idle)
 
     def _run(self, is_idle: Callable[[], bool] | None) -> None:
-        self._thread_id = threading.get_ident()
         self._heartbeat.start()
+        try:
+            self._attend(is_idle)
+        except BaseException:
+            # The caller's own thread was interrupted (Ctrl-C). What runs must still be settled, so the loop goes on
+            # elsewhere; a second interrupt ends this wait for it.
+            self._stop_asked = True
+            self._thread = threading.Thread(target=self._finish_elsewhere, name=f"taquba-{self._name}", daemon=True)
+            self._thread.start()
+            self._has_ended.wait()
+            raise
+        self._end()
+
+    def _finish_elsewhere(self) -> None:
+        try:
+            self._attend(None)
+        finally:
+            self._end()
+
+    def _attend(self, is_idle: Callable[[], bool] | None) -> None:
+        self._thread_id = threading.get_ident()
         try:
             with self._store.listen(self._committed, attend=True):
                 self._loop(is_idle)
         except StoreClosedError:
             _log.warning("the store was closed under the dispatcher; it stops")
+
+    def _end(self) -> None:
+        self._heartbeat.stop()
+        for crew in self._crews:
+            crew.dismiss()
+        for token in list(self._in_flight):
+            RUNNING.discard(token)
+        try:
+            # Before the end is told: who waits for it finds the store closed, if this was its last user.
+            if self.on_end is not None:
+                self.on_end()
         finally:
-            self._heartbeat.stop()
-            for crew in self._crews:
-                crew.dismiss()
-            for token in list(self._in_flight):
-                RUNNING.discard(token)
-            try:
-                # Before the end is told: who waits for it finds the store closed, if this was its last user.
-                if self.on_end is not None:
-                    self.on_end()
-            finally:
-                self._has_ended.set()
+            self._has_ended.set()
 
     def _loop(self, is_idle: Callable[[], bool] | None) -> None:
         while True:
@@ -306,7 +327,10 @@ class Dispatcher:
             if isinstance(refusal, ClaimLostError) and execution.is_repeated:
                 _log.info("the settlement of job %s was stored before, or its claim was lost", execution.row.id)
             other = None
-            if not isinstance(settlement.action, Release):
+            if type(refusal) is TaqubaError and not isinstance(settlement.action, Dead):
+                # The store cannot hold what the step came to; it would not at the next try.
+                other = Settlement(settlement.job_id, settlement.token, Dead(str(refusal)))
+            elif not isinstance(settlement.action, Release):
                 other = execution.lane.settled(execution, settlement, refusal)
             if other is not None:
                 self._unsettled.append((execution, other))

@@ -314,7 +314,7 @@ class Queue:
         if dedup_key is not None:
             if not isinstance(dedup_key, str):
                 raise TypeError(f"dedup_key must be a str, not {type(dedup_key).__name__}")
-            if not 1 <= len(dedup_key.encode("utf-8", "surrogatepass")) <= 1024:
+            if not 1 <= len(validation.encoded(dedup_key, "dedup_key")) <= 1024:
                 raise ValueError(f"dedup_key {dedup_key[:40]!r} must have 1 to 1024 bytes")
         least = -validation.MAX_INT
         return NewJob(

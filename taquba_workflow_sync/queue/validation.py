@@ -25,7 +25,7 @@ def queue_name(value: object, *, limit: int = _QUEUE_BYTES) -> str:
     """Return a checked queue name."""
     if not isinstance(value, str):
         raise TypeError(f"queue_name must be a str, not {type(value).__name__}")
-    size = len(_encoded(value, "queue name"))
+    size = len(encoded(value, "queue name"))
     if not 1 <= size <= limit:
         raise InvalidNameError(f"queue name {value[:40]!r} has {size} bytes; it must have 1 to {limit}")
     if any(character < " " or character == "\x7f" for character in value):
@@ -33,7 +33,12 @@ def queue_name(value: object, *, limit: int = _QUEUE_BYTES) -> str:
     return value
 
 
-def _encoded(value: str, what: str) -> bytes:
+def encoded(value: str, what: str) -> bytes:
+    """Return text as UTF-8.
+
+    Raises:
+        InvalidNameError: it has lone surrogates.
+    """
     try:
         return value.encode()
     except UnicodeEncodeError:
@@ -76,7 +81,7 @@ def headers(value: object) -> str:
             )
         if not key:
             raise ValueError("a header has an empty name; give it one")
-        size += len(_encoded(key, "header name")) + len(_encoded(content, f"header {key!r:.60}"))
+        size += len(encoded(key, "header name")) + len(encoded(content, f"header {key!r:.60}"))
         if size > HEADER_BYTES:
             raise PayloadTooLargeError(f"the headers have more than {HEADER_BYTES} bytes together; use the payload")
     return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":")) if value else ""

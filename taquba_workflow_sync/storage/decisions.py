@@ -69,8 +69,12 @@ def row_life_ms(*, is_run: bool, is_dead: bool, keep_done_ms: int | None, keep_d
 
 
 def clip_error(error: str | None) -> str | None:
-    """Return ``error``, cut with a note of what was cut when it is longer than a row should carry."""
-    if error is None or len(error) <= _ERROR_LIMIT:
+    """Return ``error`` as a row can carry it: lone surrogates escaped; cut, with a note, when it is too long."""
+    if error is None:
+        return None
+    if not error.isascii():
+        error = error.encode("utf-8", "backslashreplace").decode()
+    if len(error) <= _ERROR_LIMIT:
         return error
     return f"{error[:_ERROR_LIMIT]}... [{len(error) - _ERROR_LIMIT} more characters were cut]"
 

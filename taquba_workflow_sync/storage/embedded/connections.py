@@ -16,6 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+# Imported for its order: fork hooks run last registered first, and filelock refuses a fork while another thread is
+# between filelock's own hooks. Registered after them, ours (which wait, and close connections) run outside of that.
+import filelock  # noqa: F401
+
 from taquba_workflow_sync.storage.embedded.cache import connect
 
 _READERS: Final = 3

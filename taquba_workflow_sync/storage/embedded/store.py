@@ -236,9 +236,11 @@ class EmbeddedStore(ForkGuard):
         slots = self._committer.run(operations)
         refusals: list[TaqubaError | None] = []
         for slot in slots[: len(settlements)]:
-            if slot.error is not None and not isinstance(slot.error, TaqubaError):
-                raise slot.error
-            refusals.append(slot.error)
+            error = slot.error
+            if error is not None and not isinstance(error, TaqubaError):
+                # What this one cannot be stored for must not take the answers of the others along.
+                error = TaqubaError(f"cannot be stored: {type(error).__name__}: {error}")
+            refusals.append(error)
         claimed: list[ClaimedRow] = []
         for slot in slots[len(settlements) :]:
             # A settlement's answer must reach its caller even if the claim beside it failed.
