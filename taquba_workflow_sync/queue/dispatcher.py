@@ -6,6 +6,7 @@ the slots that this frees. Due jobs are promoted and dead claims taken back insi
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -46,6 +47,7 @@ _REPORT_AFTER: Final = 5
 # Once stopping, settlements that the store refuses (full disk) are tried this long; then they are left to others.
 _LAST_TRIES: Final = 30.0
 _ORPHAN_AGE: Final = 3.0
+_AT_EXIT: Final = 5.0
 
 Finished = tuple[Execution, Settlement]
 
@@ -88,6 +90,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Run the loop on a daemon thread, which cannot keep the interpreter from exiting."""
+        atexit.register(self._at_exit)
         self._thread = threading.Thread(target=self._run, args=(None,), name=f"taquba-{self._name}", daemon=True)
         self._thread.start()
 
@@ -99,6 +102,11 @@ class Dispatcher:
     def join(self, timeout: float | None) -> bool:
         """Wait until nothing is left running; whether that is so."""
         return self._has_ended.wait(timeout)
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether it is stopping or has stopped."""
+        return self._stop_asked
 
     @property
     def is_running(self) -> bool:
@@ -159,6 +167,15 @@ class Dispatcher:
             raise
         self._end()
 
+    def _at_exit(self) -> None:
+        """Let the last commit of a forgotten runtime happen: at exit nobody else waits for a daemon thread.
+
+        The pool's threads have been joined by then, so only settlements and releases are left.
+        """
+        if self._pid == os.getpid():
+            self.ask_to_stop()
+            self.join(_AT_EXIT)
+
     def _finish_elsewhere(self) -> None:
         try:
             self._attend(None)
@@ -174,6 +191,7 @@ class Dispatcher:
             _log.warning("the store was closed under the dispatcher; it stops")
 
     def _end(self) -> None:
+        atexit.unregister(self._at_exit)
         self._heartbeat.stop()
         for crew in self._crews:
             crew.dismiss()

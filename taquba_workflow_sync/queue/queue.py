@@ -292,8 +292,9 @@ class Queue:
         """
         if isinstance(payloads, (bytes, str)):
             raise TypeError("payloads must be a sequence of bytes, not a single one; use enqueue for that")
-        jobs = [self.new_job(queue_name, payload) for payload in payloads]
         validation.queue_name(queue_name)
+        self._check_open()
+        jobs = [self.new_job(queue_name, payload) for payload in payloads]
         return [answer.job_id for answer in self.store.insert(jobs)] if jobs else []
 
     def new_job(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from taquba_workflow_sync.clock import to_ms
+from taquba_workflow_sync.clock import from_ms, to_ms
 from taquba_workflow_sync.errors import InvalidNameError, PayloadTooLargeError
 
 HEADER_BYTES: Final = 64 * 1024
@@ -128,7 +128,12 @@ def moment_ms(value: object, name: str) -> int | None:
         return None
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be an aware datetime, not {type(value).__name__}")
-    return to_ms(value)
+    ms = to_ms(value)
+    try:
+        from_ms(ms)
+    except OverflowError:
+        raise ValueError(f"{name} is {value!r}, which in UTC is outside of the years 1 to 9999") from None
+    return ms
 
 
 def instance(value: object, kind: type, name: str) -> None:

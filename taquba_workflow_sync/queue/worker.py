@@ -111,7 +111,7 @@ def run_worker(
 
 
 def wait_for_shutdown(dispatcher: Dispatcher, shutdown: threading.Event | None) -> None:
-    """Block until ``shutdown`` is set or the dispatcher ended by itself."""
-    while not (shutdown is not None and shutdown.is_set()):
+    """Block until ``shutdown`` is set, or the dispatcher was told to stop, or ended by itself."""
+    while not dispatcher.is_asked_to_stop and not (shutdown is not None and shutdown.is_set()):
         if dispatcher.join(_SHUTDOWN_POLL):
             return

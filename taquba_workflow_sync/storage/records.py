@@ -316,5 +316,6 @@ class Filter:
     verdict: Verdict | None = None
     cancel_requested: bool | None = None
     waiting: bool = False
+    active: bool = False
     runs_only: bool = False
     kept_at_ms: int | None = None

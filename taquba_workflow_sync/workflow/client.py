@@ -42,7 +42,7 @@ from taquba_workflow_sync.workflow.records import (
     outcome_of,
     status_of,
 )
-from taquba_workflow_sync.workflow.spec import RunSpec
+from taquba_workflow_sync.workflow.spec import RunSpec, check_headers
 
 DEFAULT_QUEUE_NAME: Final = "workflow-steps"
 _NAME_BYTES: Final = 246  # 255 less the suffix of the notification lane
@@ -51,7 +51,7 @@ _LONGEST_WAIT: Final = 1.0
 _FILTERS: Final[dict[RunState, Filter]] = {
     RunState.PENDING: Filter(waiting=True, cancel_requested=False, runs_only=True),
     RunState.RUNNING: Filter(status=JobStatus.CLAIMED, cancel_requested=False, runs_only=True),
-    RunState.CANCELLING: Filter(status=JobStatus.CLAIMED, cancel_requested=True, runs_only=True),
+    RunState.CANCELLING: Filter(active=True, cancel_requested=True, runs_only=True),
     RunState.SUCCEEDED: Filter(status=JobStatus.DONE, verdict=Verdict.SUCCEEDED, runs_only=True),
     RunState.FAILED: Filter(verdict=Verdict.FAILED, runs_only=True),
     RunState.CANCELLED: Filter(status=JobStatus.CANCELLED, runs_only=True),
@@ -174,6 +174,7 @@ class WorkflowClient:
 
     def _job_of(self, spec: RunSpec) -> NewJob:
         validation.instance(spec, RunSpec, "spec")
+        check_headers(spec.headers)  # again: a dict can be changed after the spec was made
         config = self._queue.config_of(self._queue_name)
         job_id = new_ulid()
         return NewJob(
@@ -222,6 +223,7 @@ class WorkflowClient:
             verdict=which.verdict,
             cancel_requested=which.cancel_requested,
             waiting=which.waiting,
+            active=which.active,
             runs_only=True,
             kept_at_ms=self._queue.now_ms(),
         )

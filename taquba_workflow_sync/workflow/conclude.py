@@ -30,8 +30,14 @@ class Limits(NamedTuple):
     keeps_place: bool = False
 
 
+class Returned(NamedTuple):
+    """An exception that a runner returned, where it should have raised it."""
+
+    error: BaseException
+
+
 def conclude(returned: object, *, cancel_requested: bool, limits: Limits) -> Action:
-    """Return how to settle a step that returned (or raised) ``returned``.
+    """Return how to settle a step that returned ``returned``; an exception stands for itself raised.
 
     The runner's own ``Cancel`` goes before a requested cancellation, which goes before anything else.
     """
@@ -64,6 +70,8 @@ def _after_error(error: BaseException, limits: Limits) -> Action:
 
 
 def _no_outcome(returned: object) -> str:
+    if isinstance(returned, Returned):
+        return f"run_step returned {type(returned.error).__name__}; an exception must be raised, not returned"
     kind = type(returned).__name__
     hint = " (is a return missing?)" if returned is None else ""
     if isinstance(returned, StepOutcome):

@@ -21,7 +21,6 @@ from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.queue.worker import wait_for_shutdown, worker_lane
 from taquba_workflow_sync.storage.records import Cancellation, Counts, LaneClaim, Observer
-from taquba_workflow_sync.webhooks import WebhookWorker
 from taquba_workflow_sync.workflow.client import DEFAULT_QUEUE_NAME, WorkflowClient
 from taquba_workflow_sync.workflow.hooks import (
     LANE_SUFFIX,
@@ -136,9 +135,12 @@ class WorkflowRuntime(WorkflowClient):
         crews = [Crew("step", lanes, self._size)]
         if self._webhooks is not None:
             # Threads of their own: a receiver that answers slowly must not take a step's.
-            worker = WebhookWorker(secret=self._webhooks.secret)
             crews.append(
-                Crew("webhook", [worker_lane(self._queue, self._webhooks.target_queue, worker)], _WEBHOOK_THREADS)
+                Crew(
+                    "webhook",
+                    [worker_lane(self._queue, self._webhooks.target_queue, self._webhooks.worker)],
+                    _WEBHOOK_THREADS,
+                )
             )
         dispatcher = Dispatcher(
             self._queue.store,
@@ -231,12 +233,14 @@ class WorkflowRuntime(WorkflowClient):
         self.start()
         with self._process_lock():
             dispatcher = self._dispatcher
-        try:
-            if dispatcher is not None:
-                with _signals_ending(dispatcher.ask_to_stop, handle_signals):
-                    wait_for_shutdown(dispatcher, shutdown)
-        finally:
-            self.stop()
+        if dispatcher is None:
+            return  # stopped by another thread already
+        # The drain is inside: a second signal must not kill it.
+        with _signals_ending(dispatcher.ask_to_stop, handle_signals):
+            try:
+                wait_for_shutdown(dispatcher, shutdown)
+            finally:
+                self.stop()
 
     def run_until_idle(self, timeout: Duration | None = None, *, wait_for_scheduled: Duration = 0.0) -> RunCounts:
         """Run steps in the calling thread's loop until nothing is left to do here; return what was done.

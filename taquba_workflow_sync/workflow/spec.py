@@ -49,13 +49,8 @@ class RunSpec:
             raise TypeError(f"input must be bytes, not {type(self.input).__name__}; encode it first")
         if self.run_id is not None:
             validation.identifier(self.run_id, "run_id", InvalidRunIdError)
-        validation.instance(self.headers, Mapping, "headers")
-        validation.headers(self.headers)
-        for name in self.headers:
-            if name.startswith(RESERVED_HEADER_PREFIX):
-                raise ReservedHeaderError(
-                    f"header {name!r} starts with {RESERVED_HEADER_PREFIX!r}, which is reserved; rename it"
-                )
+        check_headers(self.headers)
+        object.__setattr__(self, "headers", dict(self.headers))
         if self.priority is not None:
             validation.integer(self.priority, "priority", least=-validation.MAX_INT)
         if self.max_attempts_per_step is not None:
@@ -70,3 +65,20 @@ class RunSpec:
     def fingerprint(self) -> bytes:
         """Return the SHA-256 of the input, by which a repeated submit is known."""
         return hashlib.sha256(self.input).digest()
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers that a run cannot have.
+
+    Raises:
+        TypeError: no mapping of str to str.
+        ReservedHeaderError: a name starts with ``workflow.``.
+        PayloadTooLargeError: more than 64 KiB together.
+    """
+    validation.instance(headers, Mapping, "headers")
+    validation.headers(headers)
+    for name in headers:
+        if name.startswith(RESERVED_HEADER_PREFIX):
+            raise ReservedHeaderError(
+                f"header {name!r} starts with {RESERVED_HEADER_PREFIX!r}, which is reserved; rename it"
+            )

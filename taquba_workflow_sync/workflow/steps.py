@@ -13,7 +13,7 @@ from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP
 from taquba_workflow_sync.storage.records import Action, Cancelled, ClaimedRow, Dead, Done, Settlement, Verdict
-from taquba_workflow_sync.workflow.conclude import Limits, conclude
+from taquba_workflow_sync.workflow.conclude import Limits, Returned, conclude
 from taquba_workflow_sync.workflow.records import TerminalStatus
 from taquba_workflow_sync.workflow.runner import Step, StepFunction
 
@@ -71,7 +71,7 @@ class StepLane:
         )
         self.steps += 1
         try:
-            return self._run_step(step)
+            returned = self._run_step(step)
         except BaseException as error:
             _log.info(
                 "step %d of run %s failed at attempt %d of %d: %s",
@@ -89,6 +89,7 @@ class StepLane:
                 },
             )
             return error
+        return Returned(returned) if isinstance(returned, BaseException) else returned
 
     def _settled(self, execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:
         if isinstance(refusal, CancelRequestedError):

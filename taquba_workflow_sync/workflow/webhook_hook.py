@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -9,7 +10,7 @@ from taquba_workflow_sync.errors import DuplicateJobIdError, StepError
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.webhooks import WebhookRequest, enqueue_webhook
+from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook, merge_headers, passed_through
 from taquba_workflow_sync.workflow.records import RunOutcome, TerminalStatus
 
 HEADER_WEBHOOK_RUN_ID: Final = "Workflow-Run-Id"
@@ -19,7 +20,8 @@ HEADER_WEBHOOK_STATUS: Final = "Workflow-Run-Status"
 class WebhookTerminalHook:
     """Posts a run's outcome to the URL in its header ``callback_url``; runs without that header are not observed.
 
-    The body is the result's bytes, or the error's text. The webhook is a job of ``target_queue``, delivered by the
+    The body is the result's bytes, or the error's text; the run's headers named ``http.<Name>`` become headers of the
+    request. The webhook is a job of ``target_queue``, delivered by the
     runtime that has this hook (or by a ``WebhookWorker`` of your own), signed per Standard Webhooks if ``secret`` is
     given. The same terminal outcome always has the same ``Webhook-Id``.
 
@@ -34,20 +36,19 @@ class WebhookTerminalHook:
         *,
         url_header: str = "callback_url",
         timeout: Duration | None = None,
-        secret: str | None = None,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
     ) -> None:
         validation.instance(queue, Queue, "queue")
         validation.queue_name(target_queue)
         validation.instance(url_header, str, "url_header")
         if timeout is not None:
             validation.duration_ms(timeout, "timeout", least=1)
-        if secret is not None:
-            validation.instance(secret, str, "secret")
         self.queue = queue
         self.target_queue = target_queue
         self.url_header = url_header
         self.timeout = timeout
-        self.secret = secret
+        #: Delivers what the hook puts in line; made here, so that a bad secret is refused at once.
+        self.worker = WebhookWorker(secret=secret)
 
     def observes(self, outcome: RunOutcome) -> bool:
         """Whether the run asked for a webhook."""
@@ -62,7 +63,10 @@ class WebhookTerminalHook:
         try:
             request = WebhookRequest(
                 outcome.headers[self.url_header],
-                headers={HEADER_WEBHOOK_RUN_ID: outcome.run_id, HEADER_WEBHOOK_STATUS: outcome.status.value},
+                headers=merge_headers(
+                    passed_through(outcome.headers),
+                    {HEADER_WEBHOOK_RUN_ID: outcome.run_id, HEADER_WEBHOOK_STATUS: outcome.status.value},
+                ),
                 timeout=self.timeout,
             )
         except ValueError as error:
@@ -74,5 +78,5 @@ class WebhookTerminalHook:
                 self.target_queue,
                 request,
                 body,
-                job_id=f"{outcome.job_id}-{outcome.termination}",
+                job_id=f"{outcome.job_id}-{outcome.termination}-webhook",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Connection:
 class Receiver:
     """Listens until closed; ``on(path, behaviour)`` returns the URL of that path."""
 
+    tls: ssl.SSLContext | None = None
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
     _behaviours: dict[str, Behaviour] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Receiver:
 
     def on(self, path: str, behaviour: Behaviour) -> str:
         self._behaviours[path] = behaviour
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{path}"
 
     def join_connections(self) -> None:
         """Wait until every connection made so far has ended, on this side too."""
@@ -111,21 +113,30 @@ class Receiver:
 
     def _serve(self, connection: Connection) -> None:
         with connection.sock, contextlib.suppress(OSError):
-            while True:
-                head = _read_head(connection.sock)
-                if head is None:
-                    return
-                target = head.split(b" ", 2)[1].decode()
-                behaviour = self._behaviours[target.partition("?")[0]]
-                if getattr(behaviour, "unread", False):
-                    behaviour(connection, _parsed(head, b""))
-                    return
-                received = _parsed(head, b"")
-                received = _parsed(head, _read_exactly(connection.sock, int(received.headers["content-length"])))
+            if self.tls is None:
+                self._converse(connection)
+                return
+            with self.tls.wrap_socket(connection.sock, server_side=True) as sock:
                 with self._lock:
-                    self.requests.append(received)
-                if not behaviour(connection, received):
-                    return
+                    self._sockets.append(sock)
+                self._converse(Connection(sock, self._closing, connection.number))
+
+    def _converse(self, connection: Connection) -> None:
+        while True:
+            head = _read_head(connection.sock)
+            if head is None:
+                return
+            target = head.split(b" ", 2)[1].decode()
+            behaviour = self._behaviours[target.partition("?")[0]]
+            if getattr(behaviour, "unread", False):
+                behaviour(connection, _parsed(head, b""))
+                return
+            received = _parsed(head, b"")
+            received = _parsed(head, _read_exactly(connection.sock, int(received.headers["content-length"])))
+            with self._lock:
+                self.requests.append(received)
+            if not behaviour(connection, received):
+                return
 
 
 def _read_head(sock: socket.socket) -> bytes | None:

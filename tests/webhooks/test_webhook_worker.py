@@ -11,9 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import requests
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from taquba_workflow_sync.errors import MissingHeaderError, PermanentFailure, TaqubaError
 from taquba_workflow_sync.webhooks import RetryLater, WebhookWorker
@@ -254,6 +257,22 @@ def test_a_bad_configuration_is_permanent(headers: dict[str, str]) -> None:
 def test_a_worker_refuses_bad_arguments(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         WebhookWorker(**options)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    rest=st.text() | st.text(alphabet="aé1.:@/[]?#%\\\\-_*"),
+    method=st.from_regex(r"[!-~]+", fullmatch=True),
+    headers=st.dictionaries(st.text(alphabet="aAbB-_!1", min_size=1), st.text(alphabet="a \t:@\xa0\xe9")),
+)
+@example(rest="h", method="POST", headers={"Host": "@@@SKIP_HEADER@@@", "X": "@@@SKIP_HEADER@@@"})
+@example(rest="h", method="POST", headers={"Connection": "close", "Expect": "100-continue", "Host": "x"})
+def test_whatever_a_job_says_the_verdict_is_one_of_ours(rest: str, method: str, headers: dict[str, str]) -> None:
+    job = Job(
+        headers={"webhook.url": f"http://{rest}", "webhook.method": method} | {f"http.{n}": headers[n] for n in headers}
+    )
+    with patch("socket.getaddrinfo", side_effect=socket.gaierror("no names here")), pytest.raises(TaqubaError):
+        WebhookWorker().process(job, Claim())
 
 
 def test_one_worker_serves_many_threads(receiver: Receiver) -> None:

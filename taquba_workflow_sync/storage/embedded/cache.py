@@ -12,6 +12,7 @@ import diskcache
 from diskcache.core import DBNAME, MODE_PICKLE
 
 DATABASE_NAME: Final = DBNAME
+_PATIENCE: Final = 30.0
 
 # Written into the file's Settings table, so that any program that opens it inherits them. Without them diskcache
 # evicts rows, checkpoints the WAL unguarded, maps the file into memory, and moves values to files it never syncs.
@@ -101,12 +102,15 @@ class StoreCache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
 def connect(directory: Path, *, synchronous: int) -> sqlite3.Connection:
     """Open one connection to an existing database and verify every setting on it.
 
+    It waits up to half a minute for locks, as reads and an opening need (a last close and a recovery hold the file for
+    a moment); :func:`stop_waiting` is for the connection that writes.
+
     ``mode=rw``: a database that was deleted is an error, never made anew, empty, behind the owner's back.
     """
     database = directory / DATABASE_NAME
     uri = f"{database.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+        uri, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
         for pragma, value in (
@@ -128,6 +132,12 @@ def connect(directory: Path, *, synchronous: int) -> sqlite3.Connection:
     return connection
 
 
+def stop_waiting(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Have the connection fail at once when the file is locked: SQLite's own waiting starves whole processes."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    return connection
+
+
 def _force(connection: sqlite3.Connection, pragma: str, value: int | str) -> None:
     if _read(connection, pragma) != value:
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
@@ -146,8 +156,10 @@ def settings_hold(connection: sqlite3.Connection) -> bool:
     """Whether the Settings table says what :data:`SETTINGS` says; False too where there is no such table."""
     try:
         stored = dict(connection.execute("SELECT key, value FROM Settings").fetchall())
-    except sqlite3.OperationalError:
-        return False
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return False
+        raise
     return all(stored.get(key) == value for key, value in SETTINGS.items())
 
 

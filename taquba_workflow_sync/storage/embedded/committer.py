@@ -229,7 +229,8 @@ class Committer:
                         self._fill(tx, batch, bulk)
                         self._checkpoint()
                         break
-                except (KeyboardInterrupt, SystemExit):
+                except BaseException:
+                    # A signal handler may raise anything, anywhere: no transaction stays open behind it.
                     self._roll_back()
                     raise
             self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
@@ -248,7 +249,10 @@ class Committer:
 
     def _begin(self, deadline: float) -> bool:
         try:
-            self._connections.writer().execute(sql.BEGIN)
+            writer = self._connections.writer()
+            if writer.in_transaction:
+                self._roll_back()  # an interrupt interrupted the rollback of an interrupted transaction
+            writer.execute(sql.BEGIN)
         except sqlite3.Error as error:
             if _is_busy(error):
                 self._others_write = True

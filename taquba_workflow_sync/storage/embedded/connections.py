@@ -20,7 +20,7 @@ from typing import Final
 # between filelock's own hooks. Registered after them, ours (which wait, and close connections) run outside of that.
 import filelock  # noqa: F401
 
-from taquba_workflow_sync.storage.embedded.cache import connect
+from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
 
 _READERS: Final = 3
 _FULL: Final = 2
@@ -69,6 +69,8 @@ class Connections:
         self._directory = directory
         self._synchronous = _FULL if is_durable else _NORMAL
         self._generation = 0
+        self._database = directory / DATABASE_NAME
+        self._identity: tuple[int, int] | None = None
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -83,12 +85,32 @@ class Connections:
 
     def open(self) -> sqlite3.Connection:
         """Open one more connection; the caller closes it."""
-        return connect(self._directory, synchronous=self._synchronous)
+        connection = connect(self._directory, synchronous=self._synchronous)
+        if self._identity is None:
+            self._identity = self._find_identity()
+        return connection
+
+    def _find_identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._database)  # never opened: closing any descriptor of it drops SQLite's locks
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check_identity(self) -> None:
+        """Refuse to go on with a file that is not the store's any more: what is written to it nobody would ever see.
+
+        Raises:
+            sqlite3.OperationalError: the database was deleted, moved or replaced.
+        """
+        if self._identity is not None and self._find_identity() != self._identity:
+            raise sqlite3.OperationalError("the database was deleted, moved or replaced under this process")
 
     def writer(self) -> sqlite3.Connection:
         """Return the connection that writes; the caller leads the commits and is inside the gate."""
+        self.check_identity()
         if self._writer is None:
-            self._writer = self.open()
+            self._writer = stop_waiting(self.open())
         return self._writer
 
     def checkpointer(self) -> sqlite3.Connection:
@@ -107,6 +129,7 @@ class Connections:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for a short read."""
         with self._readers_free, self.gate:
+            self.check_identity()
             connection = self._idle_readers.pop() if self._idle_readers else self.open()
             try:
                 yield connection
@@ -122,6 +145,7 @@ class Connections:
         The count means nothing to another connection, so each connection's are set apart by a number of its own.
         """
         with self._watching, self.gate:
+            self.check_identity()
             if self._watcher is None:
                 self._watcher = self.open()
                 self._generation += 1

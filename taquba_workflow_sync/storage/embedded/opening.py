@@ -49,7 +49,7 @@ def _verifies(directory: Path, connections: Connections) -> bool:
     try:
         connection = connections.open()
     except sqlite3.OperationalError:
-        return False  # being created by another process, or cut short: decided under the opening lock
+        return False  # being created by another process, or cut short: the opening lock will tell
     try:
         return _version(connection) == sql.SCHEMA_VERSION and settings_hold(connection)
     finally:

@@ -49,7 +49,7 @@ def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool
     # What is missing or damaged reads as empty: a listing must not fail because of one row.
     if not isinstance(fields[21], str):
         fields[21] = ""
-    if not isinstance(fields[22], bytes):
+    if whole and not isinstance(fields[22], bytes):
         fields[22] = b""
     return JobRow._make(fields)
 
@@ -102,6 +102,8 @@ def _conditions(which: Filter) -> tuple[str, list[object]]:
         values.append(int(which.cancel_requested))
     if which.waiting:
         parts.append("AND j.finished_ms IS NULL AND j.status IN ('pending', 'scheduled')")
+    if which.active:
+        parts.append("AND j.finished_ms IS NULL")
     if which.runs_only:
         parts.append("AND j.run_id IS NOT NULL")
     if which.kept_at_ms is not None:
@@ -116,7 +118,8 @@ def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> 
     if which.status is not None and which.status.is_finished:
         return "INDEXED BY taquba_job_finished"
     here = counts(connection).get(queue, Counts())
-    if which.waiting and which.runs_only and here.pending + here.scheduled <= _SORT_LIMIT:
+    active = here.pending + here.scheduled + here.claimed
+    if (which.waiting or which.active) and which.runs_only and active <= _SORT_LIMIT:
         return "INDEXED BY taquba_job_active_run"
     if which.status is not None and getattr(here, which.status.value) <= _SORT_LIMIT:
         return _INDEX[which.status]

@@ -1,0 +1,1 @@
+"""Measurements of this library, of the floor below it and of its peers: `python -m benchmarks`."""

@@ -1,0 +1,133 @@
+"""What a store with a million jobs costs: a turn of the dispatcher, `stats`, and the memory of a worker."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.figures import Bench, Section
+from benchmarks.footprint import memory_over
+from benchmarks.steps import PAYLOAD
+from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
+from taquba_workflow_sync.storage.records import Advance, ClaimRequest, LaneClaim, Release, Settlement
+
+BATCH = 16
+WARMUP_TURNS = 50
+SUBMIT_BATCH = 10_000
+LEASE_MS = 30_000
+
+# Runs that wait become runs that have succeeded, a day ago and kept for a month; the store is not open meanwhile.
+FINISH = """UPDATE taquba_job SET status = 'done', verdict = 'succeeded', termination = 1, attempts = 1, ordinal = 1,
+    finished_ms = :now - 86400000, expires_ms = :now + 30 * 86400000, keep_done_ms = 31 * 86400000
+    WHERE status = 'pending'"""
+COUNT_FINISHED = "UPDATE taquba_queue SET done = done + pending, pending = 0"
+
+
+def measure(bench: Bench) -> list[Section]:
+    scale = bench.scale
+    smallest = scale.waiting[0]
+    section = Section(
+        "Stores with many jobs",
+        f"One turn is one transaction: {BATCH} steps advance and the next {BATCH} are claimed; the median of"
+        f" {scale.turns}, also without fsync (durability relaxed), which otherwise hides what the turn itself costs."
+        f" Waiting runs were put in by submit_many, {SUBMIT_BATCH:,} at a time; finished ones were made of them by one"
+        f" SQL UPDATE of the job table. The ratio is to a store with {smallest:,} waiting, turn by turn beside it.",
+    )
+    with tempfile.TemporaryDirectory(prefix="claims-", dir=bench.place) as place:
+        small, store = Path(place) / "small", Path(place) / "store"
+        _fill(small, smallest)
+        waiting = 0
+        for size in scale.waiting:
+            rate = _fill(store, size - waiting)
+            waiting = size
+            _add_turns(section, bench, (small, store), f"{size:,} waiting", f"{size}")
+        section.add("fill", f"filling it, submit_many of {SUBMIT_BATCH:,}, without fsync", [rate], "runs/s")
+        _add_stats(section, bench, store, waiting)
+        section.figures += memory_over(store, waiting)
+        _finish_all(store)
+        _fill(store, scale.finished - waiting + smallest)
+        _add_turns(section, bench, (small, store), f"{scale.finished:,} finished, {smallest:,} waiting", "finished")
+    return [section]
+
+
+def _fill(store: Path, runs: int) -> float:
+    """Submit `runs` runs and return how many a second."""
+    began = time.perf_counter()
+    with Queue.open(store, durability="relaxed") as queue:
+        client = WorkflowClient(queue)
+        for start in range(0, runs, SUBMIT_BATCH):
+            client.submit_many([RunSpec(input=PAYLOAD) for _ in range(min(SUBMIT_BATCH, runs - start))])
+    return runs / (time.perf_counter() - began)
+
+
+def _add_turns(section: Section, bench: Bench, stores: tuple[Path, Path], what: str, key: str) -> None:
+    for durability, suffix in (("full", ""), ("relaxed", ", without fsync")):
+        small, large = _turns(stores, durability, bench.scale.turns)
+        # The median of each third: a figure that drifts while it is measured shows it.
+        thirds = [statistics.median(large[start : start + len(large) // 3]) for start in _thirds(len(large))]
+        ratio = statistics.median(large) / statistics.median(small)
+        against = f"the small store, {statistics.median(small):.2f} ms"
+        section.add(f"turn.{durability}.{key}", f"a turn, {what}{suffix}", thirds, "ms", ratio, against)
+
+
+def _thirds(length: int) -> list[int]:
+    return [0, length // 3, 2 * (length // 3)]
+
+
+def _turns(stores: tuple[Path, Path], durability: str, turns: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of each turn on either store, alternating: the disk drifts by more than is looked for."""
+    with (
+        Queue.open(stores[0], durability=durability) as small,
+        Queue.open(stores[1], durability=durability) as large,
+        closing(_turning(small)) as on_small,
+        closing(_turning(large)) as on_large,
+    ):
+        took = [(next(on_small), next(on_large)) for _ in range(WARMUP_TURNS + turns)][WARMUP_TURNS:]
+    return [each[0] for each in took], [each[1] for each in took]
+
+
+def _turning(queue: Queue) -> Generator[float, None, None]:
+    """Make one turn each time it is asked, and yield how many milliseconds that took."""
+    # The dispatcher's own call: through the public ones each step would be a call and a commit.
+    engine = queue.store
+    request = ClaimRequest((LaneClaim(WorkflowClient(queue).queue_name, LEASE_MS),), BATCH)
+    _, held = engine.turn((), [request])
+    try:
+        while True:
+            settlements = [Settlement(row.id, row.token, Advance(PAYLOAD), True) for row in held]
+            began = time.perf_counter()
+            refusals, held = engine.turn(settlements, [request])
+            took = (time.perf_counter() - began) * 1000
+            if len(held) != BATCH or any(refusals):
+                raise RuntimeError(f"a turn claimed {len(held)} and was refused {refusals}")
+            yield took
+    finally:
+        engine.turn([Settlement(row.id, row.token, Release()) for row in held], ())
+
+
+def _add_stats(section: Section, bench: Bench, store: Path, waiting: int) -> None:
+    took: list[float] = []
+    with Queue.open(store) as queue:
+        name = WorkflowClient(queue).queue_name
+        for _ in range(max(5, bench.scale.slow_samples)):
+            began = time.perf_counter()
+            stats = queue.stats(name)
+            took.append((time.perf_counter() - began) * 1000)
+    if stats.pending != waiting:
+        raise RuntimeError(f"{stats.pending} waiting, not {waiting}")
+    section.add("stats", f"stats() of {waiting:,} waiting", took, "ms")
+
+
+def _finish_all(store: Path) -> None:
+    # No handle of this process has the store open, so a connection of our own is as good as another program's.
+    with closing(sqlite3.connect(store / "db" / "cache.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(FINISH, {"now": time.time_ns() // 1_000_000})
+        connection.execute(COUNT_FINISHED)
+        connection.execute("COMMIT")

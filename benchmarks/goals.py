@@ -1,0 +1,93 @@
+"""The goals of the design, and whether the figures meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.figures import Figure
+
+Figures = Mapping[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound, and how to find what it bounds. `at_least` tells the direction."""
+
+    what: str
+    bound: float
+    unit: str
+    find: Callable[[Figures], float | None]
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a goal; `found` None: not measured in this run."""
+
+    goal: Goal
+    found: float | None
+
+    @property
+    def is_met(self) -> bool:
+        if self.found is None:
+            return False
+        return self.found >= self.goal.bound if self.goal.at_least else self.found <= self.goal.bound
+
+    def margin(self) -> str:
+        """Say by how much the goal is met or missed."""
+        if self.found is None:
+            return ""
+        ratio = self.found / self.goal.bound
+        side = "above" if ratio >= 1 else "below"
+        return f"{abs(ratio - 1) * 100:,.0f} % {side} the goal"
+
+
+def judge(figures: Figures) -> list[Verdict]:
+    """Compare a run's figures with every goal."""
+    return [Verdict(goal, goal.find(figures)) for goal in GOALS]
+
+
+def fastest_durable_peer(figures: Figures) -> Figure | None:
+    """Return the fastest of the peers that fsync each commit."""
+    durable = [figure for key, figure in figures.items() if key.startswith("peer.durable.")]
+    return max(durable, key=lambda figure: figure.value, default=None)
+
+
+def _value(key: str) -> Callable[[Figures], float | None]:
+    return lambda figures: figures[key].value if key in figures else None
+
+
+def _ratio(key: str) -> Callable[[Figures], float | None]:
+    return lambda figures: figures[key].ratio if key in figures else None
+
+
+def _to_peers(figures: Figures) -> float | None:
+    peer = fastest_durable_peer(figures)
+    return None if peer is None or "noop.16" not in figures else figures["noop.16"].value / peer.value
+
+
+def _flatness(durability: str) -> Callable[[Figures], float | None]:
+    """Return the worst turn, as a multiple of the small store's."""
+    prefix = f"turn.{durability}."
+    return lambda figures: max(
+        (each.ratio for key, each in figures.items() if key.startswith(prefix) and each.ratio is not None), default=None
+    )
+
+
+GOALS = (
+    Goal("no-op steps, 16 workers, of the floor", 0.4, "x", _ratio("noop.16"), at_least=True),
+    Goal("no-op steps, 16 workers, of the fastest durable peer", 4.0, "x", _to_peers, at_least=True),
+    Goal("claim cost, the worst of the large stores to a small one", 1.3, "x", _flatness("full")),
+    Goal("claim cost, the same without fsync", 1.3, "x", _flatness("relaxed")),
+    Goal("submit to start, one process, median", 3.0, "ms", _value("start.inside")),
+    Goal("submit to start, across processes, median", 25.0, "ms", _value("start.across")),
+    Goal("submit to start, across processes, idle worker, median", 25.0, "ms", _value("start.across.idle")),
+    Goal("four worker processes, fastest to slowest", 2.0, "x", _ratio("share.steps")),
+    Goal("four submitting processes, fastest to slowest", 2.0, "x", _ratio("share.submits")),
+    Goal("cancel from another process, until the token is set, 99th percentile", 250.0, "ms", _value("cancel.p99")),
+    Goal("next attempt after kill -9, another worker lives", 1_000.0, "ms", _value("recovery.alive")),
+    Goal("stats()", 100.0, "ms", _value("stats")),
+    Goal("import", 100.0, "ms", _value("import")),
+    Goal("idle worker, of one core", 1.0, "%", _value("idle")),
+)

@@ -1,0 +1,196 @@
+"""What the storage tests share: short ways to say a job, a claim, a settlement; and a dump of all the port can show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    Action,
+    Advance,
+    Cancelled,
+    ClaimedRow,
+    ClaimRequest,
+    Counts,
+    Dead,
+    Deaths,
+    Done,
+    Filter,
+    IfFinished,
+    JobRow,
+    JobStatus,
+    LaneClaim,
+    NewJob,
+    Observer,
+    Release,
+    Retry,
+    RunName,
+    Settlement,
+    Verdict,
+)
+
+QUEUE = "steps"
+LANE = "steps.terminal"
+LEASE_MS = 30_000
+KEEP_MS = 3_600_000
+EVERYTHING = 1_000_000
+
+#: One of each way to end a claim.
+ACTIONS: dict[str, Action] = {
+    "ack": Done(result=b"result"),
+    "ack as failed": Done(Verdict.FAILED, None, "the runner said so"),
+    "advance": Advance(b"next"),
+    "advance later": Advance(b"next", delay_ms=5_000),
+    "advance with headers": Advance(b"next", headers='{"a":"b"}'),
+    "nack": Retry("boom"),
+    "nack with backoff": Retry("boom", 5_000),
+    "dead-letter": Dead("broken"),
+    "settle cancelled": Cancelled("enough"),
+    "release": Release(),
+}
+
+_numbers = count(1)
+
+
+def new_id() -> str:
+    """An id unused so far, in ascending order."""
+    return f"J{next(_numbers):08d}"
+
+
+def job(queue: str = QUEUE, payload: bytes = b"work", **fields: Any) -> NewJob:
+    return NewJob(id=fields.pop("id", None) or new_id(), queue=queue, payload=payload, **fields)
+
+
+def run(
+    run_id: str,
+    payload: bytes = b"input",
+    *,
+    queue: str = QUEUE,
+    if_finished: IfFinished = IfFinished.KEEP,
+    keep_done_ms: int | None = KEEP_MS,
+    **fields: Any,
+) -> NewJob:
+    name = RunName(run_id, sha256(payload).digest(), if_finished)
+    return NewJob(id=new_id(), queue=queue, payload=payload, run=name, keep_done_ms=keep_done_ms, **fields)
+
+
+def put(store: Store, *jobs: NewJob) -> list[str]:
+    """Insert, and return the ids that answer."""
+    return [answer.job_id for answer in store.insert(jobs)]
+
+
+def put_one(store: Store, queue: str = QUEUE, payload: bytes = b"work", **fields: Any) -> str:
+    return put(store, job(queue, payload, **fields))[0]
+
+
+def put_run(store: Store, run_id: str = "r", **fields: Any) -> str:
+    return put(store, run(run_id, **fields))[0]
+
+
+def claims(
+    store: Store,
+    limit: int = EVERYTHING,
+    *,
+    queue: str | tuple[str, ...] = QUEUE,
+    lease_ms: int = LEASE_MS,
+    is_bare: bool = False,
+    deaths: Deaths = NO_DEATHS,
+) -> list[ClaimedRow]:
+    names = (queue,) if isinstance(queue, str) else queue
+    lanes = tuple(LaneClaim(name, lease_ms) for name in names)
+    return store.turn([], [ClaimRequest(lanes, limit, is_bare, deaths)])[1]
+
+
+def claim(store: Store, **options: Any) -> ClaimedRow:
+    """Claim exactly one job, which must be there."""
+    (row,) = claims(store, 1, **options)
+    return row
+
+
+def ending(held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False) -> Settlement:
+    return Settlement(held.id, held.token, action, yields_to_cancel)
+
+
+def settle(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False) -> None:
+    """End one claim, raising what the store answers."""
+    error = refusal(store, held, action, yields_to_cancel=yields_to_cancel)
+    if error is not None:
+        raise error
+
+
+def refusal(
+    store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False
+) -> TaqubaError | None:
+    (error,), claimed = store.turn([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
+    assert claimed == []
+    return error
+
+
+def stored(store: Store, job_id: str) -> JobRow:
+    """The row of a job that must be there, whole."""
+    row = store.get(job_id)
+    assert row is not None, f"{job_id} is gone"
+    return row
+
+
+def status(store: Store, job_id: str) -> str | None:
+    row = store.get(job_id)
+    return None if row is None else row.status
+
+
+def observe(store: Store, queue: str = QUEUE, lane: str = LANE, max_attempts: int = 5) -> None:
+    store.observe(queue, Observer(lane, max_attempts, None))
+
+
+def owner_of(store: Store) -> str:
+    """The id under which this handle claims."""
+    (held,) = {each.owner for each in store.running(foreign=False)}
+    return held
+
+
+def rows_of(store: Store, queue: str, which: Filter | None = None) -> list[JobRow]:
+    return store.page(queue, which or Filter(), EVERYTHING, 0)
+
+
+def dump(store: Store) -> dict[str, Any]:
+    """All that the port can show of a store."""
+    queues = store.counts()
+    ids = [row.id for queue in queues for row in rows_of(store, queue)]
+    return {
+        "counts": queues,
+        "rows": {each: store.get(each) for each in ids},
+        "history": {each: store.history(each) for each in ids},
+        "claims": sorted(store.running(foreign=False) + store.running(foreign=True)),
+        "ready": {queue: store.readiness(queue) for queue in queues},
+    }
+
+
+@contextmanager
+def writes_nothing(store: Store) -> Iterator[None]:
+    """Assert that the block leaves all that can be seen as it was."""
+    before = dump(store)
+    yield
+    assert dump(store) == before
+
+
+def check_counters(store: Store, queues: Collection[str] | None = None) -> None:
+    """Assert that counters of what is there equal the counted rows."""
+    for queue, counts in store.counts().items():
+        if queues is not None and queue not in queues:
+            continue
+        seen = [row.status for row in rows_of(store, queue)]
+        for state in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED, JobStatus.DEAD):
+            assert getattr(counts, state) == seen.count(state), f"{queue}: {state}"
+        # These two count all ever, so rows that left can only make them larger.
+        assert counts.done >= seen.count(JobStatus.DONE)
+        assert counts.cancelled >= seen.count(JobStatus.CANCELLED)
+
+
+def counts_of(store: Store, queue: str = QUEUE) -> Counts:
+    return store.counts().get(queue, Counts())

@@ -1,0 +1,201 @@
+"""No hot statement scans the job table, and the claim stays on its partial index whatever the table holds."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from taquba_workflow_sync.storage.embedded import reading, sql
+from taquba_workflow_sync.storage.embedded.cache import connect
+from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.records import Filter, JobStatus, Verdict
+
+FINISHED = 100_000
+
+_FILL = f"""WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FINISHED})
+    INSERT INTO taquba_job (seq, id, queue, status, priority, place, max_attempts, enqueued_ms, finished_ms,
+        expires_ms, verdict, run_id, input_hash)
+    SELECT i, 'F' || i, 1 + i % 2, CASE i % 3 WHEN 0 THEN 'done' WHEN 1 THEN 'dead' ELSE 'cancelled' END, 1000, i, 3, 0,
+        i, i + 60000, CASE i % 3 WHEN 1 THEN 'failed' END, 'r' || i, x'00' FROM n"""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["no statistics", "analyzed"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """A store with 100,000 finished rows and few others; with and without what ANALYZE leaves behind."""
+    root: Path = tmp_path_factory.mktemp("plans") / "store"
+    EmbeddedStore(root).close()
+    with closing(connect(root / "db", synchronous=1)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO taquba_queue (name) VALUES ('q'), ('other')")
+        connection.execute(_FILL)
+        for status, columns, values in (
+            ("pending", "", ""),
+            ("scheduled", ", due_ms", ", 5"),
+            ("claimed", ", token, owner, lease_until_ms, claimed_ms", ", 't.1.1', 'o', 5, 5"),
+            ("claimed", ", token, owner, lease_until_ms, claimed_ms", ", 't.1.2', '', 5, 5"),
+        ):
+            for _ in range(20):
+                connection.execute(
+                    f"INSERT INTO taquba_job (id, queue, status, priority, place, max_attempts, enqueued_ms{columns})"
+                    f" VALUES (hex(randomblob(8)), 1, '{status}', 1000, abs(random()), 3, 0{values})"
+                )
+        connection.execute("COMMIT")
+        if request.param:
+            connection.execute("ANALYZE")
+        yield connection
+
+
+def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
+    """What SQLite says it will do; placeholders are given values nobody has."""
+    values = [1] * statement.count("?")
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+def lines_about_jobs(steps: list[str]) -> list[str]:
+    return [step for step in steps if re.search(r"\b(taquba_job|taquba_attempt|taquba_part|j|a)\b", step)]
+
+
+_VALUES = ",".join(["(?,?,?,?)"] * 16)
+_MARKS = ",".join("?" * 16)
+
+#: What each statement that runs while steps run must use. "": only that nothing is scanned.
+HOT: dict[str, tuple[str, str]] = {
+    "claim": (sql.CLAIM, "taquba_job_pending"),
+    "claim one": (sql.CLAIM_ONE, "sqlite_autoindex_taquba_job_1"),
+    "promote": (sql.PROMOTE, "taquba_job_due"),
+    "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
+    "fence": (sql.FENCED, "INTEGER PRIMARY KEY"),
+    "waiting": (sql.WAITING, "sqlite_autoindex_taquba_job_1"),
+    "advance": (sql.ADVANCE, "INTEGER PRIMARY KEY"),
+    "nack": (sql.RETRY, "INTEGER PRIMARY KEY"),
+    "release": (sql.RELEASE, "INTEGER PRIMARY KEY"),
+    "finish": (sql.FINISH, "INTEGER PRIMARY KEY"),
+    "request cancel": (sql.REQUEST_CANCEL, "INTEGER PRIMARY KEY"),
+    "renew": (sql.RENEW.format(seqs=_MARKS, tokens=_MARKS), "INTEGER PRIMARY KEY"),
+    "reap an owner": (sql.CLAIMS_OF_OWNER, "taquba_job_claimed"),
+    "reap bare": (sql.EXPIRED_BARE, "taquba_job_claimed"),
+    "reap a token": (sql.CLAIM_OF_TOKEN, "INTEGER PRIMARY KEY"),
+    "put back": (sql.REAP, "INTEGER PRIMARY KEY"),
+    "find finished": (sql.FIND_FINISHED, "sqlite_autoindex_taquba_job_1"),
+    "requeue": (sql.REQUEUE, "INTEGER PRIMARY KEY"),
+    "expiry": (sql.EXPIRED, "taquba_job_expiry"),
+    "delete": (sql.DELETE_JOB, "INTEGER PRIMARY KEY"),
+    "id": (sql.FIND_ID, "sqlite_autoindex_taquba_job_1"),
+    "dedup key": (sql.FIND_DEDUP, "taquba_job_dedup"),
+    "active run": (sql.FIND_ACTIVE_RUN, "taquba_job_active_run"),
+    "last run": (sql.FIND_LAST_RUN, "taquba_job_run"),
+    "read": (sql.GET, "sqlite_autoindex_taquba_job_1"),
+    "read active run": (sql.FIND_RUN[0], "taquba_job_active_run"),
+    "read last run": (sql.FIND_RUN[1], "taquba_job_run"),
+    "is pending": (sql.IS_PENDING, "taquba_job_pending"),
+    "next due": (sql.NEXT_DUE, "taquba_job_due"),
+    "next retry": (sql.NEXT_RETRY, "taquba_job_due"),
+    "next bare expiry": (sql.NEXT_BARE_EXPIRY, "taquba_job_claimed"),
+    "running here": (sql.RUNNING_HERE, "taquba_job_claimed"),
+    "running elsewhere": (sql.RUNNING_ELSEWHERE, "taquba_job_claimed"),
+    "history": (sql.HISTORY, "sqlite_autoindex_taquba_job_1"),
+    "drop attempts": (sql.DROP_ATTEMPTS, "PRIMARY KEY"),
+    "drop attempt": (sql.DROP_ATTEMPT, "PRIMARY KEY"),
+    "part": (sql.GET_PART, "INTEGER PRIMARY KEY"),
+    "drop parts": (sql.DROP_PARTS, "INTEGER PRIMARY KEY"),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_searches_its_index_and_scans_nothing(database: sqlite3.Connection, name: str) -> None:
+    statement, index = HOT[name]
+    steps = lines_about_jobs(plan(database, statement))
+    assert steps, "the statement does not touch the tables it is about"
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+    assert any(index in step for step in steps), steps
+
+
+@pytest.mark.parametrize("name", ["claim", "last run", "read last run"])
+def test_an_ordered_statement_sorts_nothing(database: sqlite3.Connection, name: str) -> None:
+    assert not [step for step in plan(database, HOT[name][0]) if "TEMP B-TREE" in step]
+
+
+def test_every_statement_of_the_engine_is_looked_at() -> None:
+    looked_at = {statement for statement, _ in HOT.values()} | {sql.RENEW, sql.ADVANCE_MANY}
+    about_jobs = {
+        name for name, value in vars(sql).items()
+        if name.isupper() and isinstance(value, str) and re.search(r"\b(FROM|UPDATE) taquba_(job|attempt|part)\b", value)
+        and value not in looked_at
+    }  # fmt: skip
+    # One reads a row that was just read by number; the other is planned with each of its indexes below.
+    assert about_jobs - {"MAX_ATTEMPTS"} <= {"PAGE"}
+
+
+FILTERS = [
+    Filter(),
+    *(Filter(status) for status in JobStatus),
+    Filter(verdict=Verdict.FAILED),
+    Filter(verdict=Verdict.SUCCEEDED, kept_at_ms=0),
+    Filter(JobStatus.DONE, Verdict.SUCCEEDED, runs_only=True, kept_at_ms=0),
+    Filter(JobStatus.CLAIMED, cancel_requested=True),
+    Filter(waiting=True, runs_only=True),
+    Filter(waiting=True),
+    Filter(runs_only=True, kept_at_ms=0),
+]
+
+
+@pytest.mark.parametrize("which", FILTERS, ids=str)
+@pytest.mark.parametrize("many", [False, True], ids=["few of the status", "many of the status"])
+def test_a_listing_never_scans_the_job_table(
+    database: sqlite3.Connection, which: Filter, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if many:
+        monkeypatch.setattr(reading, "_SORT_LIMIT", 0)
+    seen: list[str] = []
+    database.set_trace_callback(seen.append)
+    try:
+        rows = reading.page(database, "q", which, 5, 0)
+    finally:
+        database.set_trace_callback(None)
+    assert len(rows) <= 5
+    (statement,) = [each for each in seen if "FROM taquba_job" in each]
+    steps = lines_about_jobs(plan(database, statement))
+    assert steps and not [step for step in steps if step.startswith("SCAN")], steps
+
+
+def _virtual_machine_steps(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
+    """How many thousands of SQLite's instructions a statement took, by its progress handler."""
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    connection.set_progress_handler(count, 100)
+    try:
+        connection.execute(statement, values).fetchall()
+    finally:
+        connection.set_progress_handler(None, 0)
+    return counted[0]
+
+
+def test_a_claim_beside_a_hundred_thousand_finished_rows_does_little(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        steps = _virtual_machine_steps(database, sql.CLAIM, ("t.", "o", 1, 2, 1, 1, 1))
+    finally:
+        database.execute("ROLLBACK")
+    assert steps <= 10, f"{steps} hundred instructions for one claim"
+
+
+@pytest.mark.parametrize("name", ["promote", "reap bare", "reap an owner", "is pending", "next due", "running here"])
+def test_what_every_turn_asks_is_cheap_beside_a_hundred_thousand_finished_rows(
+    database: sqlite3.Connection, name: str
+) -> None:
+    statement = HOT[name][0]
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        steps = _virtual_machine_steps(database, statement, tuple(["1"] * statement.count("?")))
+    finally:
+        database.execute("ROLLBACK")
+    assert steps <= 20

@@ -1,0 +1,311 @@
+"""The store against the model: random transitions, and after each of them everything that can be read is equal."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.queue.transitions import TRANSITIONS
+from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.records import (
+    Action,
+    Advance,
+    Cancelled,
+    CancelOutcome,
+    Counts,
+    Dead,
+    Deaths,
+    Done,
+    IfFinished,
+    JobStatus,
+    NewJob,
+    Readiness,
+    Release,
+    Retry,
+    Settlement,
+    Verdict,
+)
+from taquba_workflow_sync.testing import ManualClock
+
+from .bench import claims, job, observe, rows_of, run
+from .conftest import ENGINES, Engine
+from .model import BARE, Model, Row
+from .test_enqueue import now_ms
+
+QUEUES = ["a", "b"]
+LANE = "a.terminal"
+LEASES = [1_000, 60_000]
+
+queues = st.sampled_from(QUEUES)
+payloads = st.sampled_from([b"", b"small", b"L" * 3_000])
+keeps = st.sampled_from([None, 0, 5_000, 120_000])
+actions: st.SearchStrategy[Action] = st.one_of(
+    st.builds(Advance, payloads, delay_ms=st.sampled_from([None, 1_000, 90_000]), keeps_place=st.booleans()),
+    st.builds(Retry, st.just("boom"), st.sampled_from([None, 1_000])),
+    st.builds(Done, st.just(Verdict.SUCCEEDED), payloads),
+    st.just(Done(Verdict.FAILED, None, "no")),
+    st.just(Dead("broken")),
+    st.builds(Cancelled, st.sampled_from([None, "why"])),
+    st.just(Release()),
+)
+picks = st.integers(0, 10**6)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two handles on one store, one model beside them."""
+
+    engine: Engine
+
+    @initialize(observed=st.booleans())
+    def open(self, observed: bool) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="taquba-model-"))
+        self.clock = ManualClock()
+        self.running: set[str] = set()
+        self.handles: list[Store] = [self._open(), self._open()]
+        self.owners: dict[int, str] = {}
+        self.model = Model()
+        self.ids: list[str] = ["nobody"]
+        self.held: list[tuple[str, str]] = [("nobody", "nothing")]
+        if observed:
+            observe(self.handles[0], "a", LANE)
+            self.model.observers["a"] = LANE
+            self.model.queues.add("a")
+
+    def _open(self) -> Store:
+        return self.engine.open(self.directory / "store", clock=self.clock, running=self.running)
+
+    def teardown(self) -> None:
+        for store in getattr(self, "handles", []):
+            store.close()
+        if hasattr(self, "directory"):
+            shutil.rmtree(self.directory)
+
+    @property
+    def now(self) -> int:
+        return now_ms(self.clock)
+
+    def _id(self, pick: int) -> str:
+        # The late ones more often than the early ones, which are finished.
+        known = self.ids + [each for each in self.model.rows if each not in self.ids]
+        return known[-1 - pick % min(len(known), 8)]
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    @rule(
+        queue=queues, payload=payloads, priority=st.sampled_from([1, 2]), attempts=st.integers(1, 3),
+        delay=st.sampled_from([None, -5, 1_000]), dedup=st.sampled_from([None, "k1", "k2"]), keep=keeps, dead=keeps,
+        reused=st.one_of(st.none(), picks), handle=st.integers(0, 1),
+    )  # fmt: skip
+    def enqueue(
+        self, queue: str, payload: bytes, priority: int, attempts: int, delay: int | None, dedup: str | None,
+        keep: int | None, dead: int | None, reused: int | None, handle: int,
+    ) -> None:  # fmt: skip
+        new = job(
+            queue, payload, priority=priority, max_attempts=attempts, dedup_key=dedup, keep_done_ms=keep,
+            keep_dead_ms=dead, run_at_ms=None if delay is None else self.now + delay,
+            id=None if reused is None else self._id(reused), id_is_generated=reused is None,
+        )  # fmt: skip
+        self._insert(new, handle)
+
+    @rule(
+        queue=queues, payload=payloads, name=st.sampled_from(["r1", "r2"]), attempts=st.integers(1, 3), keep=keeps,
+        if_finished=st.sampled_from(IfFinished), handle=st.integers(0, 1),
+    )  # fmt: skip
+    def submit(
+        self, queue: str, payload: bytes, name: str, attempts: int, keep: int | None, if_finished: IfFinished,
+        handle: int,
+    ) -> None:  # fmt: skip
+        self._insert(
+            run(name, payload, queue=queue, if_finished=if_finished, keep_done_ms=keep, max_attempts=attempts), handle
+        )
+
+    def _insert(self, new: NewJob, handle: int) -> None:
+        expected = self.model.insert(new, self.now)
+        try:
+            (answer,) = self.handles[handle].insert([new])
+        except TaqubaError as error:
+            assert type(error).__name__ == expected
+        else:
+            assert tuple(answer) == expected
+            self.ids.append(new.id)
+
+    @rule(
+        queue=st.sampled_from([*QUEUES, LANE]), limit=st.integers(0, 3), bare=st.booleans(),
+        lease=st.sampled_from(LEASES), handle=st.integers(0, 1), dead=st.sampled_from(["", "", "owner", "token"]),
+        pick=picks, runs=st.booleans(),
+    )  # fmt: skip
+    def claim(
+        self, queue: str, limit: int, bare: bool, lease: int, handle: int, dead: str, pick: int, runs: bool
+    ) -> None:
+        deaths = Deaths()
+        if dead == "owner" and 1 - handle in self.owners:
+            deaths = Deaths(owners=frozenset({self.owners[1 - handle]}))
+        elif dead == "token":
+            deaths = Deaths(tokens=frozenset({self.held[-1 - pick % min(len(self.held), 5)][1]}))
+        self.model.promote_and_reap(queue, self.now, deaths.owners, deaths.tokens, self.running)
+        expected = self.model.line(queue)[:limit]
+        store = self.handles[handle]
+        held = claims(store, limit, queue=queue, lease_ms=lease, is_bare=bare, deaths=deaths)
+        assert [row.id for row in held] == [row.new.id for row in expected]
+        if held and not bare:
+            tokens = {row.token for row in held}
+            self.owners[handle] = next(each.owner for each in store.running(foreign=False) if each.token in tokens)
+        for row, model in zip(held, expected, strict=True):
+            self.model.claim(model, row.token, BARE if bare else self.owners[handle], self.now + lease)
+            assert (row.attempts, row.step, row.payload) == (model.attempts, model.step, model.payload)
+            assert row.cancel_requested == model.cancel_requested
+            assert row.lease_until_ms == model.lease_until_ms
+            assert row.token not in {token for _, token in self.held}, "a token is never used again"
+            self.held.append((row.id, row.token))
+            if runs and not bare:
+                self.running.add(row.token)
+
+    @rule(chosen=st.lists(st.tuples(picks, actions, st.booleans()), min_size=1, max_size=4), handle=st.integers(0, 1))
+    def settle(self, chosen: list[tuple[int, Action, bool]], handle: int) -> None:
+        settlements, expected, seen = [], [], set()
+        for pick, action, yields in chosen:
+            job_id, token = self.held[-1 - pick % min(len(self.held), 6)]
+            row = self.model.rows.get(job_id)
+            if token in seen:
+                continue  # which of two ends of one claim holds is the engine's choice
+            if isinstance(action, Retry) and row is not None and row.attempts >= row.new.max_attempts:
+                action = Dead("out of attempts")  # policy stands above the port
+            seen.add(token)
+            if not (yields and row is not None and row.token == token and row.cancel_requested):
+                self.running.discard(token)
+            settlements.append((job_id, token, action, yields))
+        # Plain advances may be applied first, in bulk; the places they get are what their order shows.
+        settlements.sort(key=lambda each: not _is_plain(each[2], yields=each[3]))
+        for job_id, token, action, yields in settlements:
+            expected.append(self.model.settle(job_id, token, action, self.now, yields=yields))
+        refusals, _ = self.handles[handle].turn([Settlement(*each) for each in settlements], [])
+        assert [None if error is None else type(error).__name__ for error in refusals] == expected
+
+    @rule(pick=picks, handle=st.integers(0, 1), owner_is_dead=st.booleans())
+    def cancel(self, pick: int, handle: int, owner_is_dead: bool) -> None:
+        job_id = self._id(pick)
+        other = self.owners.get(1 - handle)
+        deaths = Deaths(owners=frozenset({other} if other is not None and owner_is_dead else ()))
+        expected = self.model.cancel(job_id, self.now, deaths.owners, self.running)
+        answer = self.handles[handle].cancel(job_id, deaths, None)
+        assert answer.outcome is CancelOutcome(expected)
+
+    @rule(pick=picks, failed_run=st.booleans(), handle=st.integers(0, 1))
+    def requeue(self, pick: int, failed_run: bool, handle: int) -> None:
+        job_id = self._id(pick)
+        expected = self.model.requeue(job_id, failed_run=failed_run)
+        try:
+            self.handles[handle].requeue(job_id, failed_run=failed_run)
+        except TaqubaError as error:
+            assert type(error).__name__ == expected
+        else:
+            assert expected is None
+
+    @rule(chosen=st.sets(picks, max_size=3), handle=st.integers(0, 1))
+    def renew(self, chosen: set[int], handle: int) -> None:
+        tokens = {self.held[-1 - pick % len(self.held)][1] for pick in chosen}
+        until, renewed = self.handles[handle].renew(tokens, 5_000)
+        assert until == self.now + 5_000
+        assert renewed == self.model.renew(tokens, until)
+
+    @rule(handle=st.integers(0, 1))
+    def sweep(self, handle: int) -> None:
+        assert self.handles[handle].sweep() == self.model.sweep(self.now)
+
+    @rule(ms=st.sampled_from([1, 999, 1_000, 60_000, 200_000]))
+    def advance_the_clock(self, ms: int) -> None:
+        self.clock.advance(ms / 1000)
+
+    @rule(handle=st.integers(0, 1))
+    def reopen(self, handle: int) -> None:
+        self.handles[handle].close()
+        self.handles[handle] = self._open()
+        self.owners.pop(handle, None)
+
+    # -- what must be equal -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def everything_that_can_be_read_is_equal(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        store = self.handles[0]
+        assert store.counts() == {
+            queue: Counts(*(self.model.count(queue, JobStatus(name)) for name in Counts._fields))
+            for queue in self.model.queues
+        }
+        seen = {}
+        for queue in self.model.queues:
+            listed = rows_of(store, queue)
+            assert [row.seq for row in listed] == sorted(row.seq for row in listed)
+            seen |= {row.id: row for row in listed}
+            self._check_readiness(store, queue)
+        assert set(seen) == set(self.model.rows)
+        for job_id, model in self.model.rows.items():
+            row = seen[job_id]
+            assert (row.status, row.step, row.attempts, row.payload) == (
+                model.status, model.step, model.attempts, model.payload,
+            )  # fmt: skip
+            assert bool(row.cancel_requested) == model.cancel_requested
+            assert (row.dedup_key, row.lease_until_ms, row.finished_ms) == (
+                model.dedup_key, model.lease_until_ms, model.finished_ms,
+            )  # fmt: skip
+            assert (row.verdict, row.result, row.termination) == (model.verdict, model.result, model.termination)
+            assert (row.last_error is None) == (model.last_error is None)
+            assert [(each.step, each.attempt, each.outcome) for each in store.history(job_id)] == model.history
+
+    def _check_readiness(self, store: Store, queue: str) -> None:
+        if self.model.line(queue):
+            assert store.readiness(queue) == Readiness(True, None)
+        else:
+            due = self.model.next_due(queue)
+            assert store.readiness(queue) == Readiness(due is not None and due <= self.now, due)
+
+
+def _is_plain(action: Action, *, yields: bool) -> bool:
+    return isinstance(action, Advance) and yields and not action.delay_ms and len(action.payload) <= 2_048
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_the_store_does_what_the_model_says(engine: Engine) -> None:
+    machine = type("Machine", (StoreMachine,), {"engine": engine})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_table_names_every_transition_of_the_model_once() -> None:
+    names = [each.name for each in TRANSITIONS]
+    assert len(names) == len(set(names))
+    assert set(names) == {
+        "enqueue", "claim", "promote", "ack", "advance", "nack", "dead_letter", "settle_cancelled", "release", "renew",
+        "cancel", "request_cancel", "reap", "requeue", "retry", "sweep",
+    }  # fmt: skip
+
+
+def test_every_status_can_be_reached_and_left_by_the_table() -> None:
+    targets = frozenset().union(*(each.targets for each in TRANSITIONS))
+    sources = frozenset().union(*(each.sources for each in TRANSITIONS))
+    assert targets == sources == frozenset(JobStatus)
+
+
+def test_a_change_outside_the_table_is_noticed_by_the_model() -> None:
+    model = Model()
+    model.insert(job("a"), 0)
+    (row,) = model.rows.values()
+    assert isinstance(row, Row)
+    with pytest.raises(AssertionError, match="not in the table"):
+        model._move("ack", row, JobStatus.DONE)

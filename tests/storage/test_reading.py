@@ -1,0 +1,285 @@
+"""Listing, counting, looking up, and when the next claim could succeed."""
+
+from __future__ import annotations
+
+import pytest
+
+from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    Advance,
+    Cancelled,
+    Counts,
+    Dead,
+    Done,
+    Filter,
+    JobStatus,
+    Readiness,
+    Retry,
+    Verdict,
+)
+from taquba_workflow_sync.testing import ManualClock
+
+from .bench import (
+    LEASE_MS,
+    QUEUE,
+    check_counters,
+    claim,
+    claims,
+    counts_of,
+    ending,
+    job,
+    put,
+    put_one,
+    put_run,
+    rows_of,
+    run,
+    settle,
+)
+from .conftest import MakeStore
+from .test_enqueue import now_ms
+
+
+def walk(store: Store, which: Filter, limit: int, queue: str = QUEUE) -> list[str]:
+    """All pages, one after the other."""
+    seen: list[str] = []
+    after = 0
+    while rows := store.page(queue, which, limit, after):
+        assert len(rows) <= limit
+        seen += [row.id for row in rows]
+        after = rows[-1].seq
+    return seen
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 100])
+def test_pages_hold_every_row_once_in_the_order_of_submission(store: Store, limit: int) -> None:
+    ids = put(store, *(job(priority=number % 3) for number in range(10)))
+    put_one(store, "elsewhere")
+    assert walk(store, Filter(), limit) == ids
+
+
+def test_a_page_of_an_unknown_queue_is_empty(store: Store) -> None:
+    assert store.page("nowhere", Filter(), 10, 0) == []
+
+
+def test_a_cursor_survives_the_removal_of_the_row_it_stands_on(store: Store) -> None:
+    ids = put(store, *(job() for _ in range(6)))
+    (*_, last) = store.page(QUEUE, Filter(), 3, 0)
+    for job_id in (ids[2], ids[3], ids[0]):
+        store.cancel(job_id, NO_DEATHS, None)
+    assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == ids[4:]
+
+
+def test_a_cursor_survives_the_removal_of_all_rows_and_new_ones_follow(store: Store) -> None:
+    ids = put(store, *(job() for _ in range(3)))
+    (*_, last) = store.page(QUEUE, Filter(), 3, 0)
+    for job_id in ids:
+        store.cancel(job_id, NO_DEATHS, None)
+    new = put_one(store)
+    assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == [new]
+
+
+@pytest.mark.parametrize("how", ["advance", "requeue", "promote"])
+def test_a_row_that_changes_its_place_in_line_keeps_its_place_in_the_listing(
+    store: Store, clock: ManualClock, how: str
+) -> None:
+    ids = put(store, *(run(f"r{number}") for number in range(4)))
+    (first, *_) = store.page(QUEUE, Filter(), 1, 0)
+    held = claim(store)
+    match how:
+        case "advance":
+            settle(store, held, Advance(b"x"))
+        case "requeue":
+            settle(store, held, Dead("x"))
+            store.requeue(held.id)
+        case "promote":
+            settle(store, held, Retry("x", 1))
+            clock.advance(1)
+            claims(store, 0)
+    assert walk(store, Filter(), 2) == ids
+    assert [row.id for row in store.page(QUEUE, Filter(), 9, first.seq)] == ids[1:]
+
+
+@pytest.fixture
+def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
+    """Two rows of each kind, runs and bare ones, by what they are."""
+    kinds: dict[str, list[str]] = {}
+    for number in range(2):
+        for name, action in {
+            "succeeded": Done(), "failed": Done(Verdict.FAILED, None, "no"), "dead": Dead("x"),
+            "cancelled": Cancelled(), "scheduled": Retry("x", 10**9),
+        }.items():  # fmt: skip
+            kinds.setdefault(name, []).append(put_run(store, f"{name}{number}", keep_done_ms=60_000 * (1 + number)))
+            settle(store, claim(store), action)
+        kinds.setdefault("bare done", []).append(put_one(store, keep_done_ms=60_000))
+        settle(store, claim(store), Done())
+        kinds.setdefault("claimed", []).append(put_run(store, f"claimed{number}"))
+        claim(store)
+        kinds.setdefault("cancelling", []).append(put_run(store, f"cancelling{number}"))
+        claim(store)
+        store.cancel(kinds["cancelling"][-1], NO_DEATHS, None)
+    kinds["pending"] = [put_run(store, "pending0"), put_run(store, "pending1")]
+    kinds["bare"] = [put_one(store), put_one(store)]
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("which", "kinds"),
+    [
+        (Filter(JobStatus.PENDING), {"pending", "bare"}),
+        (Filter(JobStatus.SCHEDULED), {"scheduled"}),
+        (Filter(JobStatus.CLAIMED), {"claimed", "cancelling"}),
+        (Filter(JobStatus.DONE), {"succeeded", "failed", "bare done"}),
+        (Filter(JobStatus.DEAD), {"dead"}),
+        (Filter(JobStatus.CANCELLED), {"cancelled"}),
+        (Filter(JobStatus.DONE, Verdict.SUCCEEDED), {"succeeded", "bare done"}),
+        (Filter(JobStatus.DONE, Verdict.FAILED), {"failed"}),
+        (Filter(verdict=Verdict.FAILED), {"failed", "dead"}),
+        (Filter(verdict=Verdict.SUCCEEDED, runs_only=True), {"succeeded"}),
+        (Filter(JobStatus.CLAIMED, cancel_requested=True), {"cancelling"}),
+        (Filter(JobStatus.CLAIMED, cancel_requested=False), {"claimed"}),
+        (Filter(cancel_requested=True), {"cancelling"}),
+        (Filter(waiting=True), {"pending", "bare", "scheduled"}),
+        (Filter(waiting=True, runs_only=True), {"pending", "scheduled"}),
+        (Filter(waiting=True, runs_only=True, cancel_requested=False), {"pending", "scheduled"}),
+        (Filter(JobStatus.PENDING, runs_only=True), {"pending"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_filter_lets_through_exactly_its_kinds(
+    store: Store, mixed: dict[str, list[str]], which: Filter, kinds: set[str], limit: int
+) -> None:
+    everything = walk(store, Filter(), 100)
+    wanted = {job_id for kind in kinds for job_id in mixed[kind]}
+    assert walk(store, which, limit) == [job_id for job_id in everything if job_id in wanted]
+
+
+def test_a_filter_by_retention_leaves_out_what_is_not_kept_any_more(
+    store: Store, clock: ManualClock, mixed: dict[str, list[str]]
+) -> None:
+    clock.advance(60)
+    shown = set(walk(store, Filter(runs_only=True, kept_at_ms=now_ms(clock)), 100))
+    for kind in ("succeeded", "failed", "dead", "cancelled"):
+        gone, kept = mixed[kind]
+        assert gone not in shown and kept in shown
+    assert {*mixed["pending"], *mixed["claimed"], *mixed["scheduled"]} <= shown
+
+
+# -- counters ---------------------------------------------------------------------------------------------------------
+
+
+def test_counters_equal_the_counted_rows(store: Store, mixed: dict[str, list[str]]) -> None:
+    check_counters(store)
+    assert counts_of(store) == Counts(pending=4, scheduled=2, claimed=4, done=6, dead=2, cancelled=2)
+
+
+def test_every_queue_that_ever_held_a_job_is_counted(store: Store) -> None:
+    assert store.counts() == {}
+    put(store, job("b"), job("a"))
+    settle(store, claim(store, queue="b"), Done())
+    assert store.counts() == {"a": Counts(pending=1), "b": Counts(done=1)}
+
+
+# -- readiness --------------------------------------------------------------------------------------------------------
+
+READY, NOT_READY = Readiness(True, None), Readiness(False, None)
+
+
+def test_an_empty_or_unknown_queue_is_not_ready(store: Store) -> None:
+    assert store.readiness("nowhere") == NOT_READY
+    settle_all(store)
+    assert store.readiness(QUEUE) == NOT_READY
+
+
+def settle_all(store: Store) -> None:
+    put_one(store)
+    settle(store, claim(store), Done())
+
+
+def test_a_pending_job_makes_its_queue_ready(store: Store) -> None:
+    put_one(store)
+    assert store.readiness(QUEUE).is_ready
+    assert store.readiness("elsewhere") == NOT_READY
+    claim(store)
+    assert store.readiness(QUEUE) == NOT_READY
+
+
+def test_the_earliest_due_time_is_told(store: Store, clock: ManualClock) -> None:
+    start = now_ms(clock)
+    put(store, *(job(run_at_ms=start + delay) for delay in (9_000, 3_000, 5_000)))
+    assert store.readiness(QUEUE) == Readiness(False, start + 3_000)
+    clock.advance(2.999)
+    assert not store.readiness(QUEUE).is_ready
+    clock.advance(0.001)
+    assert store.readiness(QUEUE).is_ready
+
+
+def test_the_end_of_a_bare_lease_makes_the_queue_ready(store: Store, clock: ManualClock) -> None:
+    put_one(store)
+    held = claim(store, is_bare=True)
+    assert store.readiness(QUEUE) == Readiness(False, held.lease_until_ms)
+    clock.advance(LEASE_MS / 1000)
+    assert store.readiness(QUEUE).is_ready
+    assert len(claims(store)) == 1
+
+
+def test_the_lease_of_a_worker_loop_makes_nothing_ready(store: Store, clock: ManualClock) -> None:
+    put_one(store)
+    claim(store)
+    clock.advance(10 * LEASE_MS)
+    assert store.readiness(QUEUE) == NOT_READY
+
+
+def test_retries_are_told_apart_from_what_was_scheduled(store: Store, clock: ManualClock) -> None:
+    start = now_ms(clock)
+    put(store, run("first"), run("later", run_at_ms=start + 1_000), run("continued"))
+    first, continued = claims(store)
+    settle(store, continued, Advance(b"x", delay_ms=500))
+    assert store.readiness(QUEUE, retries_only=True) == NOT_READY
+    settle(store, first, Retry("boom", 2_000))
+    assert store.readiness(QUEUE, retries_only=True).next_due_ms == start + 2_000
+    assert store.readiness(QUEUE).next_due_ms == start + 500
+
+
+def test_whenever_a_queue_is_ready_a_claim_succeeds(store: Store, clock: ManualClock) -> None:
+    start = now_ms(clock)
+    put(store, *(job(run_at_ms=start + 500 * number) for number in range(5)))
+    taken = 0
+    while taken < 5:
+        readiness = store.readiness(QUEUE)
+        held = claims(store, 1)
+        assert bool(held) == readiness.is_ready
+        taken += len(held)
+        if not held:
+            assert readiness.next_due_ms is not None
+            clock.advance((readiness.next_due_ms - now_ms(clock)) / 1000)
+
+
+# -- one job ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_id_is_none(store: Store) -> None:
+    assert store.get("nobody") is None
+    assert store.find_run(QUEUE, "nobody") is None
+
+
+def test_what_one_handle_wrote_another_reads(make_store: MakeStore) -> None:
+    first, second = make_store(), make_store()
+    job_id = put_run(first)
+    assert second.get(job_id) == first.get(job_id)
+    settle(second, claim(second), Done(result=b"x"))
+    assert first.get(job_id) == second.get(job_id)
+    assert [row.id for row in rows_of(first, QUEUE)] == [job_id]
+    assert first.history(job_id) == second.history(job_id)
+
+
+def test_many_jobs_in_one_turn_are_counted_right(store: Store) -> None:
+    put(store, *(run(f"r{number}") for number in range(200)))
+    held = claims(store, 150)
+    actions = [Done(), Dead("x"), Cancelled(), Retry("x"), Retry("x", 5), Advance(b"x"), Advance(b"x", delay_ms=5)]
+    store.turn([ending(row, actions[number % 7]) for number, row in enumerate(held)], [])
+    check_counters(store)

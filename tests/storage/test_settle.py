@@ -1,0 +1,319 @@
+"""What each end of a claim leaves behind: status, step, attempts, place in line, error, history, counters."""
+
+from __future__ import annotations
+
+import pytest
+
+from taquba_workflow_sync.errors import CancelRequestedError
+from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    Action,
+    Advance,
+    AttemptOutcome,
+    Cancelled,
+    Counts,
+    Dead,
+    Done,
+    Release,
+    Retry,
+    Verdict,
+)
+from taquba_workflow_sync.testing import ManualClock
+
+from .bench import (
+    ACTIONS,
+    KEEP_MS,
+    claim,
+    claims,
+    counts_of,
+    ending,
+    job,
+    put,
+    put_one,
+    put_run,
+    refusal,
+    run,
+    settle,
+    status,
+    stored,
+    writes_nothing,
+)
+from .test_enqueue import now_ms
+
+
+def outcomes(store: Store, job_id: str) -> list[tuple[int, int, str, str | None]]:
+    return [(each.step, each.attempt, each.outcome, each.error) for each in store.history(job_id)]
+
+
+# -- ack --------------------------------------------------------------------------------------------------------------
+
+
+def test_ack_ends_a_run_as_done_with_its_result(store: Store, clock: ManualClock) -> None:
+    job_id = put_run(store)
+    held = claim(store)
+    clock.advance(3)
+    settle(store, held, Done(result=b"the result"))
+    row = stored(store, job_id)
+    assert (row.status, row.verdict, row.result, row.last_error) == ("done", "succeeded", b"the result", None)
+    assert (row.finished_ms, row.termination) == (now_ms(clock), 1)
+    assert (row.owner, row.lease_until_ms) == (None, None)
+    assert counts_of(store) == Counts(done=1)
+    (attempt,) = store.history(job_id)
+    assert attempt[1:] == (0, 1, held.claimed_ms, now_ms(clock), AttemptOutcome.SUCCEEDED, None)
+
+
+def test_ack_with_a_verdict_of_failure_keeps_reason_and_payload(store: Store) -> None:
+    job_id = put_run(store, payload=b"the input")
+    settle(store, claim(store), Done(Verdict.FAILED, None, "no such customer"))
+    row = stored(store, job_id)
+    assert (row.status, row.verdict, row.last_error) == ("done", "failed", "no such customer")
+    assert (row.payload, row.result) == (b"the input", None)
+    assert counts_of(store) == Counts(done=1), "a verdict is no dead letter"
+    assert outcomes(store, job_id) == [(0, 1, "failed", "no such customer")]
+
+
+def test_ack_of_a_bare_job_that_keeps_nothing_leaves_no_row(store: Store) -> None:
+    job_id = put_one(store)
+    settle(store, claim(store), Done(result=b"x"))
+    assert store.get(job_id) is None
+    assert store.history(job_id) == []
+    assert counts_of(store) == Counts(done=1)
+
+
+def test_ack_of_a_bare_job_that_is_kept_leaves_its_row(store: Store) -> None:
+    job_id = put_one(store, keep_done_ms=1_000)
+    settle(store, claim(store), Done(result=b"x"))
+    assert stored(store, job_id)[3] == "done"
+    assert stored(store, job_id).result == b"x"
+    assert stored(store, job_id).termination == 0, "only runs terminate"
+
+
+# -- advance ----------------------------------------------------------------------------------------------------------
+
+
+def test_advance_puts_the_same_job_back_one_step_on(store: Store) -> None:
+    job_id = put_run(store, headers='{"a":"1"}', max_attempts=2, priority=3)
+    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Advance(b"second input"))
+    row = stored(store, job_id)
+    assert (row.status, row.step, row.attempts, row.payload) == ("pending", 1, 0, b"second input")
+    assert (row.headers, row.max_attempts, row.priority, row.last_error) == ('{"a":"1"}', 2, 3, None)
+    assert (row.owner, row.lease_until_ms, row.finished_ms, row.termination) == (None, None, None, 0)
+    assert outcomes(store, job_id) == [(0, 1, "retried", "boom"), (0, 2, "continued", None)]
+    assert counts_of(store) == Counts(pending=1)
+    held = claim(store)
+    assert (held.step, held.attempts, held.payload) == (1, 1, b"second input")
+
+
+@pytest.mark.parametrize("many", [1, 2, 3, 64, 65, 130])
+@pytest.mark.parametrize("yields", [False, True])
+def test_any_number_of_advances_in_one_turn_do_the_same(store: Store, many: int, yields: bool) -> None:
+    ids = put(store, *(run(f"r{number}") for number in range(many)))
+    held = claims(store)
+    settlements = [ending(row, Advance(row.id.encode()), yields_to_cancel=yields) for row in held]
+    assert store.turn(settlements, [])[0] == [None] * many
+    for job_id in ids:
+        row = stored(store, job_id)
+        assert (row.status, row.step, row.attempts, row.payload) == ("pending", 1, 0, job_id.encode())
+        assert outcomes(store, job_id) == [(0, 1, "continued", None)]
+    assert counts_of(store) == Counts(pending=many)
+    assert [row.id for row in claims(store)] == ids, "in the order they were settled"
+
+
+def test_advance_with_headers_replaces_them(store: Store) -> None:
+    job_id = put_run(store, headers='{"a":"1"}')
+    settle(store, claim(store), Advance(b"x", headers='{"b":"2"}'))
+    assert stored(store, job_id).headers == '{"b":"2"}'
+    settle(store, claim(store), Advance(b"x", headers=""))
+    assert stored(store, job_id).headers == ""
+
+
+def test_advance_with_a_delay_schedules_by_the_stores_clock(store: Store, clock: ManualClock) -> None:
+    job_id = put_run(store)
+    held = claim(store)
+    clock.advance(1)
+    settle(store, held, Advance(b"x", delay_ms=2_500))
+    row = stored(store, job_id)
+    assert (row.status, row.run_at_ms) == ("scheduled", now_ms(clock) + 2_500)
+    clock.advance(2.499)
+    assert claims(store) == []
+    clock.advance(0.001)
+    assert claim(store).step == 1
+
+
+@pytest.mark.parametrize("delay", [None, 0, -5])
+def test_advance_without_a_delay_waits_for_nothing(store: Store, delay: int | None) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), Advance(b"x", delay_ms=delay))
+    assert status(store, job_id) == "pending"
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in bulk"])
+def test_advance_goes_to_the_back_of_its_priority(store: Store, together: bool) -> None:
+    first, second, third = put(store, run("a"), run("b"), run("c"))
+    held = claims(store, 2)
+    settlements = [ending(row, Advance(b"x"), yields_to_cancel=True) for row in held]
+    for batch in [settlements] if together else [[each] for each in settlements]:
+        store.turn(batch, [])
+    assert [row.id for row in claims(store)] == [third, first, second]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in bulk"])
+def test_advance_that_keeps_its_place_stays_ahead(store: Store, together: bool) -> None:
+    first, second, third = put(store, run("a"), run("b"), run("c"))
+    held = claims(store, 2)
+    settlements = [ending(row, Advance(b"x", keeps_place=True), yields_to_cancel=True) for row in held]
+    for batch in [settlements] if together else [[each] for each in settlements]:
+        store.turn(batch, [])
+    assert [row.id for row in claims(store)] == [first, second, third]
+
+
+def test_an_advanced_job_stays_in_its_priority(store: Store) -> None:
+    urgent, _ = put(store, run("a", priority=1), run("b"))
+    settle(store, claim(store), Advance(b"x"))
+    assert claim(store).id == urgent
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in bulk"])
+def test_advance_that_yields_is_refused_once_a_cancel_was_requested(store: Store, together: bool) -> None:
+    ids = put(store, *(run(f"r{number}") for number in range(4 if together else 1)))
+    held = claims(store)
+    for job_id in ids:
+        store.cancel(job_id, NO_DEATHS, None)
+    with writes_nothing(store):
+        refusals, _ = store.turn([ending(row, Advance(b"x"), yields_to_cancel=True) for row in held], [])
+    assert all(isinstance(error, CancelRequestedError) for error in refusals)
+    assert all(refusal(store, row, Cancelled()) is None for row in held), "the claims are still held"
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
+def test_every_action_that_yields_is_refused_once_a_cancel_was_requested(store: Store, action: Action) -> None:
+    job_id = put_run(store)
+    held = claim(store)
+    store.cancel(job_id, NO_DEATHS, None)
+    with writes_nothing(store):
+        assert isinstance(refusal(store, held, action, yields_to_cancel=True), CancelRequestedError)
+    assert refusal(store, held, action) is None, "what does not yield goes through"
+
+
+# -- nack -------------------------------------------------------------------------------------------------------------
+
+
+def test_nack_with_backoff_schedules_the_next_attempt(store: Store, clock: ManualClock) -> None:
+    job_id = put_run(store)
+    held = claim(store)
+    clock.advance(1)
+    settle(store, held, Retry("boom", 4_000))
+    row = stored(store, job_id)
+    assert (row.status, row.run_at_ms, row.last_error) == ("scheduled", now_ms(clock) + 4_000, "boom")
+    assert (row.step, row.attempts, row.payload) == (0, 1, b"input")
+    assert counts_of(store) == Counts(scheduled=1)
+    assert outcomes(store, job_id) == [(0, 1, "retried", "boom")]
+    clock.advance(4)
+    assert claim(store).attempts == 2
+
+
+@pytest.mark.parametrize("delay", [None, 0])
+def test_nack_without_backoff_is_pending_at_once(store: Store, delay: int | None) -> None:
+    job_id = put_one(store)
+    settle(store, claim(store), Retry("boom", delay))
+    assert status(store, job_id) == "pending"
+    assert stored(store, job_id).run_at_ms is None
+
+
+@pytest.mark.parametrize("delay", [None, 1_000])
+def test_nack_keeps_the_place_in_line(store: Store, clock: ManualClock, delay: int | None) -> None:
+    ids = put(store, *(job() for _ in range(3)))
+    settle(store, claim(store), Retry("boom", delay))
+    clock.advance(1)
+    assert [row.id for row in claims(store)] == ids
+
+
+# -- dead letter, cancelled, release ----------------------------------------------------------------------------------
+
+
+def test_dead_letter_keeps_error_and_payload(store: Store, clock: ManualClock) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), Dead("broken"))
+    row = stored(store, job_id)
+    assert (row.status, row.last_error, row.payload, row.finished_ms) == ("dead", "broken", b"input", now_ms(clock))
+    assert (row.verdict, row.termination) == ("failed", 1)
+    assert counts_of(store) == Counts(dead=1)
+    assert outcomes(store, job_id) == [(0, 1, "dead", "broken")]
+
+
+def test_dead_letter_of_a_bare_job_stays_for_operators(store: Store) -> None:
+    job_id = put_one(store)
+    settle(store, claim(store), Dead("broken"))
+    assert stored(store, job_id)[3] == "dead"
+    assert stored(store, job_id).verdict is None
+
+
+@pytest.mark.parametrize("reason", [None, "changed my mind"])
+def test_settle_cancelled_keeps_the_reason_if_there_is_one(store: Store, reason: str | None) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), Cancelled(reason))
+    row = stored(store, job_id)
+    assert (row.status, row.last_error, row.verdict, row.result) == ("cancelled", reason, None, None)
+    assert row.termination == 1
+    assert counts_of(store) == Counts(cancelled=1)
+    assert outcomes(store, job_id) == [(0, 1, "cancelled", reason)]
+
+
+def test_settle_cancelled_forgets_the_error_of_an_earlier_attempt(store: Store) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Cancelled())
+    assert stored(store, job_id).last_error is None
+
+
+def test_release_charges_no_attempt_and_keeps_the_place(store: Store) -> None:
+    ids = put(store, run("a", max_attempts=1), run("b"))
+    held = claim(store)
+    settle(store, held, Release())
+    row = stored(store, ids[0])
+    assert (row.status, row.attempts, row.step, row.last_error) == ("pending", 0, 0, None)
+    assert store.history(ids[0]) == []
+    assert counts_of(store) == Counts(pending=2)
+    again = claims(store)
+    assert [row.id for row in again] == ids
+    assert again[0].attempts == 1
+    settle(store, again[0], Done())
+    assert outcomes(store, ids[0]) == [(0, 1, "succeeded", None)]
+
+
+def test_release_keeps_what_the_attempt_before_it_left(store: Store) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Release())
+    assert (stored(store, job_id).attempts, stored(store, job_id).last_error) == (1, "boom")
+    settle(store, claim(store), Done())
+    assert outcomes(store, job_id) == [(0, 1, "retried", "boom"), (0, 2, "succeeded", None)]
+
+
+_LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "action", [Done(Verdict.FAILED, None, _LONG), Retry(_LONG), Dead(_LONG), Cancelled(_LONG)], ids=["ack", "nack", "dead", "cancelled"]
+)
+def test_a_very_long_error_is_cut_with_a_note(store: Store, action: Action) -> None:
+    job_id = put_run(store)
+    settle(store, claim(store), action)
+    for kept in (stored(store, job_id).last_error, store.history(job_id)[0].error):
+        assert kept is not None
+        assert len(kept) < 20_000
+        assert kept.startswith("xxx") and "cut" in kept[-60:]
+
+
+def test_an_advance_into_the_future_and_back_keeps_one_row(store: Store, clock: ManualClock) -> None:
+    job_id = put_run(store, keep_done_ms=KEEP_MS)
+    for step in range(5):
+        held = claim(store)
+        assert held.step == step
+        settle(store, held, Advance(str(step).encode(), delay_ms=1_000))
+        clock.advance(1)
+    settle(store, claim(store), Done(result=b"end"))
+    assert stored(store, job_id).step == 5
+    assert [each.step for each in store.history(job_id)] == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,116 @@
+"""``conclude``, the one decision about a step, over the whole product of its inputs."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from taquba_workflow_sync import (
+    Cancel,
+    Continue,
+    ContinueAfter,
+    Fail,
+    QueueConfig,
+    StepError,
+    StepOutcome,
+    Succeed,
+    TaqubaError,
+)
+from taquba_workflow_sync.storage.records import Advance, Cancelled, Dead, Done, Retry, Verdict
+from taquba_workflow_sync.workflow.conclude import Limits, conclude
+from taquba_workflow_sync.workflow.outcomes import OutcomeTypeError
+
+LIMIT = 8
+SMALL, EXACT, LARGE = b"small", b"x" * LIMIT, b"x" * (LIMIT + 1)
+
+
+class Transient(TaqubaError):
+    is_permanent = False
+
+
+class Derived(StepOutcome):
+    pass
+
+
+CASES: dict[str, object] = {
+    "continue": Continue(SMALL),
+    "continue exact": Continue(EXACT),
+    "continue large": Continue(LARGE),
+    "after": ContinueAfter(SMALL, 2.5),
+    "after nothing": ContinueAfter(SMALL, 0),
+    "after large": ContinueAfter(LARGE, 1),
+    "succeed": Succeed(SMALL),
+    "succeed exact": Succeed(EXACT),
+    "succeed large": Succeed(LARGE),
+    "fail": Fail("reason"),
+    "cancel": Cancel("reason"),
+    "cancel empty": Cancel(""),
+    "none": None,
+    "bytes": SMALL,
+    "base outcome": StepOutcome(),
+    "derived outcome": Derived(),
+    "transient": StepError.transient("t"),
+    "permanent": StepError.permanent("p"),
+    "own transient": Transient("x"),
+    "own permanent": TaqubaError("x"),
+    "exception": OSError("x"),
+    "base exception": KeyboardInterrupt(),
+    "outcome type": OutcomeTypeError("payload must be bytes"),
+    "type error": TypeError("the runner's"),
+}
+TRANSIENT = {"transient": "t", "own transient": "Transient: x", "exception": "OSError: x",
+             "base exception": "KeyboardInterrupt", "type error": "TypeError: the runner's"}  # fmt: skip
+PERMANENT = {"permanent": "p", "own permanent": "TaqubaError: x", "outcome type": "TypeError: payload must be bytes"}
+LARGE_ONES = {"continue large": "payload", "after large": "payload", "succeed large": "result"}
+NO_OUTCOME = {"none": "NoneType", "bytes": "bytes", "base outcome": "StepOutcome", "derived outcome": "Derived"}
+
+
+def expected(name: str, requested: bool, attempts: int, max_attempts: int, keeps_place: bool) -> object:
+    """Say it anew, as a table, in another way than the code does."""
+    if name == "cancel":
+        return Cancelled("reason")
+    if name == "cancel empty":
+        return Cancelled("")
+    if requested:
+        return Cancelled(None)
+    if name in TRANSIENT:
+        text = TRANSIENT[name]
+        return Dead(text) if attempts >= max_attempts else Retry(text, 1000 * 2 ** (attempts - 1))
+    if name in PERMANENT:
+        return Dead(PERMANENT[name])
+    return {
+        "continue": Advance(SMALL, None, None, keeps_place),
+        "continue exact": Advance(EXACT, None, None, keeps_place),
+        "after": Advance(SMALL, None, 2500, keeps_place),
+        "after nothing": Advance(SMALL, None, 0, keeps_place),
+        "succeed": Done(Verdict.SUCCEEDED, SMALL),
+        "succeed exact": Done(Verdict.SUCCEEDED, EXACT),
+        "fail": Done(Verdict.FAILED, error="reason"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "requested", "attempts", "max_attempts", "keeps_place"),
+    [
+        case
+        for case in product(CASES, [False, True], [1, 2, 3], [1, 2, 3], [False, True])
+        if case[2] <= case[3]
+    ],
+)
+def test_every_combination_is_settled_as_the_table_says(
+    name: str, requested: bool, attempts: int, max_attempts: int, keeps_place: bool
+) -> None:
+    limits = Limits(attempts, max_attempts, QueueConfig(), LIMIT, keeps_place)
+
+    action = conclude(CASES[name], cancel_requested=requested, limits=limits)
+
+    if not requested and name in LARGE_ONES:
+        assert isinstance(action, Dead)
+        assert action.error.startswith(f"PayloadTooLargeError: {LARGE_ONES[name]} has {LIMIT + 1} bytes")
+    elif not requested and name in NO_OUTCOME:
+        assert isinstance(action, Dead)
+        assert f"returned {NO_OUTCOME[name]}" in action.error
+        assert "must return Continue, ContinueAfter, Succeed, Fail or Cancel" in action.error
+    else:
+        assert action == expected(name, requested, attempts, max_attempts, keeps_place)
