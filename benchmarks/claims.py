@@ -51,6 +51,7 @@ def measure(bench: Bench) -> list[Section]:
         section.figures += memory_over(store, waiting)
         _finish_all(store)
         _fill(store, scale.finished - waiting + smallest)
+        _expect(store, pending=smallest, done=scale.finished)
         _add_turns(section, bench, (small, store), f"{scale.finished:,} finished, {smallest:,} waiting", "finished")
     return [section]
 
@@ -116,10 +117,9 @@ def _add_stats(section: Section, bench: Bench, store: Path, waiting: int) -> Non
         name = WorkflowClient(queue).queue_name
         for _ in range(max(5, bench.scale.slow_samples)):
             began = time.perf_counter()
-            stats = queue.stats(name)
+            queue.stats(name)
             took.append((time.perf_counter() - began) * 1000)
-    if stats.pending != waiting:
-        raise RuntimeError(f"{stats.pending} waiting, not {waiting}")
+    _expect(store, pending=waiting, done=0)
     section.add("stats", f"stats() of {waiting:,} waiting", took, "ms")
 
 
@@ -131,3 +131,11 @@ def _finish_all(store: Path) -> None:
         connection.execute(FINISH, {"now": time.time_ns() // 1_000_000})
         connection.execute(COUNT_FINISHED)
         connection.execute("COMMIT")
+
+
+def _expect(store: Path, *, pending: int, done: int) -> None:
+    """Raise RuntimeError unless the store holds what is about to be measured."""
+    with Queue.open(store) as queue:
+        stats = queue.stats(WorkflowClient(queue).queue_name)
+    if (stats.pending, stats.done) != (pending, done):
+        raise RuntimeError(f"{stats.pending} waiting and {stats.done} done, not {pending} and {done}")

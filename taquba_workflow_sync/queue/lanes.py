@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.queue.records import damage_of
 from taquba_workflow_sync.storage.records import ClaimedRow, Dead, LaneClaim, Settlement
 
 _log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ class Lane:
 def _execute(execution: Execution) -> Settlement:
     """Run one claim; whatever goes wrong around the user's code ends as a dead letter, never as a lost thread."""
     row = execution.row
-    if row.damage is not None:
-        return Settlement(row.id, row.token, Dead(row.damage))
+    damage = damage_of(row)
+    if damage is not None:
+        return Settlement(row.id, row.token, Dead(damage))
     try:
         return execution.lane.execute(execution)
     except BaseException as error:

@@ -29,6 +29,7 @@ from taquba_workflow_sync.queue.records import (
     JobRecord,
     QueueStats,
     attempt_of,
+    damage_of,
     record_of,
     record_of_claim,
 )
@@ -353,12 +354,13 @@ class Queue:
         lease_ms = self._lease_ms(queue_name, lease)
         request = ClaimRequest((LaneClaim(queue_name, lease_ms),), limit, is_bare=True, deaths=self._known_deaths())
         _, rows = self.store.turn((), [request])
-        damaged = [Settlement(row.id, row.token, Dead(row.damage)) for row in rows if row.damage is not None]
+        damaged = {row.token: damage for row in rows if (damage := damage_of(row)) is not None}
         if damaged:
-            self.store.turn(damaged, ())
-            if len(damaged) == len(rows):
+            dead = [Settlement(row.id, row.token, Dead(damaged[row.token])) for row in rows if row.token in damaged]
+            self.store.turn(dead, ())
+            if len(dead) == len(rows):
                 return self.claim_batch(queue_name, max_jobs, lease=lease)
-        return [self._claim_of(record_of_claim(row), row.token) for row in rows if row.damage is None]
+        return [self._claim_of(record_of_claim(row), row.token) for row in rows if row.token not in damaged]
 
     def claim_with_wait(self, queue_name: str, timeout: Duration, *, lease: Duration | None = None) -> Claim | None:
         """Claim the first job in line, waiting up to ``timeout`` seconds for one."""

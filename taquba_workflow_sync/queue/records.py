@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,6 +94,17 @@ def decode_headers(text: str, run_id: str | None = None, step: int = 0) -> dict[
         headers[HEADER_RUN_ID] = run_id
         headers[HEADER_STEP] = str(step)
     return headers
+
+
+def damage_of(row: ClaimedRow) -> str | None:
+    """Return why a claimed row cannot be worked on: running it with guessed headers could do harm unnoticed."""
+    if row.damage is not None or not row.headers:
+        return row.damage
+    try:
+        headers = json.loads(row.headers)
+    except ValueError:
+        headers = None
+    return None if isinstance(headers, dict) else "the stored row is damaged: its headers cannot be decoded"
 
 
 def step_key(run_id: str, step: int) -> str:

@@ -71,9 +71,10 @@ def _after_error(error: BaseException, limits: Limits) -> Action:
 
 def _no_outcome(returned: object) -> str:
     if isinstance(returned, Returned):
-        return f"run_step returned {type(returned.error).__name__}; an exception must be raised, not returned"
+        returned, hint = returned.error, " (an exception is raised, not returned)"
+    else:
+        hint = " (is a return missing?)" if returned is None else ""
     kind = type(returned).__name__
-    hint = " (is a return missing?)" if returned is None else ""
     if isinstance(returned, StepOutcome):
         hint = " (a bare or derived StepOutcome)"
     return f"run_step returned {kind}{hint}; it must return Continue, ContinueAfter, Succeed, Fail or Cancel"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 from xml.etree import ElementTree
 
@@ -15,9 +17,7 @@ from tests.docs.pages import ROOT, read
 
 
 @pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    import sys
-
+def generator() -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location("make_state_machine", ROOT / "docs" / "make_state_machine.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -33,13 +33,11 @@ def test_picture_and_table_are_up_to_date(generator: ModuleType) -> None:
     assert generator.stale() == [], "run docs/make_state_machine.py"
 
 
-def test_a_transition_without_a_place_is_refused(
-    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transition_without_a_place_is_refused(generator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     routes = dict(generator.ROUTES)
     del routes["pending", "claimed"]
     monkeypatch.setattr(generator, "ROUTES", routes)
-    with pytest.raises(SystemExit, match="pending.*claimed"):
+    with pytest.raises(SystemExit, match=r"pending.*claimed"):
         generator.svg()
 
 

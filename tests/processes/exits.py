@@ -164,6 +164,7 @@ def interrupted_callers(queue: Queue, witness: Witness) -> None:
                 signal.setitimer(signal.ITIMER_REAL, after)
                 while True:
                     client.submit(planned(f"main-{number}", "go"))
+                    assert client.status(f"main-{number}") is not None
                     number += 1
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -186,6 +187,11 @@ def interrupted_callers(queue: Queue, witness: Witness) -> None:
         thread.join(LIMIT)
         assert not thread.is_alive(), "a caller was never answered"
     assert not failures, failures
+    for each in range(8):
+        assert client.status(f"main-{each}") is not None
+    if os.fork() == 0:  # waits for whoever uses the store, which nobody does
+        os._exit(0)
+    os.wait()
     say("main-submitted", number)
     queue.close()
 

@@ -176,9 +176,9 @@ def test_a_worker_stopped_for_too_long_is_succeeded_and_fenced_off(
     stage: Stage, queue: Queue, client: WorkflowClient, successor: str
 ) -> None:
     handle = client.submit(planned("r", "zombie hold-once" if successor == "done before" else "zombie hold"))
-    zombie = stage.worker("--lease", 0.3)
+    zombie = stage.worker("--lease", 0.2)
     stage.began("r", 0)
-    heir = stage.worker("--lease", 0.3)
+    heir = stage.worker("--lease", 0.2)
     zombie.signal(signal.SIGSTOP)
     # The heir does step 0 again (without waiting for a token this time), and holds on in step 1, or ends the run.
     assert stage.began("r", 0, attempt=2).pid == heir.pid
@@ -201,7 +201,7 @@ def test_a_worker_stopped_for_too_long_is_succeeded_and_fenced_off(
 
 
 def test_a_step_that_holds_the_gil_for_several_leases_is_not_run_twice(stage: Stage, client: WorkflowClient) -> None:
-    handle = client.submit(planned("r", "hog:2.5"))
+    handle = client.submit(planned("r", "hog:2"))
     hog = stage.worker("--lease", 0.8)
     stage.began("r", 0)
     other = stage.worker("--lease", 0.8)

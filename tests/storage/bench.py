@@ -124,9 +124,7 @@ def settle(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: 
         raise error
 
 
-def refusal(
-    store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False
-) -> TaqubaError | None:
+def refusal(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False) -> TaqubaError | None:
     (error,), claimed = store.turn([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
     assert claimed == []
     return error

@@ -144,9 +144,7 @@ def test_several_requests_of_one_turn_do_not_meet(store: Store) -> None:
 def test_a_turn_settles_before_it_claims(store: Store) -> None:
     job_id = put_one(store)
     held = claim(store)
-    refusals, claimed = store.turn(
-        [ending(held, Advance(b"next"))], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)]
-    )
+    refusals, claimed = store.turn([ending(held, Advance(b"next"))], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)])
     assert refusals == [None]
     assert [(row.id, row.step, row.payload) for row in claimed] == [(job_id, 1, b"next")]
 

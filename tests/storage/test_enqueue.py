@@ -158,8 +158,6 @@ def test_a_cancelled_and_a_dead_job_free_the_dedup_key(store: Store) -> None:
     assert put_one(store, dedup_key="k") not in (cancelled, dead)
 
 
-
-
 def test_a_dedup_key_given_twice_in_one_batch_answers_with_the_first(store: Store) -> None:
     first, second = job(dedup_key="k"), job(dedup_key="k")
     assert store.insert([first, job(), second])[::2] == [Inserted(first.id, True), Inserted(first.id, False)]

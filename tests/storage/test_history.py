@@ -85,5 +85,3 @@ def test_a_reused_id_starts_with_an_empty_history(store: Store) -> None:
     second = put_one(store, id=first)
     assert second == first
     assert store.history(second) == []
-
-

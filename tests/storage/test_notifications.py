@@ -161,9 +161,7 @@ def test_a_run_of_which_nothing_is_kept_is_told_of_too(
 
 
 @each_end
-def test_a_second_termination_is_told_beside_an_undelivered_first(
-    store: Store, clock: ManualClock, end: End
-) -> None:
+def test_a_second_termination_is_told_beside_an_undelivered_first(store: Store, clock: ManualClock, end: End) -> None:
     observe(store)
     job_id = put_run(store, max_attempts=1)
     settle(store, claim(store), Dead("first"))

@@ -51,9 +51,7 @@ def test_no_result_and_an_empty_result_are_different(store: Store) -> None:
 
 @pytest.mark.parametrize("sizes", [(10, 9_000, 10), (9_000, 10, 9_000), (9_000, 8_000, 0), (0, 2_048, 2_049)])
 @pytest.mark.parametrize("together", [1, 3], ids=["alone", "in bulk"])
-def test_a_payload_changes_its_size_from_step_to_step(
-    store: Store, sizes: tuple[int, ...], together: int
-) -> None:
+def test_a_payload_changes_its_size_from_step_to_step(store: Store, sizes: tuple[int, ...], together: int) -> None:
     put(store, *(run(f"r{number}", b"0" * sizes[0], headers=headers_of(5_000)) for number in range(together)))
     for step, size in enumerate(sizes[1:]):
         held = claims(store)

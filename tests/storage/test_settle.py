@@ -296,7 +296,9 @@ _LONG = "x" * 100_000
 
 
 @pytest.mark.parametrize(
-    "action", [Done(Verdict.FAILED, None, _LONG), Retry(_LONG), Dead(_LONG), Cancelled(_LONG)], ids=["ack", "nack", "dead", "cancelled"]
+    "action",
+    [Done(Verdict.FAILED, None, _LONG), Retry(_LONG), Dead(_LONG), Cancelled(_LONG)],
+    ids=["ack", "nack", "dead", "cancelled"],
 )
 def test_a_very_long_error_is_cut_with_a_note(store: Store, action: Action) -> None:
     job_id = put_run(store)

@@ -45,7 +45,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache is untyped
 
     def put(self, key: Any) -> Any:
         """Convert a key for the database."""
-        if type(key) not in (bytes, str, int, float):
+        if type(key) not in (bytes, str, int, float) or _is_too_big(key):
             _refuse_pickle(f"a key of type {type(key).__name__}")
         return super().put(key)
 
@@ -57,7 +57,7 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache is untyped
 
     def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:
         """Convert a value for the database."""
-        if read or type(value) not in (bytes, str, int, float):
+        if read or type(value) not in (bytes, str, int, float) or _is_too_big(value):
             _refuse_pickle(f"a value of type {type(value).__name__}")
         return super().store(value, read, key=key)
 
@@ -66,6 +66,11 @@ class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache is untyped
         if mode == MODE_PICKLE or filename is not None:
             _refuse_pickle("a stored value")
         return super().fetch(mode, filename, value, read)
+
+
+def _is_too_big(value: object) -> bool:
+    # diskcache pickles integers that SQLite cannot hold.
+    return type(value) is int and not -(2**63) <= value < 2**63
 
 
 def _refuse_pickle(what: str) -> NoReturn:
@@ -168,4 +173,5 @@ def create_private(directory: Path) -> None:
     try:
         os.close(os.open(directory / DATABASE_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     except FileExistsError:
-        pass
+        if (directory / DATABASE_NAME).is_symlink():
+            raise OSError(f"{directory / DATABASE_NAME} is a symbolic link; a store's database is a file") from None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -253,6 +253,8 @@ class Committer:
             if writer.in_transaction:
                 self._roll_back()  # an interrupt interrupted the rollback of an interrupted transaction
             writer.execute(sql.BEGIN)
+        except StoreClosedError as error:
+            raise _NotBegun(error) from error
         except sqlite3.Error as error:
             if _is_busy(error):
                 self._others_write = True
@@ -318,6 +320,8 @@ class Committer:
             connection = self._connections.writer()
             if connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
+        except StoreClosedError:
+            pass  # closed for good, and with its connection the transaction
         except sqlite3.Error as error:
             _log.warning("cannot roll back, the connection is opened anew: %s", error)
             self._connections.drop_writer()

@@ -20,6 +20,7 @@ from typing import Final
 # between filelock's own hooks. Registered after them, ours (which wait, and close connections) run outside of that.
 import filelock  # noqa: F401
 
+from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
 
 _READERS: Final = 3
@@ -69,6 +70,7 @@ class Connections:
         self._directory = directory
         self._synchronous = _FULL if is_durable else _NORMAL
         self._generation = 0
+        self._is_closed = False
         self._database = directory / DATABASE_NAME
         self._identity: tuple[int, int] | None = None
         self.reset_after_fork()
@@ -84,7 +86,13 @@ class Connections:
         self._watching = threading.Lock()
 
     def open(self) -> sqlite3.Connection:
-        """Open one more connection; the caller closes it."""
+        """Open one more connection; the caller closes it.
+
+        Raises:
+            StoreClosedError: the store was closed meanwhile; nothing opens it behind the back of its close.
+        """
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self._directory.parent} was closed; open it again")
         connection = connect(self._directory, synchronous=self._synchronous)
         if self._identity is None:
             self._identity = self._find_identity()
@@ -152,8 +160,9 @@ class Connections:
             version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
             return self._generation << 40 | version
 
-    def close(self) -> None:
+    def close(self, *, for_good: bool = False) -> None:
         """Close every connection; the caller has shut the gate or is the last to use them."""
+        self._is_closed = self._is_closed or for_good
         self.drop_writer()
         for connection in (self._checkpointer, self._watcher, *self._idle_readers):
             if connection is not None:

@@ -49,7 +49,7 @@ def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool
     # What is missing or damaged reads as empty: a listing must not fail because of one row.
     if not isinstance(fields[21], str):
         fields[21] = ""
-    if whole and not isinstance(fields[22], bytes):
+    if not isinstance(fields[22], bytes):
         fields[22] = b""
     return JobRow._make(fields)
 

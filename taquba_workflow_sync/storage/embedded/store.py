@@ -70,9 +70,10 @@ def _advance_in_bulk(tx: Transaction, batch: Sequence[Slot]) -> Sequence[Slot]:
     advanced = advance_many(tx, plain)
     left: list[Slot] = []
     for slot in batch:
-        token = slot.operation.settlement.token if isinstance(slot.operation, _Settle) else None
-        if token in advanced:
-            advanced.discard(token)  # a second settlement of the same claim goes the single way, and is refused
+        settlement = slot.operation.settlement if isinstance(slot.operation, _Settle) else None
+        if settlement is not None and settlement.token in advanced and is_plain(settlement):
+            # The first plain one is what was applied; any other settlement of the claim meets the fence.
+            advanced.discard(settlement.token)
         else:
             left.append(slot)
     return left
@@ -160,7 +161,7 @@ class EmbeddedStore(ForkGuard):
         gate = self._connections.gate
         gate.shut()
         try:
-            self._connections.close()
+            self._connections.close(for_good=True)
         finally:
             gate.open()
         if self._is_attached:

@@ -16,8 +16,8 @@ from taquba_workflow_sync.storage.embedded import checkpoint as checkpoint_modul
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from tests.storage.bench import job, put, put_one
 
-from ..bench import job, put, put_one
 from .conftest import OpenEmbedded
 from .raw import raw
 
@@ -85,9 +85,7 @@ def test_the_wal_starts_over_and_shrinks_after_a_checkpoint(
     assert len(runs) == 1
 
 
-def test_nothing_is_checkpointed_below_the_threshold(
-    open_embedded: OpenEmbedded, root: Path, runs: list[bool]
-) -> None:
+def test_nothing_is_checkpointed_below_the_threshold(open_embedded: OpenEmbedded, root: Path, runs: list[bool]) -> None:
     store = open_embedded(checkpoint_bytes=64 << 20)
     before = os.stat(root / "db" / DATABASE_NAME).st_mtime_ns
     fill(store, 6)

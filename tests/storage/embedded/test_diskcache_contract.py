@@ -15,8 +15,8 @@ from diskcache.core import DBNAME, MODE_PICKLE, MODE_RAW
 from taquba_workflow_sync.storage.embedded import cache as cache_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, SETTINGS, PlainDisk, StoreCache
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from tests.storage.bench import job, put
 
-from ..bench import job, put
 from .conftest import OpenEmbedded
 from .raw import raw
 
@@ -75,9 +75,7 @@ def _writes(statements: list[str]) -> list[str]:
     return [each for each in statements if each.lstrip().upper().startswith(words)]
 
 
-def test_diskcaches_constructor_writes_even_to_a_complete_store(
-    stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_diskcaches_constructor_writes_even_to_a_complete_store(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Why a verified store is opened without it; if this ever fails, attach() may have become unnecessary.
     seen = _statements_of(monkeypatch)
     diskcache.Cache(str(stored / "db"), disk=PlainDisk).close()
@@ -240,7 +238,8 @@ def test_plain_values_come_back_as_they_were(stored: Path, value: object) -> Non
 def test_a_planted_pickle_is_never_unpickled(stored: Path) -> None:
     bomb = pickle.dumps(Exploding())
     with raw(stored) as connection:
-        insert = "INSERT INTO Cache (key, raw, store_time, access_time, mode, filename, value) VALUES (?, ?, 0, 0, ?, ?, ?)"
+        columns = "key, raw, store_time, access_time, mode, filename, value"
+        insert = f"INSERT INTO Cache ({columns}) VALUES (?, ?, 0, 0, ?, ?, ?)"
         connection.execute(insert, ("value", 1, MODE_PICKLE, None, bomb))
         connection.execute(insert, (bomb, 0, MODE_RAW, None, b"x"))
         connection.execute(insert, ("file", 1, MODE_PICKLE, "planted.val", None))

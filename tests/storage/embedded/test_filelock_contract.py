@@ -1,4 +1,4 @@
-"""What owner locks rely on in filelock: a forked child that exits or collects garbage leaves its parent's lock alone."""
+"""What owner locks rely on in filelock: a forked child that exits or collects garbage leaves its parent's lock be."""
 
 from __future__ import annotations
 

@@ -51,9 +51,7 @@ def test_a_local_filesystem_is_taken(tmp_path: Path, mounts: Path, kind: str) ->
 
 
 @pytest.mark.parametrize("allowed", ["nfs4", "9p, nfs4", "nfs4,"])
-def test_one_may_insist_by_name(
-    tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch, allowed: str
-) -> None:
+def test_one_may_insist_by_name(tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch, allowed: str) -> None:
     mount(mounts, tmp_path, "nfs4")
     monkeypatch.setenv(ALLOW_VARIABLE, allowed)
     EmbeddedStore(tmp_path / "store").close()

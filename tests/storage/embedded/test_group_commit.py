@@ -16,8 +16,8 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.records import Advance, Done, NewJob
 from taquba_workflow_sync.testing import ManualClock
+from tests.storage.bench import QUEUE, claim, claims, dump, ending, job, put, put_one, put_run, run, settle, status
 
-from ..bench import QUEUE, claim, claims, dump, ending, job, put, put_one, put_run, run, settle, status
 from .conftest import OpenEmbedded
 from .raw import raw
 
@@ -108,7 +108,9 @@ def begins(store: EmbeddedStore) -> list[str]:
     seen: list[str] = []
     words = ("BEGIN", "COMMIT", "ROLLBACK")
     with store._connections.gate:
-        store._connections.writer().set_trace_callback(lambda text: seen.append(text) if text.startswith(words) else None)
+        store._connections.writer().set_trace_callback(
+            lambda text: seen.append(text) if text.startswith(words) else None
+        )
     return seen
 
 
@@ -170,7 +172,8 @@ class _Breaks:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("ours"), ClaimLostError("late"), sqlite3.OperationalError("disk"), MemoryError(), ValueError()]
+    "error",
+    [RuntimeError("ours"), ClaimLostError("late"), sqlite3.OperationalError("disk"), MemoryError(), ValueError()],
 )
 def test_an_operation_that_fails_half_way_leaves_nothing_and_harms_nobody(
     store: EmbeddedStore, faults: Faults, error: Exception

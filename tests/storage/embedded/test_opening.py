@@ -14,8 +14,8 @@ from taquba_workflow_sync.storage.embedded import opening as opening_module
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from tests.storage.bench import claim, put_one
 
-from ..bench import claim, put_one
 from .raw import Child, raw
 
 OPEN_AND_INSERT = """

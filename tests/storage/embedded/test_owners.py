@@ -13,8 +13,8 @@ from taquba_workflow_sync.errors import StorageError, StoreInUseError
 from taquba_workflow_sync.storage.embedded.owners import Owner, opening
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.records import NO_DEATHS, Deaths, Done, Running
+from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
 
-from ..bench import claim, claims, job, owner_of, put, put_one, refusal, status
 from .conftest import OpenEmbedded
 from .raw import Child, raw
 

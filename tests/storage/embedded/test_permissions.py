@@ -11,8 +11,7 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-
-from ..bench import put_one
+from tests.storage.bench import put_one
 
 
 @pytest.fixture

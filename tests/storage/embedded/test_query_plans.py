@@ -44,6 +44,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
                     f"INSERT INTO taquba_job (id, queue, status, priority, place, max_attempts, enqueued_ms{columns})"
                     f" VALUES (hex(randomblob(8)), 1, '{status}', 1000, abs(random()), 3, 0{values})"
                 )
+        connection.execute("UPDATE taquba_queue SET pending = 20, scheduled = 20, claimed = 40 WHERE id = 1")
         connection.execute("COMMIT")
         if request.param:
             connection.execute("ANALYZE")
@@ -102,6 +103,7 @@ HOT: dict[str, tuple[str, str]] = {
     "drop attempts": (sql.DROP_ATTEMPTS, "PRIMARY KEY"),
     "drop attempt": (sql.DROP_ATTEMPT, "PRIMARY KEY"),
     "part": (sql.GET_PART, "INTEGER PRIMARY KEY"),
+    "drop part": (sql.DROP_PART, "INTEGER PRIMARY KEY"),
     "drop parts": (sql.DROP_PARTS, "INTEGER PRIMARY KEY"),
 }
 
@@ -160,7 +162,9 @@ def test_a_listing_never_scans_the_job_table(
     assert len(rows) <= 5
     (statement,) = [each for each in seen if "FROM taquba_job" in each]
     steps = lines_about_jobs(plan(database, statement))
-    assert steps and not [step for step in steps if step.startswith("SCAN")], steps
+    # The index of claims holds claims only, by owner: read whole where they are known to be few.
+    bounded = () if many else ("SCAN j USING INDEX taquba_job_claimed",)
+    assert steps and not [step for step in steps if step.startswith("SCAN") and step not in bounded], steps
 
 
 def _virtual_machine_steps(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

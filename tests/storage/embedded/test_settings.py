@@ -12,8 +12,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, connect
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from tests.storage.bench import claim, put_one, stored
 
-from ..bench import claim, put_one, stored
 from .conftest import OpenEmbedded
 from .raw import raw
 
