@@ -145,13 +145,8 @@ class Dispatcher:
     def run_until_idle(self, deadline: float | None, wait_for_scheduled_ms: int) -> None:
         """Run the loop on the calling thread until nothing becomes due soon, then drain."""
 
-        def is_idle() -> bool:
-            if deadline is not None and time.monotonic() >= deadline:
-                return True
-            return self._nothing_comes(wait_for_scheduled_ms)
-
         self._deadline = deadline
-        self._run(is_idle)
+        self._run(lambda: self._nothing_comes(wait_for_scheduled_ms))
 
     def _run(self, is_idle: Callable[[], bool] | None) -> None:
         self._heartbeat.start()
@@ -207,6 +202,8 @@ class Dispatcher:
     def _loop(self, is_idle: Callable[[], bool] | None) -> None:
         while True:
             try:
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    self._stop_asked = True
                 if self._stop_asked and self._stopping_since is None:
                     self._begin_stop()
                 did_something = self._turn()
@@ -220,10 +217,6 @@ class Dispatcher:
                 if is_idle is not None and not self._stop_asked and not self.has_work and is_idle():
                     self._stop_asked = True
                     continue
-                if is_idle is not None and self._deadline is not None and time.monotonic() >= self._deadline:
-                    self._stop_asked = True
-                    if self._stopping_since is None:
-                        continue
                 self._rest()
             except StoreClosedError:
                 raise

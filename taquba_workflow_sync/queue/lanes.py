@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.queue.cancel_token import CancelToken
 from taquba_workflow_sync.queue.records import damage_of
 from taquba_workflow_sync.storage.records import ClaimedRow, Dead, LaneClaim, Settlement
 
@@ -42,7 +43,7 @@ class Execution:
         self.crew = crew
         self.lane = crew.lanes[row.queue]
         self.stopping = stopping
-        self.cancel_token = threading.Event()
+        self.cancel_token = CancelToken()
         self.renewed_at = time.monotonic()
         self.has_returned = False
         self.is_lost = False
@@ -104,6 +105,7 @@ class Crew:
         self._ready: deque[Execution] = deque()
         self._lock = threading.Lock()
         self._active = 0
+        self._is_calling = False
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
 
     @property
@@ -119,19 +121,29 @@ class Crew:
             self._call_one()
 
     def _call_one(self) -> None:
-        """Start one more task if work is ready and a thread is free; the lock is held. Each task calls the next."""
-        if self._ready and self._active < self.size:
+        """Start one more task if work is ready and a thread is free; the lock is held.
+
+        Each task calls the next, and only one call is under way at a time: a thread that gets through short work
+        before the next one has woken leaves nothing to be woken for.
+        """
+        if self._ready and not self._is_calling and self._active < self.size:
+            self._active += 1
+            self._is_calling = True
             try:
                 self._pool.submit(self._work)
             except RuntimeError:
-                self.is_going_down = True  # the interpreter is; what is ready goes back unstarted
-            else:
-                self._active += 1
+                # The interpreter is going down; what is ready goes back unstarted.
+                self.is_going_down = True
+                self._active -= 1
+                self._is_calling = False
 
     def _work(self) -> None:
         until = time.monotonic() + _SHIFT
+        is_new = True
         while True:
             with self._lock:
+                if is_new:
+                    self._is_calling = is_new = False
                 # Emptiness is looked at under the lock that `give` holds, or a claim could be left with no thread.
                 if not self._ready or time.monotonic() >= until:
                     self._active -= 1

@@ -299,7 +299,7 @@ def _signals_ending(end: Callable[[], None], wanted: bool) -> Iterator[None]:
 
 
 class WorkflowRuntimeBuilder:
-    """The seed's spelling of the same: ``WorkflowRuntime.builder(queue, runner, hook).poll_interval(1).build()``."""
+    """The same, option by option: ``WorkflowRuntime.builder(queue, runner, hook).poll_interval(1).build()``."""
 
     def __init__(
         self,

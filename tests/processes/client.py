@@ -14,7 +14,7 @@ from tests.processes.plans import planned
 
 
 def submit(client: WorkflowClient, prefix: str, many: str, plan: str, attempts: str) -> None:
-    """Submit runs one by one (``0``: for ever, some 40 a second); each is acknowledged by a line once its submit has returned."""
+    """Submit runs one by one (``0``: for ever, some 40 a second); say so of each once its submit has returned."""
     for number in range(int(many)) if int(many) else itertools.count():
         handle = client.submit(planned(f"{prefix}-{number}", plan, max_attempts=int(attempts)))
         say("acknowledged", handle.run_id)

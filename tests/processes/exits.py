@@ -16,9 +16,9 @@ from taquba_workflow_sync import (
     JobRecord,
     Queue,
     QueueConfig,
-    StorageError,
     Step,
     StepOutcome,
+    StorageError,
     Succeed,
     TaqubaError,
     WorkflowClient,
@@ -78,8 +78,13 @@ def run_with_an_event(queue: Queue, witness: Witness) -> None:
     shutdown = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: shutdown.set())
     runtime = WorkflowRuntime(queue, PlannedRunner(witness))
-    runtime.submit(planned("first", "go")).status()
-    threading.Thread(target=lambda: (runtime.wait("first", timeout=LIMIT), say("running"))).start()
+    runtime.submit(planned("first", "go"))
+
+    def say_when_running() -> None:
+        runtime.wait("first", timeout=LIMIT)
+        say("running")
+
+    threading.Thread(target=say_when_running).start()
     runtime.run(shutdown)
     say("returned")
     queue.close()

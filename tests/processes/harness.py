@@ -169,6 +169,11 @@ class Child:
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
 
+    def hangs_up(self) -> None:
+        """Have it read the end of its input."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -177,7 +182,9 @@ class Child:
         try:
             code = self.process.wait(limit)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"did not end in {limit} s; said {self.output[-20:]}; errors:\n{self.errors}") from None
+            raise AssertionError(
+                f"did not end in {limit} s; said {self.output[-20:]}; errors:\n{self.errors}"
+            ) from None
         self._reader.join(limit)
         assert not self._reader.is_alive(), f"something that it started goes on; said {self.output[-20:]}"
         return code

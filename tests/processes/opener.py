@@ -1,4 +1,4 @@
-"""Opens a store that is not there yet, at the moment it is told to, and submits."""
+"""Opens stores that are not there yet, each at the moment it is told its name, and submits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tests.processes.harness import say
 def main() -> None:
     store, _, number = sys.argv[1:]
     say("ready")
-    sys.stdin.readline()
-    with Queue.open(store) as queue:
-        submit(WorkflowClient(queue), f"c{number}", "3", "go", "3")
+    for name in sys.stdin:
+        with Queue.open(f"{store}-{name.strip()}") as queue:
+            submit(WorkflowClient(queue), f"c{number}", "1", "go", "3")
+        say("ready")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,9 @@ class PlannedRunner:
     """Notes the beginning and the end of each execution; the result lists the steps visited, and the last one's pid.
 
     ``go``: nothing; ``nap:S``: sleep; ``later:S``: the next step comes S seconds later; ``hold``: until the test lets
-    go, or the token is set; ``hold-once``: so at the first attempt only; ``die``: kill -9 of its own process; ``hog:S``:
-    hold the GIL; ``cancelled``: wait for the token and note when it was seen; ``zombie``: the same, then succeed.
+    go, or the token is set; ``hold-once``: so at the first attempt only; ``die``: kill -9 of its own process;
+    ``hog:S``: hold the GIL; ``cancelled``: wait for the token and note when it was seen; ``zombie``: so at the first
+    attempt only, and then go on as if nothing were.
     """
 
     def __init__(self, witness: Witness) -> None:
@@ -71,20 +73,19 @@ class PlannedRunner:
 
 
 def hold_the_gil(seconds: float) -> float:
-    """Hold the GIL for ``seconds`` to twice that, in one call: backtracking that doubles with each letter."""
-    size, took = 15, 0.0
-    while took < seconds / 10:
-        size, took = size + 1, backtrack(size + 1)
-    while took < seconds:
-        size, took = size + 1, took * 2
-    return backtrack(size)
+    """Let no other thread of this process run for ``seconds``; return how long that was in fact.
 
-
-def backtrack(size: int) -> float:
-    """Return how long one hopeless match took."""
-    began = time.perf_counter()
-    re.match("(a+)+$", "a" * size + "b")
-    return time.perf_counter() - began
+    A regular expression backtracks in one call; between such calls the GIL is kept, too, so that the time is exact.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            re.match("(a+)+$", "a" * 20 + "b")
+        return time.monotonic() - began
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def hook_of(kind: str, witness: Witness) -> Callable[[RunOutcome], None] | None:

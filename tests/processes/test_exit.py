@@ -42,9 +42,7 @@ def test_a_forgotten_busy_runtime_ends_and_leaves_no_claim_behind(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_the_worker(
-    stage: Stage, queue: Queue, client: WorkflowClient, number: signal.Signals
-) -> None:
+def test_a_signal_drains_the_worker(stage: Stage, queue: Queue, client: WorkflowClient, number: signal.Signals) -> None:
     worker = stage.worker("--concurrency", 1)
     client.submit(planned("running", "hold go"))
     stage.began("running", 0)

@@ -127,7 +127,9 @@ def test_temporary_queues_share_nothing_and_take_all_options() -> None:
         assert one.max_payload_bytes == 10
 
 
-def test_a_temporary_queue_that_cannot_open_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_queue_that_cannot_open_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ValueError, match="durability"):
         Queue.temporary(durability="none")

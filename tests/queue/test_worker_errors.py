@@ -76,9 +76,7 @@ def name_of(value: object) -> str:
 
 
 @pytest.mark.parametrize(("error", "text"), TRANSIENT, ids=name_of)
-def test_a_transient_error_is_retried_until_the_attempts_are_out(
-    queue: Queue, error: BaseException, text: str
-) -> None:
+def test_a_transient_error_is_retried_until_the_attempts_are_out(queue: Queue, error: BaseException, text: str) -> None:
     attempts: list[int] = []
 
     def worker(job: JobRecord, claim: Claim) -> None:

@@ -121,6 +121,18 @@ def test_any_number_of_advances_in_one_turn_do_the_same(store: Store, many: int,
     assert [row.id for row in claims(store)] == ids, "in the order they were settled"
 
 
+@pytest.mark.parametrize("many", [1, 5])
+def test_advance_forgets_error_and_due_time_of_the_attempts_before(store: Store, clock: ManualClock, many: int) -> None:
+    ids = put(store, *(run(f"r{number}") for number in range(many)))
+    store.turn([ending(row, Retry("boom", 1_000)) for row in claims(store)], [])
+    clock.advance(1)
+    store.turn([ending(row, Advance(b"x"), yields_to_cancel=True) for row in claims(store)], [])
+    for job_id in ids:
+        row = stored(store, job_id)
+        assert (row.last_error, row.run_at_ms, row.attempts, row.step) == (None, None, 0, 1)
+        assert [each[:2] for each in outcomes(store, job_id)] == [(0, 1), (0, 2)]
+
+
 def test_advance_with_headers_replaces_them(store: Store) -> None:
     job_id = put_run(store, headers='{"a":"1"}')
     settle(store, claim(store), Advance(b"x", headers='{"b":"2"}'))

@@ -15,8 +15,8 @@ from taquba_workflow_sync import (
     WorkflowRuntimeBuilder,
 )
 from taquba_workflow_sync.testing import RecordingHook
+from tests.queue.support import PATIENCE, counters
 
-from ..queue.support import PATIENCE, counters
 from .support import echo
 
 

@@ -25,8 +25,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
+from tests.queue.support import PATIENCE, START, await_event, counters, in_thread
 
-from ..queue.support import PATIENCE, START, await_event, counters, in_thread
 from .support import NOTICES, STEPS, Gate, ended, state, wait_until
 
 

@@ -92,11 +92,7 @@ def expected(name: str, requested: bool, attempts: int, max_attempts: int, keeps
 
 @pytest.mark.parametrize(
     ("name", "requested", "attempts", "max_attempts", "keeps_place"),
-    [
-        case
-        for case in product(CASES, [False, True], [1, 2, 3], [1, 2, 3], [False, True])
-        if case[2] <= case[3]
-    ],
+    [case for case in product(CASES, [False, True], [1, 2, 3], [1, 2, 3], [False, True]) if case[2] <= case[3]],
 )
 def test_every_combination_is_settled_as_the_table_says(
     name: str, requested: bool, attempts: int, max_attempts: int, keeps_place: bool

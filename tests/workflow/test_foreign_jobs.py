@@ -6,8 +6,8 @@ import pytest
 
 from taquba_workflow_sync import HEADER_RUN_ID, HEADER_STEP, JobStatus, Queue, TerminalStatus, WorkflowRuntime
 from taquba_workflow_sync.testing import RecordingHook
+from tests.queue.support import PATIENCE, corrupt, counters, stored
 
-from ..queue.support import PATIENCE, corrupt, counters, stored
 from .support import STEPS, echo
 
 
@@ -107,9 +107,8 @@ def test_an_undecodable_notification_dead_letters_and_the_others_are_delivered(q
     for name in ("a", "b", "c"):
         other.submit(run_id=name)
     other.run_until_idle(PATIENCE)
-    corrupt(
-        queue, "UPDATE taquba_job SET headers = '{broken' WHERE headers LIKE '%\"workflow.run_id\":\"b\"%' AND run_id IS NULL"
-    )
+    of_b = 'headers LIKE \'%"workflow.run_id":"b"%\' AND run_id IS NULL'
+    corrupt(queue, f"UPDATE taquba_job SET headers = '{{broken' WHERE {of_b}")
     runtime.run_until_idle(PATIENCE)
 
     assert sorted(outcome.run_id for outcome in hook.outcomes) == ["a", "c"]

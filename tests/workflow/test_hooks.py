@@ -28,8 +28,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
+from tests.queue.support import PATIENCE, START, await_event, counters
 
-from ..queue.support import PATIENCE, START, await_event, counters
 from .support import NOTICES, STEPS, Gate, echo, settled, wait_until
 
 

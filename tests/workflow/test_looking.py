@@ -31,8 +31,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
+from tests.queue.support import PATIENCE, START, await_event, corrupt, in_thread
 
-from ..queue.support import PATIENCE, START, await_event, corrupt, in_thread
 from .support import STEPS, Gate, echo, state, wait_until
 
 
@@ -317,8 +317,10 @@ def run_of_each_state(queue: Queue) -> dict[RunState, list[str]]:
     expected: dict[RunState, list[str]] = {}
     client = WorkflowClient(queue)
     ends: dict[RunState, Callable[[], object]] = {
-        RunState.SUCCEEDED: lambda: Succeed(), RunState.FAILED: lambda: Fail("f"), RunState.CANCELLED: lambda: Cancel("c"),
-    }  # fmt: skip
+        RunState.SUCCEEDED: lambda: Succeed(),
+        RunState.FAILED: lambda: Fail("f"),
+        RunState.CANCELLED: lambda: Cancel("c"),
+    }
     for run_state, end in ends.items():
         expected[run_state] = [client.submit().run_id for _ in range(3)]
         WorkflowRuntime(queue, lambda step, end=end: end()).run_until_idle(PATIENCE)  # type: ignore[misc]
@@ -359,7 +361,9 @@ def test_pages_of_each_state_hold_its_runs_in_order_and_no_others(still: Queue, 
         assert [run.run_id for run in runs] == expected[run_state], run_state
         assert {run.state for run in runs} == {run_state}
         assert runs == [client.status(run.run_id) for run in runs]
-    assert sorted(run.run_id for run in walk(client, None, limit)) == sorted(sum(expected.values(), []))
+    assert sorted(run.run_id for run in walk(client, None, limit)) == sorted(
+        run_id for ids in expected.values() for run_id in ids
+    )
 
 
 def test_a_cursor_stays_good_when_its_run_is_gone(still: Queue, clock: ManualClock) -> None:

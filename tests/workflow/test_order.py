@@ -17,8 +17,7 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock
-
-from ..queue.support import PATIENCE
+from tests.queue.support import PATIENCE
 
 
 class Recorder:
@@ -41,9 +40,7 @@ class Recorder:
         ("oldest_run_first", ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]),
     ],
 )
-def test_runs_take_turns_or_the_oldest_finishes_first(
-    queue: Queue, step_order: StepOrder, expected: list[str]
-) -> None:
+def test_runs_take_turns_or_the_oldest_finishes_first(queue: Queue, step_order: StepOrder, expected: list[str]) -> None:
     recorder = Recorder()
     runtime = WorkflowRuntime(queue, recorder, max_concurrent_steps=1, step_order=step_order)
     runtime.submit_many([RunSpec(run_id=name) for name in "abc"])

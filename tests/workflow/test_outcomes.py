@@ -31,8 +31,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
+from tests.queue.support import PATIENCE, START, counters, stored
 
-from ..queue.support import PATIENCE, START, counters, stored
 from .support import STEPS, ended, state, wait_until
 
 
@@ -93,7 +93,10 @@ def test_continue_after_nothing_is_continue(still: Queue) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "expected", "status"),
-    [(Fail("the reason"), RunState.FAILED, JobStatus.DONE), (Cancel("the reason"), RunState.CANCELLED, JobStatus.CANCELLED)],
+    [
+        (Fail("the reason"), RunState.FAILED, JobStatus.DONE),
+        (Cancel("the reason"), RunState.CANCELLED, JobStatus.CANCELLED),
+    ],
 )
 def test_fail_and_cancel_are_verdicts_not_dead_letters(
     queue: Queue, outcome: StepOutcome, expected: RunState, status: JobStatus
@@ -138,9 +141,7 @@ def test_a_transient_error_is_retried_at_the_same_step_with_the_same_payload(que
 
 
 def test_each_step_has_all_its_attempts_again(queue: Queue) -> None:
-    runtime, runner, run_id = run_script(
-        queue, OSError(), Continue(), OSError(), Succeed(), max_attempts_per_step=2
-    )
+    runtime, runner, run_id = run_script(queue, OSError(), Continue(), OSError(), Succeed(), max_attempts_per_step=2)
 
     assert [step.attempts for step in runner.steps] == [1, 2, 1, 2]
     assert state(runtime, run_id) is RunState.SUCCEEDED
@@ -273,7 +274,9 @@ def test_wrong_outcome_arguments_are_a_type_error_that_is_permanent_from_a_step(
     assert error is not None and error.startswith("TypeError: ") and "must be" in error
 
 
-@pytest.mark.parametrize("make", [lambda: Fail(), lambda: Cancel(), lambda: ContinueAfter(b""), lambda: Succeed(nope=1)])
+@pytest.mark.parametrize(
+    "make", [lambda: Fail(), lambda: Cancel(), lambda: ContinueAfter(b""), lambda: Succeed(nope=1)]
+)
 def test_missing_or_unknown_outcome_arguments_are_a_type_error(make: Any) -> None:
     with pytest.raises(TypeError):
         make()

@@ -22,8 +22,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
+from tests.queue.support import PATIENCE, counters, stored
 
-from ..queue.support import PATIENCE, counters, stored
 from .support import STEPS, ended, state
 
 

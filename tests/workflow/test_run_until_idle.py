@@ -27,8 +27,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
+from tests.queue.support import PATIENCE, START, await_event, counters, in_thread
 
-from ..queue.support import PATIENCE, START, await_event, counters, in_thread
 from .support import NOTICES, STEPS, Gate, echo, state, wait_until
 
 
@@ -153,8 +153,8 @@ def test_a_timeout_of_nothing_does_no_harm(queue: Queue) -> None:
     runtime = WorkflowRuntime(queue, echo)
     runtime.submit()
     runtime.run_until_idle(0)
+    runtime.run_until_idle(PATIENCE)
 
-    assert runtime.run_until_idle(PATIENCE).succeeded + runtime.list_runs("succeeded").runs.__len__() >= 1  # type: ignore[arg-type]
     assert counters(queue, STEPS) == {"done": 1}
 
 

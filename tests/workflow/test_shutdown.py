@@ -22,8 +22,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import RecordingHook
+from tests.queue.support import PATIENCE, await_event, counters, in_thread
 
-from ..queue.support import PATIENCE, await_event, counters, in_thread
 from .support import STEPS, Gate, echo, state, wait_until
 
 
@@ -406,7 +406,7 @@ def test_a_lost_claim_sets_the_token_and_its_late_settlement_is_fenced_off(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Lost by a foreign hand: the row is taken away under the running step."""
-    from ..queue.support import corrupt
+    from tests.queue.support import corrupt
 
     gate = Gate()
     with WorkflowRuntime(queue, gate) as runtime:

@@ -27,8 +27,8 @@ from taquba_workflow_sync import (
     run_worker,
 )
 from taquba_workflow_sync.testing import ScriptedRunner
+from tests.queue.support import PATIENCE, await_event, counters, in_thread
 
-from ..queue.support import PATIENCE, await_event, counters, in_thread
 from .support import NOTICES, STEPS, Gate, echo, settled, wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()

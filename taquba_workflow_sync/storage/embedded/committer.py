@@ -222,17 +222,20 @@ class Committer:
         now_ms = 0 if self._clock_is_ours else self._read_user_clock()
         deadline = time.monotonic() + _BEGIN_TIMEOUT
         while True:
-            with self._connections.gate:
-                try:
-                    if self._begin(deadline):
-                        tx = Transaction(self._connections.writer(), now_ms or self._read_clock(), self._owner())
-                        self._fill(tx, batch, bulk)
-                        self._checkpoint()
-                        break
-                except BaseException:
-                    # A signal handler may raise anything, anywhere: no transaction stays open behind it.
-                    self._roll_back()
-                    raise
+            gate = self._connections.gate
+            try:
+                gate.enter()
+                if self._begin(deadline):
+                    tx = Transaction(self._connections.writer(), now_ms or self._read_clock(), self._owner())
+                    self._fill(tx, batch, bulk)
+                    self._checkpoint()
+                    break
+            except BaseException:
+                # A signal handler may raise anything, anywhere: no transaction stays open behind it.
+                self._roll_back()
+                raise
+            finally:
+                gate.leave()
             self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
         if tx.woken or tx.ended_run:
             self._on_commit(frozenset(tx.woken), tx.ended_run)
@@ -317,11 +320,9 @@ class Committer:
 
     def _roll_back(self) -> None:
         try:
-            connection = self._connections.writer()
-            if connection.in_transaction:
+            connection = self._connections.open_writer
+            if connection is not None and connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
-        except StoreClosedError:
-            pass  # closed for good, and with its connection the transaction
         except sqlite3.Error as error:
             _log.warning("cannot roll back, the connection is opened anew: %s", error)
             self._connections.drop_writer()

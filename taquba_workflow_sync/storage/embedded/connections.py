@@ -7,9 +7,11 @@ new ones waiting, closes every connection, and parent and child open theirs agai
 
 from __future__ import annotations
 
+import atexit
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,34 +28,45 @@ from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, 
 _READERS: Final = 3
 _FULL: Final = 2
 _NORMAL: Final = 1
+_LOST_WAKE_UP: Final = 0.1
 
 
 class Gate:
-    """Counts the calls that use a connection, and shuts when the process forks."""
+    """Knows which threads use a connection, lets in at most ``limit`` at once, and shuts when the process forks.
 
-    def __init__(self) -> None:
+    It counts threads, not entries, and is left in a ``finally`` whether it was entered or not: an interrupt (a signal
+    handler that raises) may come between any two lines here, and a count that it left too high would hang every later
+    fork and close. A call never nests in its own thread.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
         self._condition = threading.Condition(threading.Lock())
-        self._inside = 0
+        self._limit = limit
+        self._inside: set[int] = set()
         self._closed = 0
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
+        """Wait until the gate is open and has room; the caller leaves in a ``finally`` around this very call."""
         with self._condition:
-            while self._closed:
-                self._condition.wait()
-            self._inside += 1
+            while self._closed or (self._limit is not None and len(self._inside) >= self._limit):
+                self._condition.wait(_LOST_WAKE_UP)
+            self._inside.add(threading.get_ident())
 
-    def __exit__(self, *_: object) -> None:
-        with self._condition:
-            self._inside -= 1
-            if self._closed and not self._inside:
+    def leave(self) -> None:
+        """Be outside, whatever was before."""
+        self._inside.discard(threading.get_ident())
+        if self._closed or self._limit is not None:
+            with self._condition:
                 self._condition.notify_all()
 
-    def shut(self) -> None:
-        """Keep new calls out and wait until those inside have left."""
+    def shut(self, timeout: float = float("inf")) -> None:
+        """Keep new calls out and wait, at most ``timeout`` seconds, until those of other threads have left."""
+        me = threading.get_ident()
+        until = time.monotonic() + timeout
         with self._condition:
             self._closed += 1
-            while self._inside:
-                self._condition.wait()
+            while self._inside - {me} and time.monotonic() < until:
+                self._condition.wait(_LOST_WAKE_UP)
 
     def open(self) -> None:
         """Let calls in again, once every ``shut`` has been answered."""
@@ -82,7 +95,7 @@ class Connections:
         self._checkpointer: sqlite3.Connection | None = None
         self._watcher: sqlite3.Connection | None = None
         self._idle_readers: list[sqlite3.Connection] = []
-        self._readers_free = threading.BoundedSemaphore(_READERS)
+        self._reader_gate = Gate(_READERS)
         self._watching = threading.Lock()
 
     def open(self) -> sqlite3.Connection:
@@ -121,6 +134,11 @@ class Connections:
             self._writer = stop_waiting(self.open())
         return self._writer
 
+    @property
+    def open_writer(self) -> sqlite3.Connection | None:
+        """The connection that writes, if it is open."""
+        return self._writer
+
     def checkpointer(self) -> sqlite3.Connection:
         """Return the connection that checkpoints while the writer holds the write lock."""
         if self._checkpointer is None:
@@ -136,29 +154,40 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for a short read."""
-        with self._readers_free, self.gate:
+        connection: sqlite3.Connection | None = None
+        is_sound = False
+        try:
+            self._reader_gate.enter()
+            self.gate.enter()
             self.check_identity()
             connection = self._idle_readers.pop() if self._idle_readers else self.open()
-            try:
-                yield connection
-            except sqlite3.Error:
-                connection.close()
-                raise
-            else:
-                self._idle_readers.append(connection)
+            yield connection
+            is_sound = not connection.in_transaction
+        finally:
+            if connection is not None:
+                if is_sound:
+                    self._idle_readers.append(connection)
+                else:
+                    connection.close()
+            self.gate.leave()
+            self._reader_gate.leave()
 
     def data_version(self) -> int:
         """Return SQLite's count of commits as one connection that never commits sees it.
 
         The count means nothing to another connection, so each connection's are set apart by a number of its own.
         """
-        with self._watching, self.gate:
-            self.check_identity()
-            if self._watcher is None:
-                self._watcher = self.open()
-                self._generation += 1
-            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
-            return self._generation << 40 | version
+        with self._watching:
+            try:
+                self.gate.enter()
+                self.check_identity()
+                if self._watcher is None:
+                    self._watcher = self.open()
+                    self._generation += 1
+                version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+                return self._generation << 40 | version
+            finally:
+                self.gate.leave()
 
     def close(self, *, for_good: bool = False) -> None:
         """Close every connection; the caller has shut the gate or is the last to use them."""
@@ -182,6 +211,9 @@ class ForkGuard:
 
     def after_fork_in_child(self) -> None:
         """Forget everything that belongs to the parent."""
+
+    def close_at_exit(self) -> None:
+        """Close what nobody closed."""
 
 
 # The one piece of module-level state: os.register_at_fork cannot unregister, so the hooks look here.
@@ -224,4 +256,12 @@ def _in_child() -> None:
         store.after_fork_in_child()
 
 
+def _at_exit() -> None:
+    # Dispatchers registered their own exits later, so they have ended by now. Unclosed, a store would leave its lock
+    # file to be cleared away by others, and Python warns of each connection.
+    for store in list(_open_stores):
+        store.close_at_exit()
+
+
+atexit.register(_at_exit)
 os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

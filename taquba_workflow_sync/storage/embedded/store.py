@@ -45,6 +45,7 @@ from taquba_workflow_sync.storage.records import (
 _T = TypeVar("_T")
 _NOTHING_RUNS: Final = frozenset[str]()
 _CLEANING_INTERVAL: Final = 30.0
+_EXIT_PATIENCE: Final = 5.0
 
 
 class _Settle:
@@ -148,7 +149,11 @@ class EmbeddedStore(ForkGuard):
         with self._connections.reading() as connection:
             return upkeep.has_claims(connection, owner)
 
-    def close(self) -> None:
+    def close_at_exit(self) -> None:
+        """Close what nobody closed; a daemon thread inside a call is not waited for without end."""
+        self.close(patience=_EXIT_PATIENCE)
+
+    def close(self, *, patience: float = float("inf")) -> None:
         """Let go of every connection, then of the owner lock."""
         if self._is_closed:
             return
@@ -159,7 +164,7 @@ class EmbeddedStore(ForkGuard):
             with suppress(sqlite3.Error):
                 has_claims = self._has_claims(self.owner.id)
         gate = self._connections.gate
-        gate.shut()
+        gate.shut(patience)
         try:
             self._connections.close(for_good=True)
         finally:

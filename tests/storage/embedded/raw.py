@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from taquba_workflow_sync.storage.embedded.connections import Connections, Gate
+from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+
 
 @contextmanager
 def raw(root: Path) -> Iterator[sqlite3.Connection]:
@@ -17,6 +20,27 @@ def raw(root: Path) -> Iterator[sqlite3.Connection]:
         # A raw connection must not checkpoint beside the guard either.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         yield connection
+
+
+@contextmanager
+def through(gate: Gate) -> Iterator[None]:
+    """Be inside the gate, as every call that uses a connection is."""
+    try:
+        gate.enter()
+        yield
+    finally:
+        gate.leave()
+
+
+@contextmanager
+def inside(store: EmbeddedStore) -> Iterator[Connections]:
+    """The store's own connections, used as one of its calls would use them."""
+    connections = store._connections
+    try:
+        connections.gate.enter()
+        yield connections
+    finally:
+        connections.gate.leave()
 
 
 class Child:

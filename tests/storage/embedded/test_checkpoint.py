@@ -17,6 +17,7 @@ from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import job, put, put_one
+from tests.storage.embedded.raw import through
 
 from .conftest import OpenEmbedded
 from .raw import raw
@@ -134,7 +135,7 @@ def test_a_checkpoint_never_runs_without_the_write_lock_held(open_embedded: Open
                 other.execute("ROLLBACK")
                 seen.append((statement, False))
 
-    with store._connections.gate:
+    with through(store._connections.gate):
         store._connections._checkpointer = _Watched(store._connections.checkpointer(), tell)  # type: ignore[assignment]
     fill(store, 8)
     assert len(seen) >= 2
@@ -147,10 +148,10 @@ def test_the_checkpoint_runs_on_another_connection_than_the_one_that_holds_the_l
 ) -> None:
     store = open_embedded(checkpoint_bytes=SMALL)
     put_one(store)
-    with store._connections.gate:
+    with through(store._connections.gate):
         assert store._connections.checkpointer() is not store._connections.writer()
     fill(store, 4)
-    with store._connections.gate:
+    with through(store._connections.gate):
         assert not store._connections.writer().in_transaction
         assert not store._connections.checkpointer().in_transaction
 
@@ -179,10 +180,10 @@ def test_a_checkpoint_that_meets_another_writer_leaves_it_alone(
     checkpointer = Checkpointer(root / "db", store._connections, threshold=SMALL)
     with raw(root) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with store._connections.gate:
+        with through(store._connections.gate):
             assert checkpointer.run_if_due() is False
         connection.execute("ROLLBACK")
-    with store._connections.gate:
+    with through(store._connections.gate):
         assert checkpointer.run_if_due() is True
 
 
@@ -196,7 +197,7 @@ def test_a_checkpoint_that_fails_costs_the_caller_nothing(
         if "wal_checkpoint" in statement:
             raise sqlite3.OperationalError("disk I/O error")
 
-    with store._connections.gate:
+    with through(store._connections.gate):
         store._connections._checkpointer = _Watched(store._connections.checkpointer(), fail)  # type: ignore[assignment]
     with caplog.at_level(logging.WARNING):
         fill(store, 4)
@@ -250,7 +251,7 @@ def test_a_large_pinned_wal_is_warned_about(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM taquba_job").fetchone()
         fill(store, 4)
-        with caplog.at_level(logging.WARNING), store._connections.gate:
+        with caplog.at_level(logging.WARNING), through(store._connections.gate):
             assert checkpointer.run_if_due() is False
         reader.execute("ROLLBACK")
     assert "reader" in caplog.text and "MiB" in caplog.text

@@ -17,6 +17,7 @@ from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.records import Advance, Done, NewJob
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import QUEUE, claim, claims, dump, ending, job, put, put_one, put_run, run, settle, status
+from tests.storage.embedded.raw import through
 
 from .conftest import OpenEmbedded
 from .raw import raw
@@ -52,7 +53,7 @@ class Caller(threading.Thread):
     """One caller of the store, and what it was answered."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # one that is never answered must fail a test, not hold up the exit
         self._call = call
         self.value: Any = None
         self.error: BaseException | None = None
@@ -107,7 +108,7 @@ def begins(store: EmbeddedStore) -> list[str]:
     """Record every BEGIN, COMMIT and ROLLBACK of the writer from now on."""
     seen: list[str] = []
     words = ("BEGIN", "COMMIT", "ROLLBACK")
-    with store._connections.gate:
+    with through(store._connections.gate):
         store._connections.writer().set_trace_callback(
             lambda text: seen.append(text) if text.startswith(words) else None
         )
@@ -252,7 +253,7 @@ def test_an_answer_given_before_the_rollback_is_not_believed(poisoned: EmbeddedS
 
 def test_a_full_disk_refuses_what_does_not_fit_and_works_on(store: EmbeddedStore) -> None:
     small = put_one(store)
-    with store._connections.gate:
+    with through(store._connections.gate):
         writer = store._connections.writer()
         (pages,) = writer.execute("PRAGMA page_count").fetchone()
         writer.execute(f"PRAGMA max_page_count = {pages + 5}")
@@ -261,14 +262,14 @@ def test_a_full_disk_refuses_what_does_not_fit_and_works_on(store: EmbeddedStore
     assert dump(store)["rows"].keys() == {small}
     held = claim(store)
     settle(store, held, Done())
-    with store._connections.gate:
+    with through(store._connections.gate):
         store._connections.writer().execute("PRAGMA max_page_count = 1000000")
     assert status(store, put_one(store, payload=b"x" * 200_000)) == "pending"
 
 
 def test_a_full_disk_refuses_one_of_a_batch_and_writes_the_others(store: EmbeddedStore, faults: Faults) -> None:
     put_one(store)
-    with store._connections.gate:
+    with through(store._connections.gate):
         writer = store._connections.writer()
         (pages,) = writer.execute("PRAGMA page_count").fetchone()
         writer.execute(f"PRAGMA max_page_count = {pages + 5}")

@@ -76,12 +76,20 @@ class _Cut(Exception):
     """The creation ends here."""
 
 
-def _cut_after(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
-    """Have the statement after ``allowed`` ones (of every connection together) fail, and every later one too."""
+def _cut_after(monkeypatch: pytest.MonkeyPatch, allowed: int) -> list[sqlite3.Connection]:
+    """Have the statement after ``allowed`` ones (of every connection together) fail, and every later one too.
+
+    Returns the connections made: a process that dies closes them, diskcache's cut short constructor does not.
+    """
     left = [allowed]
+    made: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
     class Cutting(sqlite3.Connection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
         def execute(self, *args: Any) -> sqlite3.Cursor:  # type: ignore[override]
             left[0] -= 1
             if left[0] < 0:
@@ -89,6 +97,7 @@ def _cut_after(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
             return super().execute(*args)
 
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "factory": Cutting}))
+    return made
 
 
 def _statements_of_a_creation(root: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -106,7 +115,6 @@ def _statements_of_a_creation(root: Path, monkeypatch: pytest.MonkeyPatch) -> in
     return counted[0]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # diskcache's, cut short in its constructor
 def test_a_creation_cut_short_at_any_statement_is_completed_by_the_next_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,11 +124,13 @@ def test_a_creation_cut_short_at_any_statement_is_completed_by_the_next_open(
     for allowed in [*range(0, total, 5), total - 1]:
         root = tmp_path / str(allowed)
         with monkeypatch.context() as patch:
-            _cut_after(patch, allowed)
+            made = _cut_after(patch, allowed)
             try:
                 EmbeddedStore(root).close()
             except _Cut:
                 cuts += 1
+            for connection in made:
+                connection.close()
         check_complete(root)
     assert cuts >= total // 5 - 2
 

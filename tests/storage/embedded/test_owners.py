@@ -384,17 +384,14 @@ def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatc
     root.mkdir(mode=0o700)
     monkeypatch.setattr(owners_module, "_OPEN_TIMEOUT", 0.05)
     with opening(root):
-        with pytest.raises(StorageError, match="open.lock"):
+        with pytest.raises(StorageError, match=r"open\.lock"):
             with opening(root):
                 raise AssertionError("two were inside")
     with opening(root):
         pass
 
 
-def test_claims_whose_owner_row_is_unknown_to_the_lock_directory_survive_a_damaged_name(
-    open_embedded: OpenEmbedded, root: Path
-) -> None:
-    # A foreign file in the directory is nobody's lock and is never probed to death.
+def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbedded, root: Path) -> None:
     (root / "owners").mkdir(parents=True, mode=0o700)
     (root / "owners" / "README").write_text("not a lock")
     root.chmod(0o700)

@@ -15,7 +15,7 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import claim, put_one, stored
 
 from .conftest import OpenEmbedded
-from .raw import raw
+from .raw import inside, raw
 
 EXPECTED = {
     "journal_mode": "wal",
@@ -36,18 +36,16 @@ def connections_of(store: EmbeddedStore) -> dict[str, sqlite3.Connection]:
     """Every connection of a handle, made to exist."""
     put_one(store)
     store.version()
-    inside = store._connections
-    with inside.reading() as first, inside.reading() as second:
-        readers = {"reader": first, "second reader": second}
-    with inside.gate:
-        made = {"writer": inside.writer(), "checkpointer": inside.checkpointer()}
-    assert inside._watcher is not None
-    return {**readers, **made, "watcher": inside._watcher}
-
-
-def test_the_writer_never_waits_inside_sqlite(open_embedded: OpenEmbedded) -> None:
-    # Its busy handler starves whole processes; the committer's own retry does not.
-    assert connections_of(open_embedded())["writer"].execute("PRAGMA busy_timeout").fetchone() == (0,)
+    with store._connections.reading() as reader:
+        pass
+    with inside(store) as connections:
+        assert connections._watcher is not None
+        return {
+            "reader": reader,
+            "watcher": connections._watcher,
+            "writer": connections.writer(),
+            "checkpointer": connections.checkpointer(),
+        }
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
