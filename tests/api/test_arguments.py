@@ -30,6 +30,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
 from tests.queue.support import claimed
+from tests.stable_ids import stable_id
 
 NAN, INF = float("nan"), float("inf")
 FAR = 2**63
@@ -232,7 +233,7 @@ def set_event() -> threading.Event:
 
 def cases(which: int) -> list[Any]:
     return [
-        pytest.param(name, argument, value, id=f"{name}-{argument}-{value!r:.30}")
+        pytest.param(name, argument, value, id=f"{name}-{argument}-{stable_id(value):.30}")
         for name, (_, arguments) in QUEUE_CALLS.items()
         for argument, values in arguments.items()
         for value in values[which]

@@ -264,12 +264,14 @@ def runtime_runs_in_the_parent_only(store: Path, witness: Witness) -> None:
     runtime = runtime_of(queue, witness)
     runtime.start()
     runtime.submit(planned("by-parent", "go go")).result(timeout=LIMIT)
+    # Not the standard input: both processes read that, and either may take the other's line.
+    parent_has_stopped, tell_child = os.pipe()
 
     def child() -> None:
         assert taquba_threads() == [], taquba_threads()
         runtime.submit(planned("from-child", "go go")).result(timeout=LIMIT)
         say("parent-may-stop")
-        wait_for_line()
+        os.read(parent_has_stopped, 1)
         assert runtime.stop() is True
         runtime.start()
         say("child", os.getpid())
@@ -281,7 +283,7 @@ def runtime_runs_in_the_parent_only(store: Path, witness: Witness) -> None:
     say("parent", os.getpid())
     wait_for_line()
     assert runtime.stop() is True
-    say("parent-stopped")
+    os.write(tell_child, b"!")
     reap(pid)
     queue.close()
 

@@ -79,8 +79,6 @@ def test_a_runtime_of_the_parent_does_not_run_in_the_child_and_can_be_started_th
     parent = int(program.hear("parent")[0])
     program.hear("parent-may-stop")
     program.tell("stop")
-    program.hear("parent-stopped")
-    program.tell("start")
     child = int(program.hear("child")[0])
     program.ends_well()
     ran = {attempt.run: attempt.pid for attempt in stage.witness.attempts()}

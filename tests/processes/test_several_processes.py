@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -19,7 +21,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from tests.processes.harness import LIMIT, Stage, eventually
+from tests.processes.harness import LIMIT, Child, Stage, eventually
 from tests.processes.plans import PlannedRunner, planned
 
 # Nothing but a commit of another process announces what these workers wait for.
@@ -152,12 +154,29 @@ def overdue_by(queue: Queue, job_id: str, seconds: float) -> bool:
     return datetime.now(UTC) >= job.lease_expires_at + timedelta(seconds=seconds)
 
 
+def pause(stage: Stage, worker: Child) -> None:
+    """Stop a worker outside of a transaction: inside, it would hold SQLite's write lock, and nobody could write."""
+
+    def stops_without_the_lock() -> bool:
+        worker.signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(stage.store / "db" / "cache.db", timeout=1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                worker.signal(signal.SIGCONT)
+                return False
+        return True
+
+    eventually(stops_without_the_lock, "a worker that stops while it writes nothing")
+
+
 def test_a_worker_stopped_for_a_few_leases_keeps_its_step(stage: Stage, queue: Queue, client: WorkflowClient) -> None:
     handle = client.submit(planned("r", "hold"))
     paused = stage.worker("--lease", 0.5)
     stage.began("r", 0)
     other = stage.worker("--lease", 0.5)
-    paused.signal(signal.SIGSTOP)
+    pause(stage, paused)
     # Two and a half leases after the last renewal: overdue, but by far less than the ten that prove nothing is coming.
     eventually(lambda: overdue_by(queue, handle.first_job_id, 0.75), "an overdue lease")
     paused.signal(signal.SIGCONT)
@@ -179,7 +198,7 @@ def test_a_worker_stopped_for_too_long_is_succeeded_and_fenced_off(
     zombie = stage.worker("--lease", 0.2)
     stage.began("r", 0)
     heir = stage.worker("--lease", 0.2)
-    zombie.signal(signal.SIGSTOP)
+    pause(stage, zombie)
     # The heir does step 0 again (without waiting for a token this time), and holds on in step 1, or ends the run.
     assert stage.began("r", 0, attempt=2).pid == heir.pid
     stage.began("r", 1)

@@ -19,6 +19,7 @@ from taquba_workflow_sync.storage.records import (
     Verdict,
 )
 from taquba_workflow_sync.testing import ManualClock
+from tests.stable_ids import stable_id
 
 from .bench import (
     LEASE_MS,
@@ -147,7 +148,7 @@ def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
         (Filter(waiting=True, runs_only=True, cancel_requested=False), {"pending", "scheduled"}),
         (Filter(JobStatus.PENDING, runs_only=True), {"pending"}),
     ],
-    ids=str,
+    ids=stable_id,
 )
 @pytest.mark.parametrize("limit", [1, 100])
 def test_a_filter_lets_through_exactly_its_kinds(

@@ -7,6 +7,7 @@ import pytest
 from taquba_workflow_sync import HEADER_RUN_ID, HEADER_STEP, JobStatus, Queue, TerminalStatus, WorkflowRuntime
 from taquba_workflow_sync.testing import RecordingHook
 from tests.queue.support import PATIENCE, corrupt, counters, stored
+from tests.stable_ids import stable_id
 
 from .support import STEPS, echo
 
@@ -29,7 +30,7 @@ from .support import STEPS, echo
         ({HEADER_RUN_ID: "../etc", HEADER_STEP: "0"}, "HeaderError"),
         ({HEADER_RUN_ID: "r", HEADER_STEP: "0"}, "HeaderError"),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_a_foreign_job_dead_letters_at_once_and_the_runs_go_on(
     queue: Queue, headers: dict[str, str] | None, error: str

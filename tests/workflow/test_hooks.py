@@ -29,6 +29,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
 from tests.queue.support import PATIENCE, START, await_event, counters
+from tests.stable_ids import stable_id
 
 from .support import NOTICES, STEPS, Gate, echo, settled, wait_until
 
@@ -43,7 +44,7 @@ from .support import NOTICES, STEPS, Gate, echo, settled, wait_until
         (StepError.permanent("why"), TerminalStatus.FAILED, "why", None),
         (OSError("why"), TerminalStatus.FAILED, "OSError: why", None),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_the_hook_is_told_what_the_client_is_told(
     queue: Queue, item: Any, status: TerminalStatus, error: str | None, result: bytes | None

@@ -32,6 +32,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
 from tests.queue.support import PATIENCE, START, counters, stored
+from tests.stable_ids import stable_id
 
 from .support import STEPS, ended, state, wait_until
 
@@ -225,10 +226,10 @@ def test_these_count_as_permanent(queue: Queue, error: BaseException, text: str)
     ("returned", "text"),
     [
         (None, "NoneType"), (b"bytes", "bytes"), ("text", "str"), (Succeed, "type"), (42, "int"), (True, "bool"),
-        (StepOutcome(), "StepOutcome"), ((Succeed(),), "tuple"), (StepError.permanent("returned"), None),
+        pytest.param(StepOutcome(), "StepOutcome", id="StepOutcome"), ((Succeed(),), "tuple"), (StepError.permanent("returned"), None),
         (ValueError("returned"), None),
     ],
-    ids=repr,
+    ids=stable_id,
 )  # fmt: skip
 def test_returning_no_outcome_is_permanent_and_says_so(queue: Queue, returned: object, text: str | None) -> None:
     calls: list[int] = []

@@ -28,6 +28,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.testing import ScriptedRunner
 from tests.queue.support import PATIENCE, await_event, counters, in_thread
+from tests.stable_ids import stable_id
 
 from .support import NOTICES, STEPS, Gate, echo, settled, wait_until
 
@@ -101,7 +102,7 @@ def deliver(queue: Queue, receiver: Receiver, item: Any, **options: Any) -> Rece
         (Cancel("why"), "cancelled", b"why"),
         (StepError.permanent("why"), "failed", b"why"),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_the_body_is_the_result_or_the_error_and_the_headers_name_the_run(
     queue: Queue, receiver: Receiver, item: object, status: str, body: bytes

@@ -1,4 +1,4 @@
-"""The one module that touches what is not public in diskcache; ``tests/storage/test_diskcache_contract.py`` pins it."""
+"""The one module that touches what is not public in diskcache; pinned by ``test_diskcache_contract.py``."""
 
 from __future__ import annotations
 

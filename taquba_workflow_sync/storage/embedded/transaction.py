@@ -32,6 +32,10 @@ class Part(IntEnum):
     RESULT = 2
 
 
+def _size(data: bytes | str) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
 class Transaction:
     """The state of one write transaction. Leads to nothing unless :meth:`finish` ran and the COMMIT returned."""
 
@@ -120,7 +124,7 @@ class Transaction:
     def put_part(self, seq: int, kind: Part, data: bytes | str | None, wide: int) -> tuple[bytes | str | None, int]:
         """Return what goes into the column (None if the part went into a row of its own), and the new ``wide``."""
         bit = 1 << kind
-        if data is not None and len(data) > WIDE_BYTES:
+        if data is not None and _size(data) > WIDE_BYTES:
             self.execute(sql.PUT_PART, (seq * 4 + kind, data))
             return None, wide | bit
         if wide & bit:

@@ -15,6 +15,7 @@ from diskcache.core import DBNAME, MODE_PICKLE, MODE_RAW
 from taquba_workflow_sync.storage.embedded import cache as cache_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, SETTINGS, PlainDisk, StoreCache
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from tests.stable_ids import stable_id
 from tests.storage.bench import job, put
 
 from .conftest import OpenEmbedded
@@ -209,7 +210,7 @@ def test_diskcaches_check_touches_nothing_of_ours(stored: Path) -> None:
 ODD = [("a", "tuple"), None, 2**70, [1], {"a": 1}, Exploding(), True]
 
 
-@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("value", ODD, ids=stable_id)
 def test_what_would_need_pickle_is_refused_as_key_and_as_value(stored: Path, value: object) -> None:
     attached = StoreCache.attach(stored / "db")
     try:
