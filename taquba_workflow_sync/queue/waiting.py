@@ -25,7 +25,9 @@ class Waiter:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._condition = threading.Condition()
+        # Taken by itself: Condition.__enter__ is Python, and an interrupt inside it would keep the lock for ever.
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._has_looker = False
         self._latest = -1
         self._kicks = 0
@@ -34,7 +36,7 @@ class Waiter:
         """Return the version to wait from; take it before reading what is waited for."""
         if self._pid != os.getpid():
             self._start()  # a forked child: a thread of the parent may have held the condition
-        with self._condition:
+        with self._lock:
             return self._look()
 
     def _look(self) -> int:
@@ -48,12 +50,12 @@ class Waiter:
         """Have every waiter return now, whatever was committed: the queue is closed, or the clock was moved."""
         if self._pid != os.getpid():
             self._start()
-        with self._condition:
+        with self._lock:
             self._kicks += 1
             self._condition.notify_all()
 
     def _stir(self) -> None:
-        with self._condition:
+        with self._lock:
             self._condition.notify_all()
 
     def wait(self, seen: int, timeout: float, concerns: Callable[[frozenset[str], bool], bool]) -> None:
@@ -66,7 +68,7 @@ class Waiter:
             if concerns(woken, ended_run):
                 self._stir()
 
-        with self._store.listen(heard), self._condition:
+        with self._store.listen(heard), self._lock:
             began = time.monotonic()
             kicks = self._kicks
             while not self._is_over() and self._latest == seen and self._kicks == kicks:

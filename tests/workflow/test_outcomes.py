@@ -226,7 +226,8 @@ def test_these_count_as_permanent(queue: Queue, error: BaseException, text: str)
     ("returned", "text"),
     [
         (None, "NoneType"), (b"bytes", "bytes"), ("text", "str"), (Succeed, "type"), (42, "int"), (True, "bool"),
-        pytest.param(StepOutcome(), "StepOutcome", id="StepOutcome"), ((Succeed(),), "tuple"), (StepError.permanent("returned"), None),
+        pytest.param(StepOutcome(), "StepOutcome", id="StepOutcome"),
+        ((Succeed(),), "tuple"), (StepError.permanent("returned"), None),
         (ValueError("returned"), None),
     ],
     ids=stable_id,

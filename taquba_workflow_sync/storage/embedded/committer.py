@@ -95,7 +95,9 @@ class Committer:
         """Forget what the parent's threads had queued: it is theirs, and they commit it."""
         self._queue: deque[Slot] = deque()
         self._mutex = threading.Lock()
-        self._pause = threading.Event()  # never set: what a pause waits on
+        # Held for ever: what a pause waits on. An Event's lock could stay taken when a wait is interrupted.
+        self._pause = threading.Lock()
+        self._pause.acquire()
         self._leading: int | None = None
         self._attendant: Callable[[], None] | None = None
         self._attendant_thread: int | None = None
@@ -236,13 +238,13 @@ class Committer:
                 raise
             finally:
                 gate.leave()
-            self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
+            self._pause.acquire(timeout=random.uniform(_RETRY_LEAST, _RETRY_MOST))
         if tx.woken or tx.ended_run:
             self._on_commit(frozenset(tx.woken), tx.ended_run)
         if self._others_write:
             # Another process waits for the lock: without a moment's rest this one would take it again at once.
             self._others_write = False
-            self._pause.wait(_RETRY_LEAST)
+            self._pause.acquire(timeout=_RETRY_LEAST)
 
     def _read_user_clock(self) -> int:
         try:
