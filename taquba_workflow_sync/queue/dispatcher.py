@@ -81,7 +81,10 @@ class Dispatcher:
         self._stopping_since: float | None = None
         self._thread_id: int | None = None
         self._thread: threading.Thread | None = None
-        self._has_ended = threading.Event()
+        # Held until the end. Not an Event: Ctrl-C in the middle of an Event's wait could keep its lock for ever.
+        self._runs = threading.Lock()
+        self._runs.acquire()
+        self._has_ended = False
         self._heartbeat = Heartbeat(store, lambda: list(self._in_flight.values()), f"taquba-heartbeat-{name}")
         self.stopping = threading.Event()
         self.on_end: Callable[[], None] | None = None
@@ -101,7 +104,10 @@ class Dispatcher:
 
     def join(self, timeout: float | None) -> bool:
         """Wait until nothing is left running; whether that is so."""
-        return self._has_ended.wait(timeout)
+        if not self._runs.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
+            return False
+        self._runs.release()
+        return True
 
     @property
     def is_asked_to_stop(self) -> bool:
@@ -111,7 +117,7 @@ class Dispatcher:
     @property
     def is_running(self) -> bool:
         """Whether the loop runs, in this process."""
-        return self._pid == os.getpid() and not self._has_ended.is_set()
+        return self._pid == os.getpid() and not self._has_ended
 
     @property
     def has_work(self) -> bool:
@@ -158,7 +164,7 @@ class Dispatcher:
             self._stop_asked = True
             self._thread = threading.Thread(target=self._finish_elsewhere, name=f"taquba-{self._name}", daemon=True)
             self._thread.start()
-            self._has_ended.wait()
+            self.join(None)
             raise
         self._end()
 
@@ -197,7 +203,8 @@ class Dispatcher:
             if self.on_end is not None:
                 self.on_end()
         finally:
-            self._has_ended.set()
+            self._has_ended = True
+            self._runs.release()
 
     def _loop(self, is_idle: Callable[[], bool] | None) -> None:
         while True:
