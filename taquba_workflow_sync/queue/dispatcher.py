@@ -49,6 +49,9 @@ _LAST_TRIES: Final = 30.0
 _ORPHAN_AGE: Final = 3.0
 _AT_EXIT: Final = 5.0
 
+# How long another dispatcher of the same handle may take from the commit of its claims to their registration.
+_HANDING_OUT: Final = 0.5
+
 Finished = tuple[Execution, Settlement]
 
 
@@ -67,6 +70,7 @@ class Dispatcher:
         self._bell = Bell()
         self._finished: deque[Finished] = deque()
         self._unsettled: list[Finished] = []
+        self._batch: list[Finished] = []
         self._in_flight: dict[str, Execution] = {}
         self._asking: tuple[Crew, ...] = ()
         self._deaths: Deaths = NO_DEATHS
@@ -150,7 +154,6 @@ class Dispatcher:
 
     def run_until_idle(self, deadline: float | None, wait_for_scheduled_ms: int) -> None:
         """Run the loop on the calling thread until nothing becomes due soon, then drain."""
-
         self._deadline = deadline
         self._run(lambda: self._nothing_comes(wait_for_scheduled_ms))
 
@@ -179,9 +182,30 @@ class Dispatcher:
 
     def _finish_elsewhere(self) -> None:
         try:
+            self._take_up_after_interrupt()
             self._attend(None)
         finally:
             self._end()
+
+    def _take_up_after_interrupt(self) -> None:
+        """Mend a turn that was interrupted anywhere between its commit and the end of its consequences.
+
+        Its settlements are tried again, and their fence tells which were stored; claims that it made and handed to no
+        thread are released.
+        """
+        again = {execution for execution, _ in self._unsettled}
+        for execution, settlement in self._batch:
+            if execution not in again and execution.row.token in self._in_flight:
+                execution.is_repeated = True
+                self._unsettled.append((execution, settlement))
+        try:
+            self._suspects = {}
+            self._release_orphans(time.monotonic())
+            if self._suspects:
+                self._bell.wait(_HANDING_OUT)
+                self._release_orphans(time.monotonic() + _ORPHAN_AGE)
+        except TaqubaError as error:
+            _log.warning("claims of an interrupted turn may stay until this process ends: %s", error)
 
     def _attend(self, is_idle: Callable[[], bool] | None) -> None:
         self._thread_id = threading.get_ident()
@@ -276,11 +300,12 @@ class Dispatcher:
         if any(crew.is_going_down for crew in self._crews) and not self._stop_asked:
             self._stop_asked = True
             self._begin_stop()
-        batch = self._unsettled
+        batch = self._batch = self._unsettled
         self._unsettled = []
         while self._finished:
             batch.append(self._finished.popleft())
         requests = self._requests(batch)
+        asking = self._asking
         if not batch and not requests:
             self._store.turn((), ())
             return False
@@ -290,8 +315,7 @@ class Dispatcher:
         except StorageError:
             # Only the claims failed (a turn with settlements answers for each): they may have happened all the same.
             self._suspects = {}
-            for crew in self._asking:
-                crew.is_hungry = True
+            _make_hungry(asking)
             raise
         finally:
             self._asking = ()
@@ -299,8 +323,11 @@ class Dispatcher:
                 self._unsettled += batch
         failed = self._conclude(batch, refusals)
         self._hand_out(claimed, requests)
+        self._batch = []
         if failed is not None:
+            # The claims beside it failed as well, or may have happened all the same.
             self._suspects = {}
+            _make_hungry(asking)
             raise failed
         return True
 
@@ -396,8 +423,7 @@ class Dispatcher:
                 wait_ms = due - self._now_ms()
                 if wait_ms <= 0:
                     self._version = None
-                    for crew in eager:
-                        crew.is_hungry = True
+                    _make_hungry(eager)
                     return
                 until = min(until, time.monotonic() + wait_ms / 1000)
             if self._deadline is not None:
@@ -476,3 +502,8 @@ class Dispatcher:
             self._store.turn([Settlement(claim.job_id, claim.token, Release()) for claim in old], ())
         if not orphans:
             self._suspects = None
+
+
+def _make_hungry(crews: Sequence[Crew]) -> None:
+    for crew in crews:
+        crew.is_hungry = True
