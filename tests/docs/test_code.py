@@ -142,7 +142,7 @@ def test_the_first_block_of_the_readme_has_exactly_two_lines() -> None:
         assert steps[1].startswith(".venv/bin/pip install")
         assert not command.endswith("\\")
     assert quickstart.endswith(" .venv/bin/python examples/quickstart.py")
-    assert tests.endswith(" -m pytest") and "'.[test]'" in tests
+    assert tests.endswith(" -m pytest -n 4") and "'.[test]'" in tests
 
 
 def test_the_kill_demonstration_uses_options_that_the_quickstart_has() -> None:
