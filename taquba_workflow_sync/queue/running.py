@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
 
 
 class RunningTokens:
@@ -20,8 +21,8 @@ class RunningTokens:
     def __contains__(self, token: object) -> bool:
         return token in self._events
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # Iterator[str]; a snapshot
-        return iter(tuple(self._events))
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._events))  # a snapshot: other threads add and discard meanwhile
 
     def __len__(self) -> int:
         return len(self._events)

@@ -20,7 +20,7 @@ from typing import Final
 
 # Imported for its order: fork hooks run last registered first, and filelock refuses a fork while another thread is
 # between filelock's own hooks. Registered after them, ours (which wait, and close connections) run outside of that.
-import filelock  # noqa: F401
+import filelock  # noqa: F401  # for its side effect
 
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
