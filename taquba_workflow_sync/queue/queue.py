@@ -16,6 +16,7 @@ from taquba_workflow_sync.errors import (
     ClaimLostError,
     StoreClosedError,
 )
+from taquba_workflow_sync.faults import Fault
 from taquba_workflow_sync.ids import new_ulid
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration, QueueConfig
@@ -75,8 +76,10 @@ class Queue:
         max_payload_bytes: int,
         clock: Clock,
         path: Path,
+        fault: Fault | None = None,
     ) -> None:
         self.path = path
+        self.fault = fault
         self.max_payload_bytes = max_payload_bytes
         self.clock = clock
         self.now_ms = clock_reader(clock)

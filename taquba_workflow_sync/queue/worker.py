@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
 
 from taquba_workflow_sync.errors import ClaimLostError, TaqubaError
+from taquba_workflow_sync.faults import between
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatcher import Dispatcher
@@ -41,6 +42,7 @@ def worker_lane(queue: Queue, queue_name: str, worker: Worker | WorkerFunction) 
     process = worker.process if isinstance(worker, Worker) else worker
     if not callable(process):
         raise TypeError(f"worker must be a function or have a method process, not {type(worker).__name__}")
+    process = between(queue.fault, "worker", process)
     config = queue.config_of(queue_name)
 
     def execute(execution: Execution) -> Settlement:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from taquba_workflow_sync.clock import from_ms
 from taquba_workflow_sync.errors import MissingHeaderError, TaqubaError
+from taquba_workflow_sync.faults import between
 from taquba_workflow_sync.queue.lanes import Execution, Lane
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
@@ -104,7 +105,7 @@ class Notifier:
             return Settlement(row.id, row.token, Dead(f"not a notification: {type(error).__name__}: {error}"))
         try:
             if self._observes is None or self._observes(outcome):
-                self._call(outcome)
+                between(queue.fault, "hook", self._call)(outcome)
         except BaseException as error:
             _log.warning(
                 "the terminal hook failed for run %s: %s",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from taquba_workflow_sync.errors import CancelRequestedError, InvalidStepHeaderError, MissingHeaderError, TaqubaError
+from taquba_workflow_sync.faults import between
 from taquba_workflow_sync.queue.lanes import Execution, Lane
 from taquba_workflow_sync.queue.policy import describe
 from taquba_workflow_sync.queue.queue import Queue
@@ -33,7 +34,7 @@ class StepLane:
         around: Callable[[Callable[[], object]], object],
     ) -> None:
         self._queue = queue
-        self._run_step = run_step
+        self._run_step = between(queue.fault, "runner", run_step)
         self._keeps_place = keeps_place
         self._around = around
         self._config = queue.config_of(queue_name)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from taquba_workflow_sync.faults import Fault, between
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -30,10 +31,18 @@ _LONGEST_BACKOFF: Final = 60.0
 class Checkpointer:
     """Checkpoints when the WAL has grown, and backs off while a reader pins it."""
 
-    def __init__(self, directory: Path, connections: Connections, *, threshold: int = CHECKPOINT_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        connections: Connections,
+        *,
+        threshold: int = CHECKPOINT_BYTES,
+        fault: Fault | None = None,
+    ) -> None:
         self._wal = directory / f"{DATABASE_NAME}-wal"
         self._connections = connections
         self._threshold = threshold
+        self._fault = fault
         self._backoff = 0.0
         self._not_before = 0.0
 
@@ -47,6 +56,12 @@ class Checkpointer:
             return False
         return self.run(size)
 
+    def _move(self) -> tuple[int, int, int]:
+        row: tuple[int, int, int] = (
+            self._connections.checkpointer().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        )
+        return row
+
     def run(self, size: int = 0) -> bool:
         """Checkpoint under the write lock; returns whether everything was moved."""
         writer = self._connections.writer()
@@ -55,7 +70,7 @@ class Checkpointer:
         except sqlite3.OperationalError:
             return False  # another process writes; the next commit looks again
         try:
-            row = self._connections.checkpointer().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            row = between(self._fault, "checkpoint", self._move)()
         except sqlite3.Error as error:
             _log.warning("checkpoint failed, the WAL keeps growing: %s", error)
             row = (1, 1, 0)

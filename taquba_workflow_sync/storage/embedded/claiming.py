@@ -46,6 +46,7 @@ def _take(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) 
     ).fetchall()
     if not rows:
         return []
+    tx.transitions.add("claim")
     tx.move(queue, JobStatus.PENDING, JobStatus.CLAIMED, len(rows))
     # RETURNING promises no order: the line's order is made here.
     rows.sort(key=lambda row: (row[8], row[0]))
@@ -76,6 +77,7 @@ def claim_one(tx: Transaction, job_id: str, queue_name: str, lease_ms: int) -> C
     row = tx.execute(sql.CLAIM_ONE, (token, tx.owner, tx.now_ms, until, lease_ms, job_id)).fetchone()
     if row is None or queue is None:
         return None
+    tx.transitions.add("claim")
     tx.move(queue, JobStatus.PENDING, JobStatus.CLAIMED)
     return _claimed(tx, row, queue_name, until)
 
@@ -84,6 +86,7 @@ def promote(tx: Transaction, queue: int) -> int:
     """scheduled, due -> pending, each at its place in line."""
     promoted = tx.execute(sql.PROMOTE, (queue, tx.now_ms, PROMOTE_LIMIT)).rowcount
     if promoted:
+        tx.transitions.add("promote")
         tx.move(queue, JobStatus.SCHEDULED, JobStatus.PENDING, promoted)
     return promoted
 
@@ -108,6 +111,7 @@ def _take_back(tx: Transaction, seq: int, job_id: str, token: str, why: str) -> 
     row = tx.execute(sql.FENCED, (seq, job_id, token)).fetchone()
     if row is None:
         return
+    tx.transitions.add("reap")
     held = Held._make(row)
     max_attempts = tx.execute(sql.MAX_ATTEMPTS, (seq,)).fetchone()[0]
     tx.record_attempt(seq, held.ordinal, held.step, held.attempts, held.claimed_ms, AttemptOutcome.REAPED, why)
@@ -129,4 +133,5 @@ def renew(tx: Transaction, tokens: Collection[str], lease_ms: int) -> tuple[int,
     marks = ",".join("?" * len(tokens))
     statement = sql.RENEW.format(seqs=marks, tokens=marks)
     rows = tx.execute(statement, (until, lease_ms, *map(row_number, tokens), *tokens)).fetchall()
+    tx.transitions.add("renew")
     return until, frozenset(row[0] for row in rows)

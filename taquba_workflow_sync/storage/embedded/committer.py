@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.faults import Fault
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -79,7 +80,7 @@ class Committer:
         clock_is_ours: bool,
         bulk: Bulk,
         on_commit: Callable[[frozenset[str], bool], None],
-        fault: Callable[[str], None] | None,
+        fault: Fault | None,
     ) -> None:
         self._connections = connections
         self._checkpointer = checkpointer
@@ -279,7 +280,7 @@ class Committer:
             for slot in batch if bulk is None else bulk(tx, batch):
                 self._run_one(tx, slot)
             tx.finish()
-            self._at("before-commit")
+            self._at(tx, "before-commit")
             is_committing = True
             connection.execute(sql.COMMIT)
         except BaseException as error:
@@ -299,7 +300,7 @@ class Committer:
                 cause = StorageError(f"nothing was written: {cause}")
             raise _NotApplied(cause) from error
         _settle(batch)
-        self._at("after-commit")
+        self._at(tx, "after-commit")
 
     def _run_one(self, tx: Transaction, slot: Slot) -> None:
         changes = tx.connection.total_changes
@@ -337,9 +338,9 @@ class Committer:
             _log.warning("cannot checkpoint: %s", error)
             self._connections.drop_writer()
 
-    def _at(self, point: str) -> None:
+    def _at(self, tx: Transaction, when: str) -> None:
         if self._fault is not None:
-            self._fault(point)
+            self._fault(f"{'+'.join(sorted(tx.transitions))}:{when}")
 
 
 class _NotBegun(Exception):

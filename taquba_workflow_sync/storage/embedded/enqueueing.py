@@ -18,6 +18,7 @@ def insert(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
     answers = [_admit(tx, job, batch) for job in jobs]
     for job, answer in zip(jobs, answers, strict=True):
         if answer.is_new:
+            tx.transitions.add("enqueue")
             write(tx, job)
     return answers
 

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from taquba_workflow_sync.errors import SchemaVersionError, StorageError
+from taquba_workflow_sync.faults import Fault, between
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, StoreCache, create_private, settings_hold
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -21,7 +22,7 @@ from taquba_workflow_sync.storage.embedded.owners import opening
 _log = logging.getLogger(__name__)
 
 
-def prepare(root: Path, connections: Connections) -> None:
+def prepare(root: Path, connections: Connections, fault: Fault | None = None) -> None:
     """Leave a complete, verified store at ``root``; a store that verifies is not written to.
 
     Raises:
@@ -38,7 +39,7 @@ def prepare(root: Path, connections: Connections) -> None:
             check_private(root / name)
         if not _verifies(root / "db", connections):
             with opening(root):
-                _complete(root / "db", connections)
+                _complete(root / "db", connections, fault)
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"cannot open the store {root}: {error}") from error
 
@@ -72,12 +73,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _complete(directory: Path, connections: Connections) -> None:
+def _complete(directory: Path, connections: Connections, fault: Fault | None) -> None:
     """Create, or complete a creation that was cut short; under the opening lock. Every part of it can be repeated."""
     if _verifies(directory, connections):
         return
-    create_private(directory)
-    StoreCache.create(directory)
+    between(fault, "create-file", create_private)(directory)
+    between(fault, "write-settings", StoreCache.create)(directory)
     connection = connections.open()
     try:
         _version(connection)
@@ -86,7 +87,7 @@ def _complete(directory: Path, connections: Connections) -> None:
         connection.execute(sql.BEGIN)
         for statement in sql.SCHEMA:
             connection.execute(statement)
-        connection.execute(sql.COMMIT)
+        between(fault, "commit-schema", connection.execute)(sql.COMMIT)
     finally:
         connection.close()
     sync_directory(directory)

@@ -77,25 +77,31 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
         raise CancelRequestedError(f"job {job_id} was asked to cancel; settle it as cancelled")
     match action:
         case Advance():
+            tx.transitions.add("advance")
             _advance(tx, held, token, action)
             _record(tx, held, AttemptOutcome.CONTINUED, None)
         case Retry(error=error, delay_ms=delay_ms):
+            tx.transitions.add("nack")
             due = None if delay_ms is None or delay_ms <= 0 else tx.now_ms + delay_ms
             status = JobStatus.PENDING if due is None else JobStatus.SCHEDULED
             tx.execute(sql.RETRY, (status, due, due, clip_error(error), held.seq, token))
             tx.move(held.queue, JobStatus.CLAIMED, status)
             _record(tx, held, AttemptOutcome.RETRIED, error)
         case Release():
+            tx.transitions.add("release")
             tx.execute(sql.RELEASE, (held.seq, token))
             tx.move(held.queue, JobStatus.CLAIMED, JobStatus.PENDING)
         case Done(verdict=verdict, result=result, error=error):
+            tx.transitions.add("ack")
             outcome = AttemptOutcome.SUCCEEDED if verdict is Verdict.SUCCEEDED else AttemptOutcome.FAILED
             _record(tx, held, outcome, error)
             end(tx, held, JobStatus.CLAIMED, JobStatus.DONE, verdict=verdict, result=result, error=error)
         case Dead(error=error):
+            tx.transitions.add("dead_letter")
             _record(tx, held, AttemptOutcome.DEAD, error)
             end(tx, held, JobStatus.CLAIMED, JobStatus.DEAD, error=error)
         case Cancelled(reason=reason):
+            tx.transitions.add("settle_cancelled")
             _record(tx, held, AttemptOutcome.CANCELLED, reason)
             end(tx, held, JobStatus.CLAIMED, JobStatus.CANCELLED, error=reason)
         case _:
@@ -164,7 +170,9 @@ def _advance_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[st
         moved[queue] = moved.get(queue, 0) + 1
         if ordinal > FIRST_ATTEMPTS:
             tx.bound_history(seq, ordinal)
-    tx.connection.executemany(sql.ADD_ATTEMPT, attempts)
+    if attempts:
+        tx.transitions.add("advance")
+        tx.connection.executemany(sql.ADD_ATTEMPT, attempts)
     for queue, many in moved.items():
         tx.move(queue, JobStatus.CLAIMED, JobStatus.PENDING, many)
     return {by_row[row[0]].token for row in rows}
@@ -235,6 +243,7 @@ def _notify(
         result=result,
         error=clip_error(error),
     )
+    tx.transitions.add("notify")
     write(tx, job)
     return job.id
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from taquba_workflow_sync.clock import Clock, SystemClock, clock_reader
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.faults import Fault, between
 from taquba_workflow_sync.storage.embedded import reading, upkeep
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.claiming import claim, renew
@@ -96,7 +97,7 @@ class EmbeddedStore(ForkGuard):
         is_exclusive: bool = False,
         clock: Clock | None = None,
         running: Collection[str] = _NOTHING_RUNS,
-        fault: Callable[[str], None] | None = None,
+        fault: Fault | None = None,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         self._root = root
@@ -107,7 +108,7 @@ class EmbeddedStore(ForkGuard):
         self._connections = Connections(root / "db", is_durable=is_durable)
         self._committer = Committer(
             self._connections,
-            Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes),
+            Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes, fault=fault),
             owner=lambda: self.owner.id,
             read_clock=self._now,
             clock_is_ours=isinstance(self.clock, SystemClock),
@@ -115,12 +116,13 @@ class EmbeddedStore(ForkGuard):
             on_commit=self._committed,
             fault=fault,
         )
+        self._fault = fault
         self._listeners: list[CommitListener] = []
         self._next_cleaning = 0.0
         self._is_closed = False
         self._is_attached = False
         self._attaching = threading.Lock()
-        prepare(root, self._connections)
+        prepare(root, self._connections, fault)
         self._attach()
         guard_forks_of(self)
 
@@ -133,7 +135,7 @@ class EmbeddedStore(ForkGuard):
                 return
             owner = Owner(self._root / "owners", exclusive=self._is_exclusive)
             with opening(self._root):
-                owner.take()
+                between(self._fault, "lock-owner", owner.take)()
             self.owner = owner
             self._is_attached = True
         with suppress(sqlite3.Error):
@@ -166,7 +168,7 @@ class EmbeddedStore(ForkGuard):
         gate = self._connections.gate
         gate.shut(patience)
         try:
-            self._connections.close(for_good=True)
+            between(self._fault, "close", self._connections.close)(for_good=True)
         finally:
             gate.open()
         if self._is_attached:

@@ -44,6 +44,7 @@ class Transaction:
         self.execute = connection.execute
         self.now_ms = now_ms
         self.owner = owner
+        self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended_run = False
         self._queues: dict[str, int] = {}

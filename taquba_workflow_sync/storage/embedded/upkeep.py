@@ -38,6 +38,7 @@ def cancel(
     if status == JobStatus.CLAIMED:
         is_dead = (owner in deaths.owners or token in deaths.tokens) and token not in running
         if not is_dead:
+            tx.transitions.add("request_cancel")
             tx.execute(sql.REQUEST_CANCEL, (held.seq,))
             return Cancellation(CancelOutcome.REQUESTED, token)
         tx.record_attempt(
@@ -46,6 +47,7 @@ def cancel(
         )  # fmt: skip
     elif status not in (JobStatus.PENDING, JobStatus.SCHEDULED):
         return Cancellation(CancelOutcome.NOT_FOUND)
+    tx.transitions.add("request_cancel" if status == JobStatus.CLAIMED else "cancel")
     told = end(tx, held, JobStatus(status), JobStatus.CANCELLED)
     notification = None
     if told is not None and notice is not None:
@@ -72,6 +74,7 @@ def requeue(tx: Transaction, job_id: str, *, failed_run: bool) -> None:
     if run_id is not None and tx.execute(sql.FIND_ACTIVE_RUN, (queue, run_id)).fetchone() is not None:
         raise InvalidStateError(f"run {run_id!r} is active again under another job; job {job_id} stays {status}")
     _, wide = tx.put_part(seq, Part.RESULT, None, wide)
+    tx.transitions.add("retry" if failed_run else "requeue")
     tx.execute(sql.REQUEUE, (tx.next_seq(), wide, seq))
     if status == JobStatus.DEAD:
         tx.count(queue, JobStatus.DEAD, -1)
@@ -82,6 +85,8 @@ def requeue(tx: Transaction, job_id: str, *, failed_run: bool) -> None:
 def sweep(tx: Transaction) -> int:
     """Remove finished rows past the retention frozen on them."""
     rows = tx.execute(sql.EXPIRED, (tx.now_ms, SWEEP_LIMIT)).fetchall()
+    if rows:
+        tx.transitions.add("sweep")
     for seq, queue, status, wide in rows:
         tx.drop_row(seq, wide)
         if status == JobStatus.DEAD:
@@ -103,6 +108,7 @@ def observe(tx: Transaction, queue: str, observer: Observer) -> None:
     """Register who is told of the queue's terminated runs, from this commit on."""
     text = _text(observer)
     number = tx.make_queue(queue)
+    tx.transitions.add("observe")
     tx.execute(sql.OBSERVE, (text, number, text))
     tx.forget_observer(number)
 
