@@ -1,1 +1,1 @@
-"""The fault laboratory: what breaks the promise of the guarantees, injected on purpose, and one checker over all of it."""
+"""The fault laboratory: what breaks the promise of the guarantees, injected on purpose, and one checker."""

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,15 +101,24 @@ class Witness:
 class Child:
     """A process that this suite started, its lines of output so far, and its errors."""
 
-    def __init__(self, module: str, arguments: Sequence[object], *, errors: Path, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[object],
+        *,
+        errors: Path,
+        warnings: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-W", "error"]
         for each in warnings:
             command += ["-W", each]
         self._errors = errors
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*command, "-m", f"tests.processes.{module}", *map(str, arguments)],
+                [*command, "-m", module if "." in module else f"tests.processes.{module}", *map(str, arguments)],
                 cwd=ROOT,
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -222,10 +231,16 @@ class Stage:
         self.witness = Witness(directory / "witness.log")
         self.children: list[Child] = []
 
-    def start(self, module: str, *arguments: object, warnings: Sequence[str] = ()) -> Child:
+    def start(
+        self,
+        module: str,
+        *arguments: object,
+        warnings: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
         errors = self.directory / f"stderr-{len(self.children)}"
         words = [self.store, self.witness.path, *arguments]
-        child = Child(module, words, errors=errors, warnings=warnings)
+        child = Child(module, words, errors=errors, warnings=warnings, environment=environment)
         self.children.append(child)
         return child
 

@@ -1,0 +1,317 @@
+"""The one statement of what must hold, over a store and the external log of what its processes did.
+
+Nothing of the package is used to read the store: a fault of its own reading would hide there. Times decide nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.faults.figures import Figures
+from tests.faults.journal import Event
+
+LANE_SUFFIX = ".terminal"
+_STATUSES = ("pending", "scheduled", "claimed", "done", "dead", "cancelled")
+_FINISHED = ("done", "dead", "cancelled")
+
+
+@contextmanager
+def looking_at(root: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the store's file as any program would open it, which never checkpoints while others are there."""
+    with closing(sqlite3.connect(root / "db" / "cache.db", isolation_level=None, timeout=60)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        yield connection
+
+
+def check(root: Path, events: Sequence[Event], *, is_idle: bool, part: str = "checker") -> Figures:
+    """Look at every invariant.
+
+    ``is_idle``: nothing is left to do and no process runs, so each run must have ended and each ending must have
+    been told. Without it a run may be under way, and a hook not yet called.
+    """
+    figures = Figures(part)
+    with looking_at(root) as connection:
+        check_file(connection, figures)
+        connection.execute("BEGIN")  # one snapshot: processes may still write
+        rows = {row["id"]: row for row in connection.execute(_JOBS)}
+        check_rows(connection, rows, figures)
+        check_counters(connection, figures)
+        if events:
+            history = _history(connection)
+            check_submits(rows, events, figures, is_idle=is_idle)
+            check_executions(events, figures)
+            check_history(rows, history, figures)
+            check_hooks(connection, rows, events, figures, is_idle=is_idle)
+        connection.execute("ROLLBACK")
+        if is_idle:
+            _check_idle(rows, figures)
+    return figures
+
+
+_JOBS = """SELECT j.*, q.name AS queue_name, q.observer IS NOT NULL AS is_observed FROM taquba_job AS j
+    JOIN taquba_queue AS q ON j.queue = q.id"""
+
+
+# -- the store by itself -----------------------------------------------------------------------------------------------
+
+
+def check_file(connection: sqlite3.Connection, figures: Figures) -> None:
+    """SQLite finds nothing wrong with the file."""
+    answer = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+    figures.expect("integrity_check", answer == ["ok"], str(answer[:3]))
+    dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
+    figures.expect("foreign_key_check", not dangling, str([tuple(row) for row in dangling[:3]]))
+
+
+def check_rows(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], figures: Figures) -> None:
+    """Every row can be reached by the path that its status calls for, and every part belongs to a row."""
+    total = connection.execute("SELECT count(*) FROM taquba_job NOT INDEXED").fetchone()[0]
+    figures.expect("no row without a queue", total == len(rows), f"{total} rows, {len(rows)} of them with a queue")
+    reachable: set[str] = set()
+    for statement in _PATHS:
+        reachable |= {row[0] for row in connection.execute(statement)}
+    lost = rows.keys() - reachable
+    figures.expect("no row unreachable", not lost, f"{len(lost)} rows, {sorted(lost)[:3]}")
+    next_seq = connection.execute("SELECT value FROM taquba_meta WHERE key = 'next_seq'").fetchone()[0]
+    parts = {row[0] for row in connection.execute("SELECT key FROM taquba_part")}
+    wanted: set[int] = set()
+    for row in rows.values():
+        figures.checked["row"] += 1
+        name = f"job {row['id']} ({row['status']})"
+        wanted |= {row["seq"] * 4 + kind for kind in range(3) if row["wide"] & 1 << kind}
+        if row["seq"] >= next_seq or row["place"] >= next_seq:
+            figures.violations.append(f"place in line: {name} stands beyond the store's counter {next_seq}")
+        if row["attempts"] > row["max_attempts"]:
+            figures.violations.append(f"attempts: {name} has {row['attempts']} of {row['max_attempts']}")
+        if row["status"] == "claimed" and row["token"].rpartition(".")[2] != str(row["seq"]):
+            figures.violations.append(f"fence: the token of {name} does not lead to its row")
+        if (row["status"] in _FINISHED) and (row["token"] or row["owner"] or row["lease_until_ms"] is not None):
+            figures.violations.append(f"claim: {name} has ended and is still held")
+    figures.expect("parts belong to rows", parts == wanted, f"stray {sorted(parts - wanted)[:3]}, missing "
+                   f"{sorted(wanted - parts)[:3]}")  # fmt: skip
+    planted = connection.execute("SELECT count(*) FROM Cache").fetchone()[0]
+    figures.expect("diskcache's table is empty", planted == 0, f"{planted} rows")
+
+
+_PATHS = (
+    "SELECT id FROM taquba_job INDEXED BY taquba_job_pending WHERE status = 'pending'",
+    "SELECT id FROM taquba_job INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND status = 'scheduled'",
+    """SELECT id FROM taquba_job INDEXED BY taquba_job_claimed WHERE lease_until_ms IS NOT NULL AND status = 'claimed'
+       AND owner IS NOT NULL""",
+    """SELECT id FROM taquba_job INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL
+       AND status IN ('done', 'dead', 'cancelled')""",
+)
+
+
+def check_counters(connection: sqlite3.Connection, figures: Figures) -> None:
+    """What a queue says it holds is what it holds; done and cancelled count what ever ended so."""
+    for queue in connection.execute("SELECT * FROM taquba_queue").fetchall():
+        counted = Counter(
+            {
+                status: connection.execute(
+                    "SELECT count(*) FROM taquba_job NOT INDEXED WHERE queue = ? AND status = ?", (queue["id"], status)
+                ).fetchone()[0]
+                for status in _STATUSES
+            }
+        )
+        for status in _STATUSES:
+            said, found = queue[status], counted[status]
+            holds = said >= found if status in ("done", "cancelled") else said == found
+            figures.expect("counter", holds, f"queue {queue['name']} says {said} {status}, {found} are there")
+
+
+def _check_idle(rows: dict[str, sqlite3.Row], figures: Figures) -> None:
+    left = [row["id"] for row in rows.values() if row["status"] not in _FINISHED]
+    figures.expect("nothing is left over", not left, f"{len(left)} jobs, {left[:3]}")
+
+
+# -- the store against the log -----------------------------------------------------------------------------------------
+
+
+def check_submits(
+    rows: dict[str, sqlite3.Row], events: Sequence[Event], figures: Figures, *, is_idle: bool
+) -> None:
+    """Every acknowledged submit is there or has ended; every ended one carries the trail of each of its steps."""
+    plans: dict[str, str] = {}
+    ended = {(event["run"], event["job"]) for event in events if event["event"] == "hook"}
+    ended |= {
+        (event["run"], event["job"]) for event in events if event["event"] == "end" and event["outcome"] in ("succeed",
+        "fail", "cancel", "dead")
+    }  # fmt: skip
+    for event in events:
+        if event["event"] == "submitting":
+            plans[event["run"]] = event["plan"]
+        elif event["event"] == "acknowledged":
+            figures.acknowledged += 1
+            figures.checked["acknowledged submit"] += 1
+            row = rows.get(event["job"])
+            if row is None and (event["run"], event["job"]) not in ended:
+                figures.lost += 1
+                figures.violations.append(f"lost: run {event['run']} (job {event['job']}) was acknowledged")
+            elif row is not None and row["run_id"] != event["run"]:
+                figures.violations.append(f"submit: job {event['job']} is not run {event['run']}")
+    for row in rows.values():
+        plan = plans.get(row["run_id"] or "")
+        if plan is None or row["queue_name"].endswith(LANE_SUFFIX):
+            continue
+        if row["status"] == "done" and row["verdict"] == "succeeded":
+            trail = " ".join(map(str, range(len(plan.split()))))
+            found = (row["result"] or b"").decode(errors="replace")
+            if row["wide"] & 4:
+                continue  # the trail is in a part of its own
+            figures.expect("trail", found.partition(";")[0] == trail, f"run {row['run_id']} went {found!r:.200}")
+
+
+def check_executions(events: Iterable[Event], figures: Figures) -> None:
+    """Steps come in order, attempts rise to their limit, and no step runs beside itself.
+
+    A second execution may begin while a first has not ended only if the first one's process was killed, or was stopped
+    while the first ran, so that its claim could be taken over; then only one of the two may settle, which
+    :func:`check_history` tells.
+    """
+    running: dict[tuple[str, int], dict[tuple[int, int], Event]] = defaultdict(dict)
+    furthest: dict[str, int] = {}
+    passed: set[tuple[str, int]] = set()
+    attempts: dict[tuple[str, int], int] = {}
+    dead: set[int] = set()
+    for event in events:
+        match event["event"]:
+            case "killing":
+                dead.add(event["target"])
+            case "stopping":
+                for executions in running.values():
+                    for each in [each for each in executions if each[0] == event["target"]]:
+                        del executions[each]
+            case "retrying":
+                for key in [key for key in attempts if key[0] == event["job"]]:
+                    del attempts[key]
+            case "begin":
+                job, step, pid = event["job"], event["step"], event["pid"]
+                figures.checked["execution"] += 1
+                name = f"step {step} of run {event['run']} (job {job})"
+                for (other, _), _first in running[job, step].items():
+                    if other not in dead:
+                        figures.doubled += 1
+                        figures.violations.append(f"side by side: {name} began in {pid} while it ran in {other}")
+                if step != furthest.get(job, 0) and not (
+                    step == furthest.get(job, 0) + 1 and (job, furthest.get(job, 0)) in passed
+                ):
+                    figures.violations.append(f"order: {name} came after step {furthest.get(job, 'none')}")
+                furthest[job] = max(step, furthest.get(job, 0))
+                attempt = event["attempt"]
+                if not attempts.get((job, step), 0) < attempt <= event["max"]:
+                    figures.violations.append(
+                        f"attempts: {name} is attempt {attempt} of {event['max']}, after {attempts.get((job, step))}"
+                    )
+                attempts[job, step] = attempt
+                running[job, step][pid, attempt] = event
+            case "end":
+                key = (event["job"], event["step"])
+                running[key].pop((event["pid"], event["attempt"]), None)
+                if event["outcome"] == "continue":
+                    passed.add(key)
+
+
+def check_history(
+    rows: dict[str, sqlite3.Row], history: dict[str, list[sqlite3.Row]], figures: Figures
+) -> None:
+    """Each step was settled for good at most once in each life of its run, and in order."""
+    for job, attempts in history.items():
+        row = rows[job]
+        figures.checked["history"] += 1
+        settled = Counter(each["step"] for each in attempts if each["outcome"] in ("continued", "succeeded"))
+        twice = [step for step, times in settled.items() if times > 1]
+        if twice and row["run_id"] is not None:
+            figures.doubled += len(twice)
+            figures.violations.append(f"settled twice: steps {twice[:5]} of job {job}")
+        steps = [each["step"] for each in attempts]
+        if steps != sorted(steps):
+            figures.violations.append(f"history: the steps of job {job} are out of order")
+        whole = len(attempts) == (attempts[-1]["ordinal"] if attempts else 0)
+        if whole and row["run_id"] is not None and not row["queue_name"].endswith(LANE_SUFFIX):
+            missing = set(range(row["step"])) - settled.keys()
+            if missing:
+                figures.violations.append(f"skipped: steps {sorted(missing)[:5]} of job {job} were never settled")
+
+
+def check_hooks(
+    connection: sqlite3.Connection,
+    rows: dict[str, sqlite3.Row],
+    events: Sequence[Event],
+    figures: Figures,
+    *,
+    is_idle: bool,
+) -> None:
+    """Each ending was told at least once (once all is done), only endings were told, and always as they are stored."""
+    told: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
+    for event in events:
+        if event["event"] == "hook":
+            told[event["job"], event["termination"]].add((event["status"], event["digest"]))
+    for (job, termination), versions in told.items():
+        figures.expect("told the same each time", len(versions) == 1, f"job {job} ending {termination}: {versions}")
+        row = rows.get(job)
+        if row is None:
+            continue
+        figures.expect(
+            "only endings are told",
+            termination <= row["termination"],
+            f"job {job} was told as ended {termination} times, the store has {row['termination']}",
+        )
+        if termination == row["termination"] and row["status"] in _FINISHED:
+            status, digest = next(iter(versions))
+            figures.expect(
+                "told as stored",
+                (status, digest) == (_terminal(row), _digest(connection, row)),
+                f"job {job} was told as {status} {digest!r:.80}, the store has {_terminal(row)}",
+            )
+    if not is_idle:
+        return
+    for row in rows.values():
+        if row["run_id"] is None or not row["is_observed"] or row["queue_name"].endswith(LANE_SUFFIX):
+            continue
+        for termination in range(1, row["termination"] + 1):
+            if (row["id"], termination) not in told:
+                figures.lost += 1
+                figures.violations.append(f"hook lost: ending {termination} of job {row['id']} was never told")
+            figures.checked["told at least once"] += 1
+    counted = connection.execute("SELECT sum(cancelled) FROM taquba_queue WHERE observer IS NOT NULL").fetchone()[0]
+    cancelled = sum(any(status == "cancelled" for status, _ in versions) for versions in told.values())
+    figures.expect(
+        "counter against the log", (counted or 0) == cancelled, f"{counted} runs cancelled, the hooks know {cancelled}"
+    )
+
+
+def _terminal(row: sqlite3.Row) -> str:
+    if row["status"] == "cancelled":
+        return "cancelled"
+    return "succeeded" if row["verdict"] == "succeeded" else "failed"
+
+
+def digest(result: bytes | None, error: str | None) -> str:
+    """Return what a hook's event and a stored row are compared by."""
+    return json.dumps([None if result is None else result.decode("latin-1"), error])
+
+
+def _digest(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
+    result: Any = row["result"]
+    if row["wide"] & 4:
+        result = connection.execute("SELECT data FROM taquba_part WHERE key = ?", (row["seq"] * 4 + 2,)).fetchone()[0]
+    if _terminal(row) != "succeeded":
+        return digest(None, row["last_error"])
+    return digest(result or b"", None)
+
+
+def _history(connection: sqlite3.Connection) -> dict[str, list[sqlite3.Row]]:
+    history: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    statement = """SELECT a.*, j.id AS job_id FROM taquba_attempt AS a JOIN taquba_job AS j ON a.job = j.seq
+        ORDER BY a.job, a.ordinal"""
+    for row in connection.execute(statement):
+        history[row["job_id"]].append(row)
+    return history

@@ -1,0 +1,306 @@
+"""Scenarios that reach each fault point of the package once, run three times: killed before it, killed after it, whole.
+
+Run as ``python -m tests.faults.crash SCENARIO DIRECTORY``; the three stores are left in the directory. What a scenario
+prepares is done before it is armed, so that only the point it is named after kills.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
+from taquba_workflow_sync.clock import SystemClock
+from taquba_workflow_sync.storage.records import (
+    NO_DEATHS,
+    Action,
+    Advance,
+    Cancelled,
+    ClaimedRow,
+    ClaimRequest,
+    Dead,
+    Deaths,
+    Done,
+    LaneClaim,
+    Observer,
+    Release,
+    Retry,
+    Settlement,
+    Verdict,
+)
+from taquba_workflow_sync.testing import ManualClock
+from tests.faults.journal import Journal
+from tests.faults.lab import LabRunner, hook_of, open_queue
+
+QUEUE = "steps"
+BARE = "bare"
+PACKAGE = Path(__file__).resolve().parents[2] / "taquba_workflow_sync"
+
+#: How a scenario is run: the fault never comes, or comes before or after the instant that it is named after.
+VARIANTS = ("whole", "before", "after")
+
+
+def points() -> tuple[set[str], set[str]]:
+    """Return the transitions that commits are named after, and the other fault points, as the code has them."""
+    transitions: set[str] = set()
+    parts: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            if ast.unparse(node.func) == "tx.transitions.add":
+                named = [each.value for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)]
+                transitions |= {each for each in named if isinstance(each, str)}
+            elif isinstance(node.func, ast.Name) and node.func.id == "between":
+                assert isinstance(node.args[1], ast.Constant), f"{path.name}: a fault point's name is a literal"
+                parts.add(node.args[1].value)
+    return transitions, parts
+
+
+class Stage:
+    """One store, and the fault that kills this process once armed."""
+
+    def __init__(self, directory: Path, name: str, variant: str) -> None:
+        self.root = directory / "store"
+        self.journal = Journal(directory / "log")
+        self.is_armed = False
+        self._name = name
+        self._when = {"before": ("before", "before-commit"), "after": ("after", "after-commit")}.get(variant, ())
+
+    def fault(self, point: str) -> None:
+        what, _, when = point.partition(":")
+        if self.is_armed and when in self._when and self._name in what.split("+"):
+            self.journal.note("killing", target=os.getpid(), point=point)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def open(self, **options: object) -> tuple[Queue, WorkflowRuntime]:
+        queue = open_queue(self.root, fault=self.fault, **options)  # type: ignore[arg-type]
+        return queue, WorkflowRuntime(queue, LabRunner(self.journal), hook_of(self.journal), queue_name=QUEUE)
+
+    def submit(self, runtime: WorkflowRuntime, plan: str = "go go", **fields: object) -> str:
+        self.journal.note("submitting", run="r", plan=plan)
+        handle = runtime.submit(RunSpec(run_id="r", headers={"plan": plan}, max_attempts_per_step=10, **fields))  # type: ignore[arg-type]
+        self.journal.note("acknowledged", run="r", job=handle.first_job_id)
+        return handle.first_job_id
+
+
+def _claim(queue: Queue, name: str = QUEUE, deaths: Deaths = NO_DEATHS) -> ClaimedRow:
+    _, rows = queue.store.turn((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, deaths=deaths)])
+    return rows[0]
+
+
+def _settling(action: Action, plan: str = "go go") -> Callable[[Stage], None]:
+    def scenario(stage: Stage) -> None:
+        queue, runtime = stage.open()
+        stage.submit(runtime, plan)
+        row = _claim(queue)
+        if not isinstance(action, Release):  # its step never started
+            me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
+            stage.journal.note("begin", **me, max=row.max_attempts)
+            outcome = "continue" if isinstance(action, Advance) else "raise"
+            stage.journal.note("end", **me, outcome=outcome, is_set=False)
+        stage.is_armed = True
+        refusals, _ = queue.store.turn([Settlement(row.id, row.token, action)], ())
+        assert refusals == [None]
+
+    return scenario
+
+
+def _enqueue(stage: Stage) -> None:
+    _, runtime = stage.open()
+    stage.is_armed = True
+    stage.submit(runtime)
+
+
+def _claims(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    _claim(queue)
+
+
+def _promote(stage: Stage) -> None:
+    clock = ManualClock(SystemClock().now() - timedelta(hours=1))
+    queue, runtime = stage.open(clock=clock)
+    stage.submit(runtime, run_at=clock.now() + timedelta(seconds=10))
+    clock.advance(20)
+    stage.is_armed = True
+    _claim(queue)
+
+
+def _renew(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    row = _claim(queue)
+    stage.is_armed = True
+    queue.store.renew([row.token], 7_200_000)
+
+
+def _cancel(stage: Stage) -> None:
+    _, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    runtime.cancel("r")
+
+
+def _request_cancel(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    _claim(queue)
+    stage.is_armed = True
+    runtime.cancel("r")
+
+
+def _reap(stage: Stage) -> None:
+    def die_holding_a_claim() -> None:
+        queue, runtime = stage.open()
+        stage.submit(runtime)
+        _claim(queue)
+        os._exit(0)
+
+    forked(die_holding_a_claim)
+    queue, _ = stage.open()
+    deaths = queue.store.find_deaths()
+    assert deaths
+    stage.is_armed = True
+    _claim(queue, deaths=deaths)
+
+
+def _requeue(stage: Stage) -> None:
+    queue, _ = stage.open()
+    job_id = queue.enqueue(BARE, b"x", job_id="bare-1")
+    row = _claim(queue, BARE)
+    queue.store.turn([Settlement(row.id, row.token, Dead("broken"))], ())
+    stage.is_armed = True
+    queue.requeue_dead_job(job_id)
+
+
+def _retry(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    job = stage.submit(runtime, "fail")
+    row = _claim(queue)
+    queue.store.turn([Settlement(row.id, row.token, Done(Verdict.FAILED, error="as planned"))], ())
+    stage.is_armed = True
+    stage.journal.note("retrying", run="r", job=job)
+    runtime.retry("r")
+
+
+def _sweep(stage: Stage) -> None:
+    clock = ManualClock(SystemClock().now() - timedelta(days=30))
+    queue, runtime = stage.open(clock=clock)
+    runtime.submit(run_id="r", headers={"plan": "go"})  # not in the log: it is to be gone
+    runtime.cancel("r")
+    clock.advance(timedelta(days=8))
+    stage.is_armed = True
+    queue.store.sweep()
+
+
+def _observe(stage: Stage) -> None:
+    queue, _ = stage.open()
+    stage.is_armed = True
+    queue.store.observe(QUEUE, Observer("steps.terminal", 3, None))
+
+
+def _opening(stage: Stage) -> None:
+    stage.is_armed = True
+    _, runtime = stage.open()
+    stage.submit(runtime)
+
+
+def _close(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    queue.close()
+
+
+def _checkpoint(stage: Stage) -> None:
+    _, runtime = stage.open(checkpoint_bytes=1)
+    stage.submit(runtime)
+    stage.is_armed = True
+    runtime.submit(run_id="other", headers={"plan": "go"})
+
+
+def _running(stage: Stage) -> None:
+    _, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    runtime.run_until_idle()
+
+
+def _worker(stage: Stage) -> None:
+    queue, _ = stage.open()
+    queue.enqueue(BARE, b"x", job_id="bare-1")
+    stage.is_armed = True
+    over = threading.Event()
+    run_worker(queue, BARE, lambda *_: over.set(), shutdown=over)
+
+
+#: By the transition whose commit it stands around.
+TRANSITIONS: dict[str, Callable[[Stage], None]] = {
+    "enqueue": _enqueue,
+    "claim": _claims,
+    "promote": _promote,
+    "ack": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
+    "advance": _settling(Advance(b"0")),
+    "nack": _settling(Retry("boom", 1)),
+    "dead_letter": _settling(Dead("broken")),
+    "settle_cancelled": _settling(Cancelled("enough")),
+    "release": _settling(Release()),
+    "renew": _renew,
+    "cancel": _cancel,
+    "request_cancel": _request_cancel,
+    "reap": _reap,
+    "requeue": _requeue,
+    "retry": _retry,
+    "sweep": _sweep,
+    "notify": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
+    "observe": _observe,
+}
+
+#: By the part of the program that it stands around.
+PARTS: dict[str, Callable[[Stage], None]] = {
+    "create-file": _opening,
+    "write-settings": _opening,
+    "commit-schema": _opening,
+    "lock-owner": _opening,
+    "close": _close,
+    "checkpoint": _checkpoint,
+    "runner": _running,
+    "hook": _running,
+    "worker": _worker,
+}
+
+
+def forked(what: Callable[[], None]) -> int:
+    """Run it in a child of this process, which has no thread and no open store; return how the child ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            what()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)  # without closing anything: the store is left as at this instant
+    return os.waitpid(pid, 0)[1]
+
+
+def main() -> None:
+    name, directory = sys.argv[1], Path(sys.argv[2])
+    scenario = (TRANSITIONS | PARTS)[name]
+    for variant in VARIANTS:
+        (directory / variant).mkdir()
+        status = forked(lambda variant=variant: scenario(Stage(directory / variant, name, variant)))  # type: ignore[misc]
+        wanted = 0 if variant == "whole" else signal.SIGKILL
+        if status != wanted:
+            raise SystemExit(f"{name}, {variant}: ended with {status}, not {wanted}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Killed at every fault point there is: a transition happened wholly or not at all, and the work goes to its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from taquba_workflow_sync import Queue, QueueConfig, WorkflowRuntime, run_worker
+from taquba_workflow_sync.queue.transitions import TRANSITIONS
+from tests.faults import crash
+from tests.faults.checker import check, looking_at
+from tests.faults.journal import Journal, read
+from tests.faults.lab import LabRunner, hook_of
+from tests.processes.harness import ROOT
+
+# What differs between two stores that went the same way: when, by whom, and the random part of tokens and ids.
+_VARYING = (
+    *("owner", "token", "claimed_ms", "lease_until_ms", "due_ms", "run_at_ms", "enqueued_ms", "finished_ms"),
+    *("expires_ms", "id", "headers"),
+)
+
+
+def test_every_fault_point_has_a_scenario_that_reaches_it() -> None:
+    transitions, parts = crash.points()
+    assert transitions == crash.TRANSITIONS.keys()
+    assert parts == crash.PARTS.keys()
+
+
+def test_every_transition_of_the_table_is_a_fault_point() -> None:
+    assert {each.name for each in TRANSITIONS} | {"notify", "observe"} == crash.points()[0]
+
+
+def dump(root: Path) -> list[tuple[object, ...]]:
+    """Return what is stored, but for what varies from one run of a scenario to the next."""
+    with looking_at(root) as connection:
+        columns = [row["name"] for row in connection.execute("PRAGMA table_info(taquba_job)")]
+        kept = [f"j.{name}" for name in columns if name not in _VARYING]
+        kept += [f"j.{name} IS NULL" for name in _VARYING]
+        jobs = [tuple(row) for row in connection.execute(f"SELECT {','.join(kept)} FROM taquba_job AS j ORDER BY seq")]
+        queues = [tuple(row) for row in connection.execute("SELECT * FROM taquba_queue ORDER BY id")]
+        attempts = connection.execute("SELECT job, ordinal, step, attempt, outcome, error FROM taquba_attempt")
+        return [*jobs, *queues, *(tuple(row) for row in attempts)]
+
+
+def recover(directory: Path) -> None:
+    """Do what is left to do as the next process would, and look at every invariant."""
+    journal = Journal(directory / "log")
+    with Queue.open(directory / "store", default_config=QueueConfig(retry_backoff_base=0)) as queue:
+        runtime = WorkflowRuntime(queue, LabRunner(journal), hook_of(journal), queue_name=crash.QUEUE)
+        runtime.run_until_idle(30, wait_for_scheduled=5)
+        while queue.stats(crash.BARE).pending + queue.stats(crash.BARE).claimed:
+            work_off_one(queue)
+    journal.close()
+    check(directory / "store", read(directory / "log"), is_idle=True).assert_clean()
+
+
+def work_off_one(queue: Queue) -> None:
+    over = threading.Event()
+    run_worker(queue, crash.BARE, lambda *_: over.set(), shutdown=over)
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.faults.crash", request.param, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return tmp_path
+
+
+@pytest.mark.parametrize("scenario", list(crash.TRANSITIONS), indirect=True)
+def test_a_transition_is_there_from_its_commit_on_and_wholly(scenario: Path) -> None:
+    after, whole = dump(scenario / "after" / "store"), dump(scenario / "whole" / "store")
+    before = dump(scenario / "before" / "store")
+    assert before != after
+    if not (scenario / "whole" / "log").read_text().count('"hook"'):  # else it went on past its commit
+        assert after == whole
+    for variant in crash.VARIANTS:
+        recover(scenario / variant)
+
+
+@pytest.mark.parametrize("scenario", list(crash.PARTS), indirect=True)
+def test_killed_around_a_part_the_store_opens_and_the_work_goes_on(scenario: Path) -> None:
+    for variant in crash.VARIANTS:
+        recover(scenario / variant)
