@@ -37,6 +37,14 @@ def check(root: Path, events: Sequence[Event], *, is_idle: bool, part: str = "ch
     been told. Without it a run may be under way, and a hook not yet called.
     """
     figures = Figures(part)
+    try:
+        _check(root, events, figures, is_idle=is_idle)
+    except sqlite3.DatabaseError as error:
+        figures.expect("the file can be read", False, repr(error))
+    return figures
+
+
+def _check(root: Path, events: Sequence[Event], figures: Figures, *, is_idle: bool) -> None:
     with looking_at(root) as connection:
         check_file(connection, figures)
         connection.execute("BEGIN")  # one snapshot: processes may still write
@@ -52,7 +60,6 @@ def check(root: Path, events: Sequence[Event], *, is_idle: bool, part: str = "ch
         connection.execute("ROLLBACK")
         if is_idle:
             _check_idle(rows, figures)
-    return figures
 
 
 _JOBS = """SELECT j.*, q.name AS queue_name, q.observer IS NOT NULL AS is_observed FROM taquba_job AS j
@@ -224,7 +231,9 @@ def check_history(
 ) -> None:
     """Each step was settled for good at most once in each life of its run, and in order."""
     for job, attempts in history.items():
-        row = rows[job]
+        row = rows.get(job)
+        if row is None:
+            continue  # of no queue, which is a violation by itself
         figures.checked["history"] += 1
         settled = Counter(each["step"] for each in attempts if each["outcome"] in ("continued", "succeeded"))
         twice = [step for step, times in settled.items() if times > 1]

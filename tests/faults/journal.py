@@ -3,9 +3,9 @@
 Each event is one JSON object in one ``write`` with O_APPEND, so lines of several processes never mix and stand in the
 order in which they happened. A kill between two writes leaves whole lines; a line cut short is an error of the log.
 
-Clients note ``submitting`` (run, plan), then ``acknowledged`` (run, job) or ``unknown`` (run); ``cancelling`` (run), then
-``cancelled`` (run, found); ``retrying`` (run, job), then ``retried``. Workers note ``begin`` (run, job, step, attempt,
-max), ``end`` (the same without max; ``outcome``; ``is_set`` of its token), ``hook`` (run, job, termination, status, digest).
+Clients note ``submitting`` (run, plan), then ``acknowledged`` (run, job) or ``unknown`` (run); ``cancelling`` (run),
+then ``cancelled``; ``retrying`` (run, job), then ``retried``. Workers note ``begin`` (run, job, step, attempt, max),
+``end`` (the same without max; ``outcome``; ``is_set`` of its token), ``hook`` (run, job, termination, status, digest).
 Whoever injects faults notes ``killing`` (target) and ``stopping`` (target) before the signal is sent.
 """
 

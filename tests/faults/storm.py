@@ -1,0 +1,113 @@
+"""Signals at random over worker and client processes, and what the log and the store say afterwards."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from taquba_workflow_sync import WorkflowRuntime
+from tests.faults.checker import check
+from tests.faults.figures import Figures
+from tests.faults.journal import Event, Journal, read
+from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.processes.harness import Child, Stage
+
+WORKERS, CLIENTS = 3, 2
+_KILLS_PER_ROUND = 60
+_SMALL_WAL = 64 << 10  # so that checkpoints are among what is killed
+
+
+def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf"), pause: float = 0.05) -> Figures:
+    """Kill, stop and continue processes at random; then do what is left, and look at every invariant."""
+    directory.mkdir(exist_ok=True)
+    stage = Stage(directory)
+    journal = Journal(directory / "log")
+    chance = random.Random(seed)
+    faults: Counter[str] = Counter()
+    try:
+        with open_queue(stage.store) as queue:  # a run that ends before any hook is registered has none to tell
+            WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))._register()
+        people = [_start(stage, journal, number, chance) for number in range(WORKERS + CLIENTS)]
+        for person in people:
+            person.hear("ready")
+        while faults["SIGKILL"] < kills and time.monotonic() < until:
+            time.sleep(chance.uniform(0, 0.5))
+            number = chance.randrange(len(people))
+            person = people[number]
+            if chance.random() < 0.2:
+                journal.note("stopping", target=person.pid)
+                person.signal(signal.SIGSTOP)
+                faults["SIGSTOP"] += 1
+                time.sleep(chance.uniform(0, 0.3))
+                if chance.random() < 0.7:
+                    person.signal(signal.SIGCONT)
+                    continue  # the others are killed where they were stopped
+            journal.note("killing", target=person.pid)
+            person.signal(signal.SIGKILL)
+            person.process.wait()
+            faults["SIGKILL"] += 1
+            people[number] = _start(stage, journal, number, chance)
+        for person in people:
+            person.hear("ready")
+        for person in people[WORKERS:] + people[:WORKERS]:
+            person.stops()
+        figures = settle(stage.store, journal, part="process death")
+    finally:
+        stage.close()
+        journal.close()
+    figures.faults += faults
+    figures.notes.append(f"seed {seed}: {_repeated(read(directory / 'log'))}")
+    return figures
+
+
+def _start(stage: Stage, journal: Journal, number: int, chance: random.Random) -> Child:
+    """Start a process; workers come first."""
+    role = "worker" if number < WORKERS else "client"
+    name = f"c{number}-{len(stage.children)}"
+    options = ["--checkpoint", _SMALL_WAL, "--seed", chance.randrange(1 << 30), "--name", name, "--pause", 0.05]
+    errors = stage.directory / f"stderr-{len(stage.children)}"
+    child = Child("tests.faults.lab", [role, stage.store, journal.path, *options], errors=errors)
+    stage.children.append(child)
+    return child
+
+
+def settle(root: Path, journal: Journal, *, part: str, limit: float = 120) -> Figures:
+    """Do what is left to do in the store, then look at every invariant, with nothing left over."""
+    with open_queue(root) as queue:
+        runtime = WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))
+        runtime.run_until_idle(limit, wait_for_scheduled=10)
+    return check(root, read(journal.path), is_idle=True, part=part)
+
+
+def _repeated(events: list[Event]) -> str:
+    """Say how many executions there were, and how many of them repeated a step whose process had been killed."""
+    begun: Counter[tuple[str, int]] = Counter()
+    raised: Counter[tuple[str, int]] = Counter()
+    ends = 0
+    for event in events:
+        if event["event"] == "begin":
+            begun[event["job"], event["step"]] += 1
+        elif event["event"] == "end":
+            ends += 1
+            if event["outcome"] in ("raise", "fail", "dead"):
+                raised[event["job"], event["step"]] += 1
+    total = sum(begun.values())
+    again = sum(max(0, times - 1 - raised[key]) for key, times in begun.items())
+    return f"{total} executions, {total - ends} cut short by a kill, {again} steps repeated after one"
+
+
+def long_form(minutes: float, directory: Path) -> Figures:
+    """Storm after storm, each over a store of its own."""
+    until = time.monotonic() + minutes * 60
+    figures = Figures("process death")
+    number = 0
+    while time.monotonic() < until or not number:
+        seed = random.SystemRandom().randrange(1 << 30)
+        print(f"storm {number}, seed {seed}", file=sys.stderr)
+        figures.add(storm(directory / f"storm-{number}", seed, kills=_KILLS_PER_ROUND, until=until))
+        number += 1
+    return figures

@@ -1,0 +1,14 @@
+"""Random kill -9 and SIGSTOP over three workers and two clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.storm import storm
+
+
+def test_a_storm_of_kills_loses_nothing_and_runs_nothing_side_by_side(tmp_path: Path) -> None:
+    figures = storm(tmp_path, seed=20, kills=25)
+    figures.assert_clean()
+    assert figures.faults["SIGKILL"] == 25
+    assert figures.acknowledged > 0
