@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -231,10 +232,13 @@ class Settlement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """Whose claims may be taken over: owners known to be dead, and single claims watched for long enough."""
+    """Whose claims may be taken over: owners known to be dead, and single claims watched for long enough.
+
+    ``tokens`` says of each such claim how long its lease was when it was watched: one renewed since then is alive.
+    """
 
     owners: frozenset[str] = frozenset()
-    tokens: frozenset[str] = frozenset()
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.owners or self.tokens)

@@ -169,7 +169,7 @@ def test_a_cancel_ends_the_claim_of_a_dead_owner_at_once(make_store: MakeStore, 
     job_id = put_run(store)
     held = claim(dead)
     owners = frozenset({owner_of(dead)} if by == "owner" else ())
-    deaths = Deaths(owners, frozenset({held.token} if by == "token" else ()))
+    deaths = Deaths(owners, {held.token: held.lease_until_ms} if by == "token" else {})
     assert cancel(store, job_id, deaths) == REMOVED
     row = stored(store, job_id)
     assert (row.status, row.termination, row.owner) == ("cancelled", 1, None)
@@ -181,7 +181,7 @@ def test_the_death_of_another_owner_only_flags(make_store: MakeStore) -> None:
     store = make_store()
     job_id = put_run(store)
     held = claim(store)
-    deaths = Deaths(frozenset({"someone-else"}), frozenset({"another-token"}))
+    deaths = Deaths(frozenset({"someone-else"}), {"another-token": 0})
     assert cancel(store, job_id, deaths) == Cancellation(CancelOutcome.REQUESTED, held.token)
 
 
@@ -189,7 +189,7 @@ def test_a_cancel_never_ends_a_claim_whose_step_runs_in_this_process(store: Stor
     job_id = put_run(store)
     held = claim(store)
     running.add(held.token)
-    deaths = Deaths(frozenset({owner_of(store)}), frozenset({held.token}))
+    deaths = Deaths(frozenset({owner_of(store)}), {held.token: held.lease_until_ms})
     assert cancel(store, job_id, deaths) == Cancellation(CancelOutcome.REQUESTED, held.token)
     assert status(store, job_id) == "claimed"
 

@@ -83,7 +83,7 @@ def claimed_again(store: Store, held: ClaimedRow) -> ClaimedRow:
 
 
 def taken_over(store: Store, held: ClaimedRow) -> ClaimedRow:
-    (again,) = claims(store, deaths=Deaths(tokens=frozenset({held.token})))
+    (again,) = claims(store, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
     assert again.id == held.id
     return held
 

@@ -148,8 +148,10 @@ class StoreMachine(RuleBasedStateMachine):
         if dead == "owner" and 1 - handle in self.owners:
             deaths = Deaths(owners=frozenset({self.owners[1 - handle]}))
         elif dead == "token":
-            deaths = Deaths(tokens=frozenset({self.held[-1 - pick % min(len(self.held), 5)][1]}))
-        self.model.promote_and_reap(queue, self.now, deaths.owners, deaths.tokens, self.running)
+            job_id, token = self.held[-1 - pick % min(len(self.held), 5)][:2]
+            row = self.handles[handle].get(job_id)
+            deaths = Deaths(tokens={token: row.lease_until_ms or 0} if row is not None else {})
+        self.model.promote_and_reap(queue, self.now, deaths.owners, deaths.tokens.keys(), self.running)
         expected = self.model.line(queue)[:limit]
         store = self.handles[handle]
         held = claims(store, limit, queue=queue, lease_ms=lease, is_bare=bare, deaths=deaths)

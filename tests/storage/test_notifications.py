@@ -69,18 +69,18 @@ class End:
 
 def _reap(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    claims(store, 0, deaths=Deaths(tokens=frozenset({held.token})))
+    claims(store, 0, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
 
 
 def _reap_cancelled(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
     store.cancel(job_id, NO_DEATHS, None)
-    claims(store, 0, deaths=Deaths(tokens=frozenset({held.token})))
+    claims(store, 0, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
 
 
 def _cancel_dead(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, Deaths(tokens=frozenset({held.token})), None)
+    store.cancel(job_id, Deaths(tokens={held.token: held.lease_until_ms}), None)
 
 
 def _expire(store: Store, job_id: str, clock: ManualClock) -> None:

@@ -53,7 +53,7 @@ def death(store: Store, how: How, held: ClaimedRow, clock: ManualClock) -> Death
         case "owner":
             return Deaths(owners=frozenset({owner_of(store)}))
         case "token":
-            return Deaths(tokens=frozenset({held.token}))
+            return Deaths(tokens={held.token: held.lease_until_ms})
         case "bare":
             clock.advance(LEASE_MS / 1000)
             return NO_DEATHS
@@ -181,7 +181,7 @@ def test_a_bare_claim_is_spared_until_its_lease_is_over(store: Store, clock: Man
     claim(store, is_bare=True)
     clock.advance(LEASE_MS / 1000 - 0.001)
     with writes_nothing(store):
-        reap(store, Deaths(frozenset({"someone"}), frozenset({"something"})))
+        reap(store, Deaths(frozenset({"someone"}), {"something": 0}))
     clock.advance(0.001)
     assert len(claims(store)) == 1
 
@@ -212,7 +212,27 @@ def test_only_the_token_named_is_taken_not_a_later_claim_of_its_job(store: Store
     settle(store, old, Retry("boom"))
     claim(store)
     with writes_nothing(store):
-        reap(store, Deaths(tokens=frozenset({old.token, "nonsense", ""})))
+        reap(store, Deaths(tokens={old.token: old.lease_until_ms, "nonsense": 0, "": 0}))
+
+
+@pytest.mark.parametrize("how", ["claim", "cancel"])
+def test_a_claim_renewed_after_it_was_found_abandoned_is_spared(
+    make_store: MakeStore, clock: ManualClock, how: str
+) -> None:
+    """Between the look and the transaction the owner, stopped until then, has renewed its lease."""
+    live, hasty = make_store(), make_store()
+    put_run(live)
+    held = claim(live)
+    deaths = Deaths(tokens={held.token: held.lease_until_ms})
+    clock.advance(0.001)
+    live.renew([held.token], LEASE_MS)
+    if how == "claim":
+        with writes_nothing(live):
+            reap(hasty, deaths)
+    else:
+        assert hasty.cancel(held.id, deaths, None).token == held.token
+    assert status(live, held.id) == "claimed"
+    assert refusal(live, held, Done()) is None
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -248,5 +268,5 @@ def test_what_the_dead_owner_settled_before_stays_settled(make_store: MakeStore,
         live.cancel(job_id, NO_DEATHS, None)
     settle(dead, held, Done(result=b"x"))
     with writes_nothing(live):
-        reap(live, Deaths(frozenset({owner}), frozenset({held.token})))
+        reap(live, Deaths(frozenset({owner}), {held.token: held.lease_until_ms}))
     assert stored(live, job_id).status == JobStatus.DONE

@@ -101,8 +101,8 @@ def reap(tx: Transaction, queue: int, deaths: Deaths, running: Collection[str]) 
         for seq, job_id, token in tx.execute(sql.CLAIMS_OF_OWNER, (owner, queue, REAP_LIMIT)).fetchall():
             if token not in running:
                 _take_back(tx, seq, job_id, token, "the process that ran it died")
-    for token in deaths.tokens:
-        row = tx.execute(sql.CLAIM_OF_TOKEN, (row_number(token), token, queue)).fetchone()
+    for token, lease_until_ms in deaths.tokens.items():
+        row = tx.execute(sql.CLAIM_OF_TOKEN, (row_number(token), token, queue, lease_until_ms)).fetchone()
         if row is not None and token not in running:
             _take_back(tx, row[0], row[1], token, "the process that ran it stopped renewing its lease")
 

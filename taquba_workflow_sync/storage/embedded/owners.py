@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import filelock
 
@@ -30,6 +30,18 @@ _ACQUIRE_TIMEOUT: Final = 10.0
 # (stopped, swapping, or one call holds its GIL), or its lock file is missing, so nothing is known of it.
 _LEASES_WHILE_ALIVE: Final = 10
 _LEASES_WHILE_UNKNOWN: Final = 1
+# The part of that which one gap between two looks may count for. A process that was stopped with all the others
+# (SIGSTOP, a frozen container) looks once before and once after: without this bound it would believe that it had
+# watched all the while, and take claims whose owners are just waking up too.
+_MOST_OF_ONE_GAP: Final = 1 / 4
+
+
+class _Watch(NamedTuple):
+    """An overdue claim under watch: the lease it had, since when that counts, and when it was last looked at."""
+
+    lease_until_ms: int
+    since: float
+    looked: float
 
 
 def _lock(path: Path) -> filelock.BaseFileLock:
@@ -64,7 +76,7 @@ class Owner:
     def __init__(self, directory: Path, *, exclusive: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
         self._monotonic = monotonic
-        self._watched: dict[str, tuple[int, float]] = {}
+        self._watched: dict[str, _Watch] = {}
         self.id = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if exclusive else ''}"
         self._lock = _lock(self._path(self.id))
 
@@ -123,12 +135,13 @@ class Owner:
         """Return which of the other owners' claims may be taken over.
 
         An overdue claim is timed by this process's own monotonic clock, from when this process first saw it overdue
-        and for as long as it stays unrenewed, so that a stepping wall clock frees nothing.
+        and for as long as it stays unrenewed, so that a stepping wall clock frees nothing. A long gap between two
+        looks counts in part only, so that having been stopped is not taken for having watched.
         """
         dead: set[str] = set()
-        abandoned: set[str] = set()
+        abandoned: dict[str, int] = {}
         alive: dict[str, bool | None] = {}
-        overdue: dict[str, tuple[int, float]] = {}
+        overdue: dict[str, _Watch] = {}
         now = self._monotonic()
         for claim in running:
             if claim.owner not in alive:
@@ -139,15 +152,16 @@ class Owner:
                 continue
             if claim.lease_until_ms > now_ms:
                 continue
-            lease, since = self._watched.get(claim.token, (None, now))
-            if lease != claim.lease_until_ms:
-                since = now
-            overdue[claim.token] = claim.lease_until_ms, since
-            patience = _LEASES_WHILE_ALIVE if lives else _LEASES_WHILE_UNKNOWN
-            if now - since >= patience * claim.lease_ms / 1000:
-                abandoned.add(claim.token)
+            patience = (_LEASES_WHILE_ALIVE if lives else _LEASES_WHILE_UNKNOWN) * claim.lease_ms / 1000
+            watch = self._watched.get(claim.token)
+            since = now
+            if watch is not None and watch.lease_until_ms == claim.lease_until_ms:
+                since = watch.since + max(now - watch.looked - patience * _MOST_OF_ONE_GAP, 0.0)
+            overdue[claim.token] = _Watch(claim.lease_until_ms, since, now)
+            if now - since >= patience:
+                abandoned[claim.token] = claim.lease_until_ms
         self._watched = overdue
-        return Deaths(frozenset(dead), frozenset(abandoned))
+        return Deaths(frozenset(dead), abandoned)
 
     def clean(self, has_claims: Callable[[str], bool]) -> None:
         """Remove the lock files of dead owners that hold no claims, each while holding its lock."""

@@ -168,7 +168,8 @@ FENCED = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, cl
     WHERE seq = ? AND id = ? AND token = ? AND status = 'claimed'"""
 # the same columns of a row that waits, for a cancel
 WAITING = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, claimed_ms, place, priority, wide,
-    run_id, termination, keep_done_ms, keep_dead_ms, headers, status, owner, token FROM taquba_job WHERE id = ?"""
+    run_id, termination, keep_done_ms, keep_dead_ms, headers, status, owner, token, lease_until_ms
+    FROM taquba_job WHERE id = ?"""
 # advance: claimed -> pending / scheduled, one step on
 ADVANCE = """UPDATE taquba_job SET status = ?, due_ms = ?, run_at_ms = ?, step = step + 1, attempts = 0, place = ?,
     payload = ?, headers = ?, wide = ?, token = NULL, owner = NULL, lease_until_ms = NULL, last_error = NULL
@@ -196,8 +197,9 @@ CLAIMS_OF_OWNER = """SELECT seq, id, token FROM taquba_job INDEXED BY taquba_job
 # reap: bare claims whose lease is over
 EXPIRED_BARE = """SELECT seq, id, token FROM taquba_job INDEXED BY taquba_job_claimed
     WHERE owner = '' AND lease_until_ms <= ? AND queue = ? LIMIT ?"""
-# reap: one claim that was watched for long enough
-CLAIM_OF_TOKEN = "SELECT seq, id FROM taquba_job WHERE seq = ? AND token = ? AND queue = ? AND status = 'claimed'"
+# reap: one claim that was watched for long enough, and has not been renewed since
+CLAIM_OF_TOKEN = """SELECT seq, id FROM taquba_job WHERE seq = ? AND token = ? AND queue = ? AND lease_until_ms = ?
+    AND status = 'claimed'"""
 MAX_ATTEMPTS = "SELECT max_attempts FROM taquba_job WHERE seq = ?"
 # reap: claimed -> pending, place and attempts kept
 REAP = """UPDATE taquba_job SET status = 'pending', last_error = ?, token = NULL, owner = NULL, lease_until_ms = NULL

@@ -33,10 +33,11 @@ def cancel(
     row = tx.execute(sql.WAITING, (job_id,)).fetchone()
     if row is None:
         return Cancellation(CancelOutcome.NOT_FOUND)
-    *columns, status, owner, token = row
+    *columns, status, owner, token, lease_until_ms = row
     held = Held._make(columns)
     if status == JobStatus.CLAIMED:
-        is_dead = (owner in deaths.owners or token in deaths.tokens) and token not in running
+        is_abandoned = token in deaths.tokens and deaths.tokens[token] == lease_until_ms
+        is_dead = (owner in deaths.owners or is_abandoned) and token not in running
         if not is_dead:
             tx.transitions.add("request_cancel")
             tx.execute(sql.REQUEST_CANCEL, (held.seq,))
