@@ -57,6 +57,8 @@ from taquba_workflow_sync.storage.records import (
 DEFAULT_MAX_PAYLOAD_BYTES = 64 * 2**20
 _PROBE_INTERVAL = 0.5
 _CLOSE_PATIENCE = 10.0
+# How long a cancel outwaits another process's probe of a dead owner's lock, which takes a fraction of that.
+_OTHERS_PROBE = 0.05
 
 
 class Queue:
@@ -408,7 +410,7 @@ class Queue:
         now = time.monotonic()
         if at_once or now >= self._next_probe:
             self._next_probe = now + _PROBE_INTERVAL
-            self._deaths = self.store.find_deaths()
+            self._deaths = self.store.find_deaths(patience=_OTHERS_PROBE if at_once else 0.0)
         return self._deaths
 
     # -- ends of a claim ---------------------------------------------------------------------------------------

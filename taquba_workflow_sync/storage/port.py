@@ -106,8 +106,11 @@ class Store(Protocol):
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    def find_deaths(self) -> Deaths:
-        """Probe the other owners' locks and watch their overdue leases; never inside a transaction."""
+    def find_deaths(self, *, patience: float = 0.0) -> Deaths:
+        """Probe the other owners' locks and watch their overdue leases; never inside a transaction.
+
+        Another process that probes at the same moment looks like a holder; ``patience`` (seconds) outwaits it.
+        """
         ...
 
     def version(self) -> int:

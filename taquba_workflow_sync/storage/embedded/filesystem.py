@@ -67,6 +67,17 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_path(path: Path) -> None:
+    """Make the entries of a directory and of everything on the way to it durable, whoever made them."""
+    sync_directory(path)
+    sync_directory(path.parent)
+    for each in path.resolve().parent.parents:
+        try:
+            sync_directory(each)
+        except OSError:  # not ours to open or to sync; it was there before the store
+            return
+
+
 def check_filesystem(path: Path) -> None:
     """Refuse network and virtual filesystems.
 

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
     check_private,
     make_directory,
     sync_directory,
+    sync_path,
 )
 from taquba_workflow_sync.storage.embedded.owners import opening
 
@@ -78,6 +79,8 @@ def _complete(directory: Path, connections: Connections, fault: Fault | None) ->
     if _verifies(directory, connections):
         return
     between(fault, "create-file", create_private)(directory)
+    # Whoever made the directories may have been killed before they were durable, or may not have come to it yet.
+    sync_path(directory)
     between(fault, "write-settings", StoreCache.create)(directory)
     connection = connections.open()
     try:

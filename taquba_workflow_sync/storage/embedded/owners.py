@@ -131,8 +131,8 @@ class Owner:
         probe.release()
         return False
 
-    def find_deaths(self, running: Collection[Running], now_ms: int) -> Deaths:
-        """Return which of the other owners' claims may be taken over.
+    def find_deaths(self, running: Collection[Running], now_ms: int, *, patience: float = 0.0) -> Deaths:
+        """Return which of the other owners' claims may be taken over; ``patience`` outwaits another process's probe.
 
         An overdue claim is timed by this process's own monotonic clock, from when this process first saw it overdue
         and for as long as it stays unrenewed, so that a stepping wall clock frees nothing. A long gap between two
@@ -145,20 +145,20 @@ class Owner:
         now = self._monotonic()
         for claim in running:
             if claim.owner not in alive:
-                alive[claim.owner] = self._is_alive(claim.owner)
+                alive[claim.owner] = self._is_alive(claim.owner, patience)
             lives = alive[claim.owner]
             if lives is False:
                 dead.add(claim.owner)
                 continue
             if claim.lease_until_ms > now_ms:
                 continue
-            patience = (_LEASES_WHILE_ALIVE if lives else _LEASES_WHILE_UNKNOWN) * claim.lease_ms / 1000
+            wanted = (_LEASES_WHILE_ALIVE if lives else _LEASES_WHILE_UNKNOWN) * claim.lease_ms / 1000
             watch = self._watched.get(claim.token)
             since = now
             if watch is not None and watch.lease_until_ms == claim.lease_until_ms:
-                since = watch.since + max(now - watch.looked - patience * _MOST_OF_ONE_GAP, 0.0)
+                since = watch.since + max(now - watch.looked - wanted * _MOST_OF_ONE_GAP, 0.0)
             overdue[claim.token] = _Watch(claim.lease_until_ms, since, now)
-            if now - since >= patience:
+            if now - since >= wanted:
                 abandoned[claim.token] = claim.lease_until_ms
         self._watched = overdue
         return Deaths(frozenset(dead), abandoned)
@@ -166,14 +166,15 @@ class Owner:
     def clean(self, has_claims: Callable[[str], bool]) -> None:
         """Remove the lock files of dead owners that hold no claims, each while holding its lock."""
         for owner in self._others():
-            if self._is_alive(owner) is not False:
+            # What a dead owner holds can only become less. Asked before the lock is taken: whoever probes meanwhile
+            # would take this process for the owner.
+            if self._is_alive(owner) is not False or has_claims(owner):
                 continue
             probe = _lock(self._path(owner))
             with suppress(OSError, filelock.Timeout):
                 probe.acquire(blocking=False)
                 try:
-                    if not has_claims(owner):
-                        self._path(owner).unlink(missing_ok=True)
+                    self._path(owner).unlink(missing_ok=True)
                 finally:
                     probe.release()
 

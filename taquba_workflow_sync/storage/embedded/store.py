@@ -314,13 +314,13 @@ class EmbeddedStore(ForkGuard):
         self._use()
         return self._read(reading.running, self.owner.id, foreign=foreign)
 
-    def find_deaths(self) -> Deaths:
+    def find_deaths(self, *, patience: float = 0.0) -> Deaths:
         """Probe the owners of foreign claims; now and then, clear away the locks of the dead."""
         claims = self.running(foreign=True)
         if time.monotonic() >= self._next_cleaning:
             self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
             self.owner.clean(self._has_claims)
-        return self.owner.find_deaths(claims, self._now()) if claims else NO_DEATHS
+        return self.owner.find_deaths(claims, self._now(), patience=patience) if claims else NO_DEATHS
 
     def version(self) -> int:
         """Return SQLite's data version."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
@@ -274,18 +276,41 @@ def test_only_the_locks_of_the_dead_without_claims_are_cleaned(me: Owner, alive:
     assert set(asked) == {bare_dead.id, busy_dead.id}, "the living are not asked about"
 
 
-def test_a_lock_is_cleaned_only_while_it_is_held(me: Owner, owners: Path) -> None:
+def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_looked_for(
+    me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held longer than need be, it would make the dead look alive to others who probe."""
     dead = Owner(owners, exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
-    seen: list[bool | None] = []
+    seen: list[tuple[str, bool | None]] = []
+    unlink = Path.unlink
 
-    def has_claims(owner: str) -> bool:
-        seen.append(Owner(owners, exclusive=False)._is_alive(owner))
-        return False
+    def look(when: str) -> None:
+        seen.append((when, Owner(owners, exclusive=False)._is_alive(dead.id)))
 
-    me.clean(has_claims)
-    assert seen == [True]
+    def unlink_seen(path: Path, missing_ok: bool = False) -> None:
+        look("unlink")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_seen)
+    me.clean(lambda _: bool(look("has claims")))
+    assert seen == [("has claims", False), ("unlink", True)]
+
+
+def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_is_outwaited(
+    me: Owner, owners: Path
+) -> None:
+    dead = Owner(owners, exclusive=False)
+    dead.take()
+    dead.leave(has_claims=True)
+    probe = filelock.FileLock(owners / f"{dead.id}.lock", thread_local=False)
+    with probe:
+        assert me.find_deaths([running(dead.id)], 0) == NO_DEATHS
+        end_of_probe = threading.Timer(0.05, probe.release)
+        end_of_probe.start()
+        assert me.find_deaths([running(dead.id)], 0, patience=30).owners == {dead.id}
+        end_of_probe.join()
 
 
 def test_an_open_clears_away_the_lock_of_a_killed_process(open_embedded: OpenEmbedded, root: Path) -> None:
