@@ -79,7 +79,7 @@ class Dispatcher:
         self._next_probe = 0.0
         self._next_sweep = 0.0
         self._failures = 0
-        self._suspects: dict[str, float] | None = None
+        self._suspects: dict[str, float] = {}
         self._deadline: float | None = None
         self._stop_asked = False
         self._stopping_since: float | None = None
@@ -199,7 +199,6 @@ class Dispatcher:
                 execution.is_repeated = True
                 self._unsettled.append((execution, settlement))
         try:
-            self._suspects = {}
             self._release_orphans(time.monotonic())
             if self._suspects:
                 self._bell.wait(_HANDING_OUT)
@@ -221,7 +220,7 @@ class Dispatcher:
         for crew in self._crews:
             crew.dismiss()
         for token in list(self._in_flight):
-            RUNNING.discard(token)
+            RUNNING.give_up(token)
         try:
             # Before the end is told: who waits for it finds the store closed, if this was its last user.
             if self.on_end is not None:
@@ -313,8 +312,7 @@ class Dispatcher:
         try:
             refusals, claimed = self._store.turn([settlement for _, settlement in batch], requests)
         except StorageError:
-            # Only the claims failed (a turn with settlements answers for each): they may have happened all the same.
-            self._suspects = {}
+            # Only the claims failed (a turn with settlements answers for each).
             _make_hungry(asking)
             raise
         finally:
@@ -325,8 +323,7 @@ class Dispatcher:
         self._hand_out(claimed, requests)
         self._batch = []
         if failed is not None:
-            # The claims beside it failed as well, or may have happened all the same.
-            self._suspects = {}
+            # The claims beside it failed as well, or may have happened all the same: see _take_orphans.
             _make_hungry(asking)
             raise failed
         return True
@@ -479,29 +476,36 @@ class Dispatcher:
             return
         if now >= self._next_probe:
             self._next_probe = now + _PROBE_INTERVAL
+            if any(crew.next_due_ms is not None for crew in self._crews):
+                self._version = None  # the wall clock, or a suspended machine, may have moved the next due time
             self._deaths = self._store.find_deaths()
-            if self._suspects is not None:
-                self._release_orphans(now)
+            self._release_orphans(now)
         if now >= self._next_sweep:
             swept = self._store.sweep()
             pause = _SWEEP_INTERVAL if is_busy else self._poll_interval
             self._next_sweep = now if swept and not is_busy else time.monotonic() + pause
 
     def _release_orphans(self, now: float) -> None:
-        """Release claims of this handle that no thread runs: a COMMIT that raised may have claimed them all the same.
+        """Let go of claims of this handle that no thread works on: nobody else may, while its owner lives.
 
+        A COMMIT that raised may have claimed them all the same: those never began, and go back uncharged. Or a step
+        ended and its end could not be stored before everything was stopped: those are taken back as from the dead.
         Another dispatcher of the same handle registers its claims a moment after their commit, so a claim counts as
         an orphan only when it has been one for seconds.
         """
-        known = self._suspects or {}
         orphans = {claim.token: claim for claim in self._store.running(foreign=False) if claim.token not in RUNNING}
-        self._suspects = {token: known.get(token, now) for token in orphans}
-        old = [orphans[token] for token, since in self._suspects.items() if now - since >= _ORPHAN_AGE]
+        self._suspects = {token: self._suspects.get(token, now) for token in orphans}
+        given_up = {token: claim.lease_until_ms for token, claim in orphans.items() if RUNNING.was_given_up(token)}
+        if given_up:
+            self._deaths = Deaths(self._deaths.owners, {**self._deaths.tokens, **given_up})
+        old = [
+            orphans[token]
+            for token, since in self._suspects.items()
+            if now - since >= _ORPHAN_AGE and token not in given_up
+        ]
         if old:
             _log.warning("releasing %d claims that no thread runs, left by a commit that failed", len(old))
             self._store.turn([Settlement(claim.job_id, claim.token, Release()) for claim in old], ())
-        if not orphans:
-            self._suspects = None
 
 
 def _make_hungry(crews: Sequence[Crew]) -> None:

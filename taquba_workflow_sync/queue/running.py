@@ -17,6 +17,7 @@ class RunningTokens:
     def __init__(self) -> None:
         self._events: dict[str, threading.Event] = {}
         self._bare: weakref.WeakValueDictionary[str, threading.Event] = weakref.WeakValueDictionary()
+        self._given_up: set[str] = set()
 
     def __contains__(self, token: object) -> bool:
         return token in self._events
@@ -35,6 +36,15 @@ class RunningTokens:
         """The step has ended."""
         self._events.pop(token, None)
 
+    def give_up(self, token: str) -> None:
+        """The step has ended, and its end could not be stored: the claim is held and nobody works on it."""
+        self._given_up.add(token)
+        self.discard(token)
+
+    def was_given_up(self, token: str) -> bool:
+        """Whether :meth:`give_up` was called for it: its attempt counts, unlike that of a claim that never began."""
+        return token in self._given_up
+
     def watch(self, token: str, event: threading.Event) -> None:
         """Let a cancel in this process reach a bare claim for as long as its event is referenced."""
         self._bare[token] = event
@@ -48,6 +58,7 @@ class RunningTokens:
     def clear(self) -> None:
         """Forget everything: the threads of a parent do not run in its child."""
         self._events.clear()
+        self._given_up.clear()
         self._bare = weakref.WeakValueDictionary()
 
 

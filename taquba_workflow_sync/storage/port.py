@@ -97,7 +97,10 @@ class Store(Protocol):
         ...
 
     def readiness(self, queue: str, *, retries_only: bool = False) -> Readiness:
-        """Return whether a claim could succeed now, and when it could next; or only of jobs that wait to be retried."""
+        """Return whether a claim could succeed now, and when it could next; or only of jobs that wait to be retried.
+
+        The moment is told by the wall clock; look again now and then: for a delay, it moves with every step of it.
+        """
         ...
 
     def running(self, *, foreign: bool) -> list[Running]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
-from taquba_workflow_sync.errors import InvalidStateError
+from taquba_workflow_sync.errors import InvalidStateError, StorageError
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatcher import Dispatcher
@@ -278,7 +278,9 @@ class WorkflowRuntime(WorkflowClient):
             RUNNING.add(row.token, threading.Event())
             try:
                 settlement = self._around(lambda: notifier.deliver(self._queue, row))
-                self._queue.store.turn([settlement], ())
+                [refusal], _ = self._queue.store.turn([settlement], ())
+                if isinstance(refusal, StorageError):
+                    RUNNING.give_up(row.token)
             finally:
                 RUNNING.discard(row.token)
         return cancellation

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -201,6 +203,22 @@ def _sweep(stage: Stage) -> None:
     queue.store.sweep()
 
 
+def _enter_boot(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime, "later:0.01 go")
+    row = _claim(queue)
+    me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
+    stage.journal.note("begin", **me, max=row.max_attempts)
+    stage.journal.note("end", **me, outcome="continue", is_set=False)
+    queue.store.turn([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
+    queue.close()
+    with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")  # a delay of another boot
+    _, runtime = stage.open()
+    stage.is_armed = True
+    runtime.submit(run_id="other", headers={"plan": "go"})
+
+
 def _observe(stage: Stage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
@@ -262,6 +280,7 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
     "sweep": _sweep,
     "notify": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
     "observe": _observe,
+    "enter_boot": _enter_boot,
 }
 
 #: By the part of the program that it stands around.

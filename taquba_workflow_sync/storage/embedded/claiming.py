@@ -84,7 +84,7 @@ def claim_one(tx: Transaction, job_id: str, queue_name: str, lease_ms: int) -> C
 
 def promote(tx: Transaction, queue: int) -> int:
     """scheduled, due -> pending, each at its place in line."""
-    promoted = tx.execute(sql.PROMOTE, (queue, tx.now_ms, PROMOTE_LIMIT)).rowcount
+    promoted = tx.execute(sql.PROMOTE, (queue, tx.now_ms, queue, tx.steady_ms, PROMOTE_LIMIT)).rowcount
     if promoted:
         tx.transitions.add("promote")
         tx.move(queue, JobStatus.SCHEDULED, JobStatus.PENDING, promoted)

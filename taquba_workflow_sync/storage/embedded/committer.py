@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from taquba_workflow_sync.clock import SteadyClock
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
 from taquba_workflow_sync.faults import Fault
 from taquba_workflow_sync.storage.embedded import sql
@@ -78,6 +79,7 @@ class Committer:
         owner: Callable[[], str],
         read_clock: Callable[[], int],
         clock_is_ours: bool,
+        steady: SteadyClock,
         bulk: Bulk,
         on_commit: Callable[[frozenset[str], bool], None],
         fault: Fault | None,
@@ -87,6 +89,7 @@ class Committer:
         self._owner = owner
         self._read_clock = read_clock
         self._clock_is_ours = clock_is_ours
+        self._steady = steady
         self._bulk = bulk
         self._on_commit = on_commit
         self._fault = fault
@@ -229,7 +232,14 @@ class Committer:
             try:
                 gate.enter()
                 if self._begin(deadline):
-                    tx = Transaction(self._connections.writer(), now_ms or self._read_clock(), self._owner())
+                    tx = Transaction(
+                        self._connections.writer(),
+                        now_ms or self._read_clock(),
+                        self._owner(),
+                        self._steady,
+                        # A clock of the user's own is the only time that there is.
+                        delays_are_steady=self._clock_is_ours and self._steady.boot != 0,
+                    )
                     self._fill(tx, batch, bulk)
                     self._checkpoint()
                     break

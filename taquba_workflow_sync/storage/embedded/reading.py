@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.transaction import Part
+from taquba_workflow_sync.storage.embedded.transaction import DueClock, Part
 from taquba_workflow_sync.storage.records import (
     AttemptRow,
     Counts,
@@ -136,17 +136,27 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
     return [AttemptRow._make(row) for row in connection.execute(sql.HISTORY, (job_id,))]
 
 
-def readiness(connection: sqlite3.Connection, queue: str, now: Callable[[], int], *, retries_only: bool) -> Readiness:
-    """Return whether a claim could succeed now, and when one could next."""
-    if retries_only:
-        moments = [connection.execute(sql.NEXT_RETRY, (queue,)).fetchone()[0]]
-    elif connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
+def readiness(
+    connection: sqlite3.Connection,
+    queue: str,
+    now: Callable[[], int],
+    steady_now: Callable[[], int],
+    *,
+    retries_only: bool,
+) -> Readiness:
+    """Return whether a claim could succeed now, and when one could next, by the wall clock as it stands."""
+    if not retries_only and connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
         return Readiness(True, None)
-    else:
-        statements = (sql.NEXT_DUE, sql.NEXT_BARE_EXPIRY)
-        moments = [connection.execute(statement, (queue,)).fetchone()[0] for statement in statements]
-    next_due = min((moment for moment in moments if moment is not None), default=None)
-    return Readiness(next_due is not None and next_due <= now(), next_due)
+    next_due = sql.NEXT_RETRY if retries_only else sql.NEXT_DUE
+    moments = [connection.execute(next_due, (queue, DueClock.WALL)).fetchone()[0]]
+    if not retries_only:
+        moments.append(connection.execute(sql.NEXT_BARE_EXPIRY, (queue,)).fetchone()[0])
+    steady = connection.execute(next_due, (queue, DueClock.STEADY)).fetchone()[0]
+    now_ms = now()
+    if steady is not None:
+        moments.append(now_ms + steady - steady_now())
+    first = min((moment for moment in moments if moment is not None), default=None)
+    return Readiness(first is not None and first <= now_ms, first)
 
 
 def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:

@@ -82,9 +82,9 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
             _record(tx, held, AttemptOutcome.CONTINUED, None)
         case Retry(error=error, delay_ms=delay_ms):
             tx.transitions.add("nack")
-            due = None if delay_ms is None or delay_ms <= 0 else tx.now_ms + delay_ms
-            status = JobStatus.PENDING if due is None else JobStatus.SCHEDULED
-            tx.execute(sql.RETRY, (status, due, due, clip_error(error), held.seq, token))
+            due = tx.due_after(delay_ms)
+            status = JobStatus.PENDING if due.due_ms is None else JobStatus.SCHEDULED
+            tx.execute(sql.RETRY, (status, *due, clip_error(error), held.seq, token))
             tx.move(held.queue, JobStatus.CLAIMED, status)
             _record(tx, held, AttemptOutcome.RETRIED, error)
         case Release():
@@ -113,14 +113,14 @@ def _record(tx: Transaction, held: Held, outcome: AttemptOutcome, error: str | N
 
 
 def _advance(tx: Transaction, held: Held, token: str, action: Advance) -> None:
-    due = None if action.delay_ms is None or action.delay_ms <= 0 else tx.now_ms + action.delay_ms
-    status = JobStatus.PENDING if due is None else JobStatus.SCHEDULED
+    due = tx.due_after(action.delay_ms)
+    status = JobStatus.PENDING if due.due_ms is None else JobStatus.SCHEDULED
     place = held.place if action.keeps_place else tx.next_seq()
     payload, wide = tx.put_part(held.seq, Part.PAYLOAD, action.payload, held.wide)
     headers: bytes | str | None = held.headers
     if action.headers is not None:
         headers, wide = tx.put_part(held.seq, Part.HEADERS, action.headers, wide)
-    tx.execute(sql.ADVANCE, (status, due, due, place, payload, headers, wide, held.seq, token))
+    tx.execute(sql.ADVANCE, (status, *due, place, payload, headers, wide, held.seq, token))
     tx.move(held.queue, JobStatus.CLAIMED, status)
 
 

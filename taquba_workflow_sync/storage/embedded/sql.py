@@ -40,6 +40,7 @@ SCHEMA = (
         lease_until_ms INTEGER,
         lease_ms INTEGER,
         due_ms INTEGER,
+        due_clock INTEGER NOT NULL DEFAULT 0,
         run_at_ms INTEGER,
         enqueued_ms INTEGER NOT NULL,
         finished_ms INTEGER,
@@ -61,6 +62,7 @@ SCHEMA = (
         CHECK ((status = 'claimed') = (owner IS NOT NULL)),
         CHECK ((status = 'claimed') = (lease_until_ms IS NOT NULL)),
         CHECK ((status = 'scheduled') = (due_ms IS NOT NULL)),
+        CHECK (due_clock IN (0, 1)),
         CHECK ((status IN ('done', 'dead', 'cancelled')) = (finished_ms IS NOT NULL)),
         CHECK (attempts >= 0 AND attempts <= max_attempts AND max_attempts >= 1),
         CHECK ((run_id IS NULL) = (input_hash IS NULL))
@@ -82,7 +84,9 @@ SCHEMA = (
     # The line of each queue: a claim reads its head, whatever else the table holds.
     """CREATE INDEX IF NOT EXISTS taquba_job_pending ON taquba_job (queue, priority, place)
         WHERE status = 'pending'""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_due ON taquba_job (queue, due_ms) WHERE due_ms IS NOT NULL""",
+    # What waits for its time. ``due_clock`` says on which scale: 0 the wall clock, 1 the steady clock of the boot
+    # whose number the meta table holds.
+    """CREATE INDEX IF NOT EXISTS taquba_job_due ON taquba_job (queue, due_clock, due_ms) WHERE due_ms IS NOT NULL""",
     """CREATE INDEX IF NOT EXISTS taquba_job_claimed ON taquba_job (owner, lease_until_ms)
         WHERE lease_until_ms IS NOT NULL""",
     """CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_dedup ON taquba_job (queue, dedup_key)
@@ -106,6 +110,7 @@ BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 READ_META = "SELECT value FROM taquba_meta WHERE key = ?"
+WRITE_META = "INSERT OR REPLACE INTO taquba_meta (key, value) VALUES (?, ?)"
 WRITE_NEXT_SEQ = "UPDATE taquba_meta SET value = ? WHERE key = 'next_seq'"
 FIND_QUEUE = "SELECT id, observer FROM taquba_queue WHERE name = ?"
 ADD_QUEUE = "INSERT INTO taquba_queue (name) VALUES (?)"
@@ -150,9 +155,15 @@ CLAIM_ONE = """UPDATE taquba_job SET status = 'claimed', attempts = attempts + 1
     dedup_key = NULL WHERE id = ? AND status = 'pending'
     RETURNING place, id, token, step, attempts, max_attempts, payload, headers, priority, cancel_requested, run_id,
         enqueued_ms, run_at_ms, last_error, seq, wide"""
-# promote: scheduled, due -> pending, at its place in line
+# promote: scheduled, due by its clock -> pending, at its place in line
 PROMOTE = """UPDATE taquba_job SET status = 'pending', due_ms = NULL WHERE seq IN (
-    SELECT seq FROM taquba_job INDEXED BY taquba_job_due WHERE queue = ? AND due_ms <= ? ORDER BY due_ms LIMIT ?)"""
+    SELECT seq FROM taquba_job INDEXED BY taquba_job_due WHERE queue = ? AND due_clock = 0 AND due_ms <= ?
+    UNION ALL
+    SELECT seq FROM taquba_job INDEXED BY taquba_job_due WHERE queue = ? AND due_clock = 1 AND due_ms <= ?
+    LIMIT ?)"""
+# the steady clock started anew: what waits for a time on its old scale goes by the wall clock
+LEAVE_STEADY_CLOCK = """UPDATE taquba_job INDEXED BY taquba_job_due SET due_clock = 0, due_ms = ifnull(run_at_ms, 0)
+    WHERE due_ms IS NOT NULL AND due_clock = 1 AND queue IN (SELECT id FROM taquba_queue)"""
 
 # advance, in bulk: claimed -> pending, one step on; rows not returned were refused and take the single way.
 ADVANCE_MANY = """WITH s (seq, token, payload, place) AS (VALUES {values})
@@ -171,12 +182,12 @@ WAITING = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, c
     run_id, termination, keep_done_ms, keep_dead_ms, headers, status, owner, token, lease_until_ms
     FROM taquba_job WHERE id = ?"""
 # advance: claimed -> pending / scheduled, one step on
-ADVANCE = """UPDATE taquba_job SET status = ?, due_ms = ?, run_at_ms = ?, step = step + 1, attempts = 0, place = ?,
-    payload = ?, headers = ?, wide = ?, token = NULL, owner = NULL, lease_until_ms = NULL, last_error = NULL
-    WHERE seq = ? AND token = ? AND status = 'claimed'"""
+ADVANCE = """UPDATE taquba_job SET status = ?, due_clock = ?, due_ms = ?, run_at_ms = ?, step = step + 1,
+    attempts = 0, place = ?, payload = ?, headers = ?, wide = ?, token = NULL, owner = NULL, lease_until_ms = NULL,
+    last_error = NULL WHERE seq = ? AND token = ? AND status = 'claimed'"""
 # nack: claimed -> pending / scheduled, place kept
-RETRY = """UPDATE taquba_job SET status = ?, due_ms = ?, run_at_ms = ?, last_error = ?, token = NULL, owner = NULL,
-    lease_until_ms = NULL WHERE seq = ? AND token = ? AND status = 'claimed'"""
+RETRY = """UPDATE taquba_job SET status = ?, due_clock = ?, due_ms = ?, run_at_ms = ?, last_error = ?, token = NULL,
+    owner = NULL, lease_until_ms = NULL WHERE seq = ? AND token = ? AND status = 'claimed'"""
 # release: claimed -> pending, at its place, uncharged
 RELEASE = """UPDATE taquba_job SET status = 'pending', attempts = attempts - 1, ordinal = ordinal - 1, token = NULL,
     owner = NULL, lease_until_ms = NULL WHERE seq = ? AND token = ? AND status = 'claimed'"""
@@ -244,9 +255,9 @@ COUNTS = "SELECT name, pending, scheduled, claimed, done, dead, cancelled FROM t
 IS_PENDING = """SELECT 1 FROM taquba_job INDEXED BY taquba_job_pending WHERE status = 'pending'
     AND queue = (SELECT id FROM taquba_queue WHERE name = ?) LIMIT 1"""
 NEXT_DUE = """SELECT min(due_ms) FROM taquba_job INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL
-    AND queue = (SELECT id FROM taquba_queue WHERE name = ?)"""
+    AND queue = (SELECT id FROM taquba_queue WHERE name = ?) AND due_clock = ?"""
 NEXT_RETRY = """SELECT min(due_ms) FROM taquba_job INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND attempts > 0
-    AND queue = (SELECT id FROM taquba_queue WHERE name = ?)"""
+    AND queue = (SELECT id FROM taquba_queue WHERE name = ?) AND due_clock = ?"""
 NEXT_BARE_EXPIRY = """SELECT min(lease_until_ms) FROM taquba_job INDEXED BY taquba_job_claimed
     WHERE owner = '' AND lease_until_ms IS NOT NULL AND queue = (SELECT id FROM taquba_queue WHERE name = ?)"""
 RUNNING_HERE = """SELECT id, token, owner, cancel_requested, lease_until_ms, lease_ms FROM taquba_job

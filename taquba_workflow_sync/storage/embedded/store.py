@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from taquba_workflow_sync.clock import Clock, SystemClock, clock_reader
+from taquba_workflow_sync.clock import Clock, SteadyClock, SystemClock, clock_reader
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
 from taquba_workflow_sync.faults import Fault, between
 from taquba_workflow_sync.storage.embedded import reading, upkeep
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.claiming import claim, renew
-from taquba_workflow_sync.storage.embedded.committer import Committer, Slot
+from taquba_workflow_sync.storage.embedded.committer import Committer, Operation, Slot
 from taquba_workflow_sync.storage.embedded.connections import Connections, ForkGuard, forget, guard_forks_of
 from taquba_workflow_sync.storage.embedded.enqueueing import insert
 from taquba_workflow_sync.storage.embedded.opening import prepare
@@ -96,6 +96,7 @@ class EmbeddedStore(ForkGuard):
         is_durable: bool = True,
         is_exclusive: bool = False,
         clock: Clock | None = None,
+        steady: SteadyClock | None = None,
         running: Collection[str] = _NOTHING_RUNS,
         fault: Fault | None = None,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
@@ -105,6 +106,8 @@ class EmbeddedStore(ForkGuard):
         self._running = running
         self.clock = clock if clock is not None else SystemClock()
         self._now = clock_reader(self.clock)
+        self._steady = steady if steady is not None else SteadyClock()
+        self._is_in_boot = False
         self._connections = Connections(root / "db", is_durable=is_durable)
         self._committer = Committer(
             self._connections,
@@ -112,6 +115,7 @@ class EmbeddedStore(ForkGuard):
             owner=lambda: self.owner.id,
             read_clock=self._now,
             clock_is_ours=isinstance(self.clock, SystemClock),
+            steady=self._steady,
             bulk=_advance_in_bulk,
             on_commit=self._committed,
             fault=fault,
@@ -196,8 +200,20 @@ class EmbeddedStore(ForkGuard):
 
     def _write(self, operation: Callable[[Transaction], _T]) -> _T:
         self._use()
-        value: _T = self._committer.run([operation])[0].answer()
+        value: _T = self._run([operation])[0].answer()
         return value
+
+    def _run(self, operations: Sequence[Operation]) -> list[Slot]:
+        """Commit; the first time, after what a boot of the machine since the last time asks for."""
+        if self._is_in_boot:
+            return self._committer.run(operations)
+        boot = self._steady.boot
+        if self._read(upkeep.is_of_boot, boot):
+            self._is_in_boot = True
+            return self._committer.run(operations)
+        entry, *slots = self._committer.run([lambda tx: upkeep.enter_boot(tx, boot), *operations])
+        self._is_in_boot = entry.error is None
+        return slots
 
     def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         self._use()
@@ -241,7 +257,7 @@ class EmbeddedStore(ForkGuard):
             return [], []
         operations: list[Any] = [_Settle(settlement) for settlement in settlements]
         operations += [self._claiming(request) for request in claims]
-        slots = self._committer.run(operations)
+        slots = self._run(operations)
         refusals: list[TaqubaError | None] = []
         for slot in slots[: len(settlements)]:
             error = slot.error
@@ -307,7 +323,7 @@ class EmbeddedStore(ForkGuard):
 
     def readiness(self, queue: str, *, retries_only: bool = False) -> Readiness:
         """Return whether a claim could succeed."""
-        return self._read(reading.readiness, queue, self._now, retries_only=retries_only)
+        return self._read(reading.readiness, queue, self._now, self._steady.now_ms, retries_only=retries_only)
 
     def running(self, *, foreign: bool) -> list[Running]:
         """Return claims of worker loops."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
+from taquba_workflow_sync.clock import SteadyClock
 from taquba_workflow_sync.storage.decisions import clip_error
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Observer
@@ -32,6 +33,24 @@ class Part(IntEnum):
     RESULT = 2
 
 
+class DueClock(IntEnum):
+    """The scale of a due time: see the index of what is due."""
+
+    WALL = 0
+    STEADY = 1
+
+
+class Due(NamedTuple):
+    """When a delayed job is due, as its row has it; ``run_at_ms`` is that moment by the wall clock as it stands."""
+
+    clock: DueClock
+    due_ms: int | None
+    run_at_ms: int | None
+
+
+_AT_ONCE: Final = Due(DueClock.WALL, None, None)
+
+
 def _size(data: bytes | str) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
@@ -39,11 +58,15 @@ def _size(data: bytes | str) -> int:
 class Transaction:
     """The state of one write transaction. Leads to nothing unless :meth:`finish` ran and the COMMIT returned."""
 
-    def __init__(self, connection: sqlite3.Connection, now_ms: int, owner: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, now_ms: int, owner: str, steady: SteadyClock, *, delays_are_steady: bool
+    ) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now_ms = now_ms
         self.owner = owner
+        self.steady_ms = steady.now_ms()
+        self._delays_are_steady = delays_are_steady
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended_run = False
@@ -53,6 +76,17 @@ class Transaction:
         self._counts: dict[int, list[int]] = {}
         self._next_seq = 0
         self._first_seq = 0
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def due_after(self, delay_ms: int | None) -> Due:
+        """Return when a delay that begins now is over: on the steady clock, so that no step of the wall moves it."""
+        if delay_ms is None or delay_ms <= 0:
+            return _AT_ONCE
+        run_at_ms = self.now_ms + delay_ms
+        if self._delays_are_steady:
+            return Due(DueClock.STEADY, self.steady_ms + delay_ms, run_at_ms)
+        return Due(DueClock.WALL, run_at_ms, run_at_ms)
 
     # -- queues and counters -----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         for status, columns, values in (
             ("pending", "", ""),
             ("scheduled", ", due_ms", ", 5"),
+            ("scheduled", ", due_ms, due_clock", ", 5, 1"),
             ("claimed", ", token, owner, lease_until_ms, claimed_ms", ", 't.1.1', 'o', 5, 5"),
             ("claimed", ", token, owner, lease_until_ms, claimed_ms", ", 't.1.2', '', 5, 5"),
         ):
@@ -44,7 +45,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
                     f"INSERT INTO taquba_job (id, queue, status, priority, place, max_attempts, enqueued_ms{columns})"
                     f" VALUES (hex(randomblob(8)), 1, '{status}', 1000, abs(random()), 3, 0{values})"
                 )
-        connection.execute("UPDATE taquba_queue SET pending = 20, scheduled = 20, claimed = 40 WHERE id = 1")
+        connection.execute("UPDATE taquba_queue SET pending = 20, scheduled = 40, claimed = 40 WHERE id = 1")
         connection.execute("COMMIT")
         if request.param:
             connection.execute("ANALYZE")
@@ -69,6 +70,7 @@ HOT: dict[str, tuple[str, str]] = {
     "claim": (sql.CLAIM, "taquba_job_pending"),
     "claim one": (sql.CLAIM_ONE, "sqlite_autoindex_taquba_job_1"),
     "promote": (sql.PROMOTE, "taquba_job_due"),
+    "leave the steady clock": (sql.LEAVE_STEADY_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
     "fence": (sql.FENCED, "INTEGER PRIMARY KEY"),
     "waiting": (sql.WAITING, "sqlite_autoindex_taquba_job_1"),
@@ -120,6 +122,12 @@ def test_a_hot_statement_searches_its_index_and_scans_nothing(database: sqlite3.
 @pytest.mark.parametrize("name", ["claim", "last run", "read last run"])
 def test_an_ordered_statement_sorts_nothing(database: sqlite3.Connection, name: str) -> None:
     assert not [step for step in plan(database, HOT[name][0]) if "TEMP B-TREE" in step]
+
+
+def test_a_promotion_looks_for_what_is_due_on_both_clocks_by_their_bounds(database: sqlite3.Connection) -> None:
+    steps = [step for step in plan(database, sql.PROMOTE) if "taquba_job_due" in step]
+    assert len(steps) == 2
+    assert all("COVERING INDEX" in step and "queue=? AND due_clock=? AND due_ms<?" in step for step in steps), steps
 
 
 def test_every_statement_of_the_engine_is_looked_at() -> None:
