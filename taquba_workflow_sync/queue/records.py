@@ -102,9 +102,11 @@ def damage_of(row: ClaimedRow) -> str | None:
         return row.damage
     try:
         headers = json.loads(row.headers)
-    except ValueError:
+    except (ValueError, RecursionError):
         headers = None
-    return None if isinstance(headers, dict) else "the stored row is damaged: its headers cannot be decoded"
+    if isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values()):
+        return None
+    return "the stored row is damaged: its headers cannot be decoded"
 
 
 def step_key(run_id: str, step: int) -> str:

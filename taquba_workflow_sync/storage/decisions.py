@@ -83,9 +83,11 @@ def readable_headers(text: str | None) -> dict[str, str]:
     """Return stored headers; none of a row whose headers are damaged, since one row must never block the others."""
     try:
         headers = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return headers if isinstance(headers, dict) else {}
+    if not isinstance(headers, dict):
+        return {}
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
 
 
 def notification(

@@ -73,6 +73,7 @@ class Checkpointer:
             row = between(self._fault, "checkpoint", self._move)()
         except sqlite3.Error as error:
             _log.warning("checkpoint failed, the WAL keeps growing: %s", error)
+            self._connections.drop_checkpointer()  # it may have been opened while the file could only be read
             row = (1, 1, 0)
         finally:
             writer.execute(sql.ROLLBACK)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.damage import is_sound_claim
 from taquba_workflow_sync.storage.embedded.settling import Held, end, row_number
 from taquba_workflow_sync.storage.embedded.transaction import Part, Transaction
 from taquba_workflow_sync.storage.records import (
@@ -49,14 +50,16 @@ def _take(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) 
     tx.transitions.add("claim")
     tx.move(queue, JobStatus.PENDING, JobStatus.CLAIMED, len(rows))
     # RETURNING promises no order: the line's order is made here.
-    rows.sort(key=lambda row: (row[8], row[0]))
-    return [_claimed(tx, row, lane.queue, until) for row in rows]
+    claimed = [_claimed(tx, row, lane.queue, until) for row in rows]
+    claimed.sort(key=lambda row: (row.priority, row.place))
+    return claimed
 
 
 def _claimed(tx: Transaction, row: tuple[object, ...], queue: str, until: int) -> ClaimedRow:
     *fields, seq, wide = row
     if wide:
-        assert isinstance(seq, int) and isinstance(wide, int)
+        if type(seq) is not int or type(wide) is not int:
+            raise ValueError(f"the stored row {seq} is damaged and cannot be claimed")
         if wide & 1 << Part.PAYLOAD:
             fields[6] = tx.get_part(seq, Part.PAYLOAD)
         if wide & 1 << Part.HEADERS:
@@ -66,6 +69,8 @@ def _claimed(tx: Transaction, row: tuple[object, ...], queue: str, until: int) -
     if type(fields[6]) is not bytes or type(fields[7]) is not str:
         damage = "the stored row is damaged: its payload or its headers are missing or of another type"
         fields[6], fields[7] = b"", ""
+    if not is_sound_claim(fields):
+        raise ValueError(f"the stored row {seq} is damaged and cannot be claimed")
     return ClaimedRow._make((*fields, queue, tx.now_ms, until, damage))
 
 

@@ -24,6 +24,7 @@ from taquba_workflow_sync.faults import Fault
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.damage import is_garbled
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ _BEGIN_TIMEOUT: Final = 30.0
 # 10,387 of another); with these four processes got equal shares.
 _RETRY_LEAST: Final = 0.0002
 _RETRY_MOST: Final = 0.0015
+
+
+class UnstorableError(StorageError):
+    """What was asked for does not fit what is stored: a damaged row, a wrong counter. A retry alone would not help."""
 
 
 class Operation(Protocol):
@@ -298,6 +303,8 @@ class Committer:
                 _settle(batch)  # interrupted between the COMMIT and our knowing of it
                 raise
             self._roll_back()
+            if isinstance(error, sqlite3.Error) and is_read_only(error):
+                self._connections.drop_writer()
             if not isinstance(error, (sqlite3.Error, StorageError, _Tainted, MemoryError, OverflowError)):
                 raise
             cause = error.error if isinstance(error, _Tainted) else error
@@ -307,7 +314,8 @@ class Committer:
                 _fail(batch, StorageError(text))
                 return
             if not isinstance(cause, TaqubaError):
-                cause = StorageError(f"nothing was written: {cause}")
+                kind = UnstorableError if _is_permanent(cause) else StorageError
+                cause = kind(f"nothing was written: {cause}")
             raise _NotApplied(cause) from error
         _settle(batch)
         self._at(tx, "after-commit")
@@ -388,6 +396,19 @@ def _fail(batch: Sequence[Slot], error: TaqubaError) -> None:
         slot.error = type(error)(*error.args)
         slot.error.__cause__ = error.__cause__ or error.__context__
         slot.is_done = True
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Whether the data is at fault, not the disk or another process."""
+    if isinstance(error, sqlite3.Error):
+        return isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)) or is_garbled(error)
+    return not isinstance(error, MemoryError)
+
+
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Whether the connection cannot write: SQLite opens a file that cannot be opened for writing (a disk that is
+    read-only for a while, an I/O error) for reading, silently, and would never try again."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -153,6 +153,12 @@ class Connections:
         if connection is not None:
             connection.close()
 
+    def drop_checkpointer(self) -> None:
+        """Close the checkpointer, after an error that leaves its state in doubt."""
+        connection, self._checkpointer = self._checkpointer, None
+        if connection is not None:
+            connection.close()
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for a short read."""

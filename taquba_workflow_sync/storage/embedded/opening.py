@@ -66,6 +66,8 @@ def _version(connection: sqlite3.Connection) -> int:
             return 0
         raise
     version: int = row[0] if row else 0
+    if type(version) is not int:
+        raise StorageError(f"the store's schema version is {version!r:.80}: its database is damaged; restore a backup")
     if version > sql.SCHEMA_VERSION:
         raise SchemaVersionError(
             f"the store has schema version {version}, this library knows up to {sql.SCHEMA_VERSION};"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.damage import misfit, readable, readable_attempt
 from taquba_workflow_sync.storage.embedded.transaction import DueClock, Part
 from taquba_workflow_sync.storage.records import (
     AttemptRow,
@@ -19,7 +20,13 @@ from taquba_workflow_sync.storage.records import (
     Verdict,
 )
 
-_WIDE_COLUMN: Final = 24
+#: What ``sql.JOB_COLUMNS`` are.
+_COLUMNS: Final = (
+    "seq", "id", "queue", "status", "priority", "step", "attempts", "max_attempts", "cancel_requested", "owner",
+    "enqueued_ms", "claimed_ms", "lease_until_ms", "run_at_ms", "finished_ms", "verdict", "last_error", "dedup_key",
+    "run_id", "keep_done_ms", "termination", "headers", "payload", "result", "wide",
+)  # fmt: skip
+_LAST_ERROR: Final = _COLUMNS.index("last_error")
 # Up to this many rows of one status are sorted; above, walking the queue in order meets them soon enough.
 _SORT_LIMIT: Final = 10_000
 _PARTS: Final = ((Part.HEADERS, 21), (Part.PAYLOAD, 22), (Part.RESULT, 23))
@@ -39,9 +46,8 @@ _STATUS: Final = {
 
 
 def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool) -> JobRow:
-    fields = list(row[:_WIDE_COLUMN])
-    wide, seq = row[_WIDE_COLUMN], row[0]
-    assert isinstance(wide, int) and isinstance(seq, int)
+    fields, damage = readable(_COLUMNS, row)
+    seq, wide = fields[0], fields.pop()
     for part, column in _PARTS:
         if wide & 1 << part and (whole or part is Part.HEADERS):
             stored = connection.execute(sql.GET_PART, (seq * 4 + part,)).fetchone()
@@ -51,6 +57,8 @@ def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool
         fields[21] = ""
     if not isinstance(fields[22], bytes):
         fields[22] = b""
+    if damage is not None:
+        fields[_LAST_ERROR] = damage
     return JobRow._make(fields)
 
 
@@ -128,12 +136,17 @@ def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> 
 
 def counts(connection: sqlite3.Connection) -> dict[str, Counts]:
     """Return every queue's counters."""
-    return {name: Counts(*rest) for name, *rest in connection.execute(sql.COUNTS)}
+    # A counter or a name that is none shows as nothing, until a transition meets it and it is counted anew.
+    return {
+        name: Counts(*(count if type(count) is int else 0 for count in rest))
+        for name, *rest in connection.execute(sql.COUNTS)
+        if type(name) is str
+    }
 
 
 def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
     """Return a job's ended claims in order."""
-    return [AttemptRow._make(row) for row in connection.execute(sql.HISTORY, (job_id,))]
+    return [AttemptRow._make(readable_attempt(row)) for row in connection.execute(sql.HISTORY, (job_id,))]
 
 
 def readiness(
@@ -148,14 +161,14 @@ def readiness(
     if not retries_only and connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
         return Readiness(True, None)
     next_due = sql.NEXT_RETRY if retries_only else sql.NEXT_DUE
-    moments = [connection.execute(next_due, (queue, DueClock.WALL)).fetchone()[0]]
+    moments: list[object] = [connection.execute(next_due, (queue, DueClock.WALL)).fetchone()[0]]
     if not retries_only:
         moments.append(connection.execute(sql.NEXT_BARE_EXPIRY, (queue,)).fetchone()[0])
     steady = connection.execute(next_due, (queue, DueClock.STEADY)).fetchone()[0]
     now_ms = now()
-    if steady is not None:
+    if type(steady) is int:
         moments.append(now_ms + steady - steady_now())
-    first = min((moment for moment in moments if moment is not None), default=None)
+    first = min((moment for moment in moments if type(moment) is int), default=None)
     return Readiness(first is not None and first <= now_ms, first)
 
 
@@ -164,10 +177,15 @@ def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
     return connection.execute(sql.EXPIRED, (now_ms, 1)).fetchone() is not None
 
 
-def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> list[Running]:
-    """Return the claims that worker loops hold: this owner's, or all others'."""
+def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> tuple[list[Running], bool]:
+    """Return the claims that worker loops hold, this owner's or all others', and whether some were damaged."""
     statement = sql.RUNNING_ELSEWHERE if foreign else sql.RUNNING_HERE
-    return [
-        Running(job_id, token, who, bool(flag), until, lease)
-        for job_id, token, who, flag, until, lease in connection.execute(statement, (owner,))
-    ]
+    rows = connection.execute(statement, (owner,)).fetchall()
+    sound = [row for row in rows if _is_sound_running(*row)]
+    running = [Running(job, token, who, bool(flag), until, lease) for job, token, who, flag, until, lease in sound]
+    return running, len(sound) < len(rows)
+
+
+def _is_sound_running(job_id: object, token: object, owner: object, _: object, until: object, lease: object) -> bool:
+    fits = not any(misfit(column, value) for column, value in (("id", job_id), ("token", token), ("owner", owner)))
+    return fits and type(token) is str and type(until) is int and type(lease) is int

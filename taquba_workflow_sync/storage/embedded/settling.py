@@ -211,10 +211,10 @@ def end(
         sql.FINISH,
         (target, verdict, stored, clip_error(error), wide, tx.now_ms, expires, termination, held.seq),
     )
-    return _notify(tx, held, target, verdict, result, error, termination) if is_run else None
+    return notify(tx, held, target, verdict, result, error, termination) if is_run else None
 
 
-def _notify(
+def notify(
     tx: Transaction,
     held: Held,
     target: JobStatus,
@@ -223,6 +223,7 @@ def _notify(
     error: str | None,
     termination: int,
 ) -> str | None:
+    """Insert the notification of a run's end where a hook is registered; returns its id."""
     tx.ended_run = True
     observer = tx.observer(held.queue)
     if observer is None or held.run_id is None:

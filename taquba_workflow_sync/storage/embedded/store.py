@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -16,8 +17,9 @@ from taquba_workflow_sync.faults import Fault, between
 from taquba_workflow_sync.storage.embedded import reading, upkeep
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.claiming import claim, renew
-from taquba_workflow_sync.storage.embedded.committer import Committer, Operation, Slot
+from taquba_workflow_sync.storage.embedded.committer import Committer, Operation, Slot, UnstorableError
 from taquba_workflow_sync.storage.embedded.connections import Connections, ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.embedded.damage import is_garbled, mend, tolerant
 from taquba_workflow_sync.storage.embedded.enqueueing import insert
 from taquba_workflow_sync.storage.embedded.opening import prepare
 from taquba_workflow_sync.storage.embedded.owners import Owner, opening
@@ -42,6 +44,8 @@ from taquba_workflow_sync.storage.records import (
     Running,
     Settlement,
 )
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _NOTHING_RUNS: Final = frozenset[str]()
@@ -79,6 +83,24 @@ def _advance_in_bulk(tx: Transaction, batch: Sequence[Slot]) -> Sequence[Slot]:
         else:
             left.append(slot)
     return left
+
+
+def _is_misfit(error: BaseException | None) -> bool:
+    """Whether what failed may have met damaged data. What cannot be bound at all is the caller's own."""
+    if isinstance(error, TaqubaError):
+        return isinstance(error, UnstorableError)
+    caller = (UnicodeEncodeError, sqlite3.InterfaceError, sqlite3.ProgrammingError, MemoryError)
+    return isinstance(error, Exception) and not isinstance(error, caller)
+
+
+def _read_garbled(connection: sqlite3.Connection, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    """Read again where some text is no UTF-8; it comes as what fits no column of text."""
+    factory = connection.text_factory
+    connection.text_factory = tolerant
+    try:
+        return query(connection, *args, **kwargs)
+    finally:
+        connection.text_factory = factory
 
 
 class EmbeddedStore(ForkGuard):
@@ -200,28 +222,53 @@ class EmbeddedStore(ForkGuard):
 
     def _write(self, operation: Callable[[Transaction], _T]) -> _T:
         self._use()
-        value: _T = self._run([operation])[0].answer()
+        slot = self._run([operation])[0]
+        if _is_misfit(slot.error) and not isinstance(slot.error, TaqubaError):
+            raise StorageError(f"nothing was written: {slot.error!r}") from slot.error
+        value: _T = slot.answer()
         return value
 
     def _run(self, operations: Sequence[Operation]) -> list[Slot]:
         """Commit; the first time, after what a boot of the machine since the last time asks for."""
         if self._is_in_boot:
-            return self._committer.run(operations)
+            return self._run_mending(operations)
         boot = self._steady.boot
         if self._read(upkeep.is_of_boot, boot):
             self._is_in_boot = True
-            return self._committer.run(operations)
-        entry, *slots = self._committer.run([lambda tx: upkeep.enter_boot(tx, boot), *operations])
+            return self._run_mending(operations)
+        entry, *slots = self._run_mending([lambda tx: upkeep.enter_boot(tx, boot), *operations])
         self._is_in_boot = entry.error is None
         return slots
+
+    def _run_mending(self, operations: Sequence[Operation]) -> list[Slot]:
+        """Commit; what does not fit the stored data is tried once more, after that was mended where it is damaged."""
+        slots = self._committer.run(operations)
+        unstored = [slot for slot in slots if _is_misfit(slot.error)]
+        if unstored and self._mend():
+            again = self._committer.run([slot.operation for slot in unstored])
+            for slot, second in zip(unstored, again, strict=True):
+                slot.value, slot.error = second.value, second.error
+        return slots
+
+    def _mend(self) -> bool:
+        """Mend what is damaged in the store; whether there was anything, and that was stored."""
+        slot = self._committer.run([mend])[0]
+        if slot.error is not None:
+            _log.error("damage in the store %s could not be mended: %r", self._root, slot.error)
+        return slot.error is None and bool(slot.value)
 
     def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         self._use()
         try:
             with self._connections.reading() as connection:
-                return query(connection, *args, **kwargs)
+                try:
+                    return query(connection, *args, **kwargs)
+                except sqlite3.OperationalError as error:
+                    if not is_garbled(error):
+                        raise
+                    return _read_garbled(connection, query, *args, **kwargs)
         except sqlite3.Error as error:
-            raise StorageError(f"cannot read the store: {error}") from error
+            raise StorageError(f"cannot read the store {self._root}: {error}") from error
 
     def _committed(self, woken: frozenset[str], ended_run: bool) -> None:
         for listener in tuple(self._listeners):
@@ -261,7 +308,7 @@ class EmbeddedStore(ForkGuard):
         refusals: list[TaqubaError | None] = []
         for slot in slots[: len(settlements)]:
             error = slot.error
-            if error is not None and not isinstance(error, TaqubaError):
+            if isinstance(error, UnstorableError) or (error is not None and not isinstance(error, TaqubaError)):
                 # What this one cannot be stored for must not take the answers of the others along.
                 error = TaqubaError(f"cannot be stored: {type(error).__name__}: {error}")
             refusals.append(error)
@@ -328,7 +375,10 @@ class EmbeddedStore(ForkGuard):
     def running(self, *, foreign: bool) -> list[Running]:
         """Return claims of worker loops."""
         self._use()
-        return self._read(reading.running, self.owner.id, foreign=foreign)
+        running, is_damaged = self._read(reading.running, self.owner.id, foreign=foreign)
+        if is_damaged:
+            self._mend()  # what no owner can be told of would be held for ever
+        return running
 
     def find_deaths(self, *, patience: float = 0.0) -> Deaths:
         """Probe the owners of foreign claims; now and then, clear away the locks of the dead."""

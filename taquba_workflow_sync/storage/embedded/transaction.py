@@ -121,6 +121,12 @@ class Transaction:
         self.queue_name(number)
         return self._observers[number]
 
+    def forget_queues(self) -> None:
+        """Read every queue again when it is next asked for."""
+        self._queues.clear()
+        self._names.clear()
+        self._observers.clear()
+
     def forget_observer(self, number: int) -> None:
         """Read the observer again when it is next asked for."""
         self._names.pop(number, None)
@@ -150,7 +156,7 @@ class Transaction:
     def next_seq(self) -> int:
         """Return the next number of the store's one counter: a new row's own, and its place in line."""
         if not self._next_seq:
-            self._first_seq = self._next_seq = self.execute(sql.READ_META, ("next_seq",)).fetchone()[0]
+            self._first_seq = self._next_seq = max(1, self.execute(sql.READ_META, ("next_seq",)).fetchone()[0])
         self._next_seq += 1
         return self._next_seq - 1
 
@@ -203,8 +209,14 @@ class Transaction:
 
     def finish(self) -> None:
         """Write the counters; the caller commits next."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the counters so far, and begin new ones."""
         if self._next_seq != self._first_seq:
             self.execute(sql.WRITE_NEXT_SEQ, (self._next_seq,))
+        self._next_seq = self._first_seq = 0
         for queue, counts in self._counts.items():
             if any(counts):
                 self.execute(sql.ADD_COUNTS, (*counts, queue))
+        self._counts.clear()
