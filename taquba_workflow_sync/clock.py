@@ -91,9 +91,16 @@ def to_ms(moment: datetime) -> int:
     return (moment - EPOCH) // _MILLISECOND
 
 
+FIRST_MS: Final = to_ms(datetime.min.replace(tzinfo=UTC))
+LAST_MS: Final = to_ms(datetime.max.replace(tzinfo=UTC))
+
+
 def from_ms(ms: int) -> datetime:
-    """Return the aware UTC ``datetime`` of ``ms`` milliseconds since the epoch."""
-    return EPOCH + timedelta(milliseconds=ms)
+    """Return the aware UTC ``datetime`` of ``ms`` milliseconds since the epoch, or the nearest that there is.
+
+    A lease or a delay may end after the last day of the calendar; that must not keep a row from being read.
+    """
+    return EPOCH + timedelta(milliseconds=min(max(ms, FIRST_MS), LAST_MS))
 
 
 def maybe_from_ms(ms: int | None) -> datetime | None:

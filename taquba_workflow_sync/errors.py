@@ -143,7 +143,7 @@ class StepError(TaqubaError):
             raise TypeError(f"message must be a str, not {type(message).__name__}")
         if not isinstance(kind, StepErrorKind):
             if kind not in tuple(StepErrorKind):
-                raise TypeError(f"kind must be a StepErrorKind, not {kind!r}")
+                raise TypeError(f"kind must be a StepErrorKind or its value, not a {type(kind).__name__} of another")
             kind = StepErrorKind(kind)
         super().__init__(message)
         self.message = message

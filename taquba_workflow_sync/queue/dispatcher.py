@@ -23,6 +23,7 @@ from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port import Store
 from taquba_workflow_sync.storage.records import (
     NO_DEATHS,
+    SWEEP_LIMIT,
     ClaimedRow,
     ClaimRequest,
     Dead,
@@ -41,6 +42,7 @@ _LOOK_WHEN_IDLE: Final = 0.04
 _ACTIVE_FOR: Final = 1.0
 _PROBE_INTERVAL: Final = 0.5
 _SWEEP_INTERVAL: Final = 1.0
+_SWEEP_SHARE: Final = 4.0
 _BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 _REPORT_AFTER: Final = 5
@@ -268,7 +270,11 @@ class Dispatcher:
                 error,
                 exc_info=not isinstance(error, TaqubaError),
             )
-        self._bell.wait(min(_BACKOFF * 2 ** min(self._failures, 10), _LONGEST_BACKOFF))
+        # Callers and heartbeats ring, too, and would have a failing store tried as often as they do.
+        until = time.monotonic() + min(_BACKOFF * 2 ** min(self._failures, 10), _LONGEST_BACKOFF)
+        was_asked = self._stop_asked
+        while (left := until - time.monotonic()) > 0 and self._stop_asked == was_asked:
+            self._bell.wait(left)
 
     def _is_over(self) -> bool:
         if self._stopping_since is None:
@@ -482,8 +488,14 @@ class Dispatcher:
             self._release_orphans(now)
         if now >= self._next_sweep:
             swept = self._store.sweep()
-            pause = _SWEEP_INTERVAL if is_busy else self._poll_interval
-            self._next_sweep = now if swept and not is_busy else time.monotonic() + pause
+            ended = time.monotonic()
+            if is_busy:
+                # A full piece says that there is more: a fifth of the time goes there then, or rows would pile up
+                # under a worker that ends more runs than one piece a second.
+                pause = _SWEEP_SHARE * (ended - now) if swept >= SWEEP_LIMIT else _SWEEP_INTERVAL
+            else:
+                pause = 0.0 if swept else self._poll_interval
+            self._next_sweep = ended + pause
 
     def _release_orphans(self, now: float) -> None:
         """Let go of claims of this handle that no thread works on: nobody else may, while its owner lives.

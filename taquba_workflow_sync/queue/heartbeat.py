@@ -20,6 +20,14 @@ _TICK: Final = 0.1
 # Leases are renewed when a third of them has passed: two more tries before another process may begin to watch them.
 _RENEW_AFTER: Final = 1 / 3
 _SLEEP_AFTER: Final = 1.0
+_LONGEST_PAUSE: Final = 2.0
+_REPORT_EVERY: Final = 20
+
+
+def _pause_after_failure(running: list[Execution]) -> float:
+    """Return how long to wait at most while the store fails: two tries and more before a lease is over."""
+    shortest = min((execution.lane.lease_ms for execution in running), default=0) / 1000
+    return max(_TICK, min(_LONGEST_PAUSE, shortest / 6))
 
 
 class Heartbeat:
@@ -52,17 +60,21 @@ class Heartbeat:
 
     def _run(self) -> None:
         idle_since = time.monotonic()
+        failures = 0
         while not self._is_over:
             running = self._running()
             if running:
                 idle_since = time.monotonic()
                 try:
                     self._beat(running)
+                    failures = 0
                 except StoreClosedError:
                     return
                 except Exception as error:
-                    level = logging.WARNING if isinstance(error, TaqubaError) else logging.ERROR
-                    _log.log(level, "heartbeat failed, the leases are renewed at the next: %r", error)
+                    failures += 1
+                    if failures == 1 or failures % _REPORT_EVERY == 0:
+                        level = logging.WARNING if isinstance(error, TaqubaError) else logging.ERROR
+                        _log.log(level, "heartbeat failed (%d in a row), it goes on: %r", failures, error)
             elif time.monotonic() - idle_since > _SLEEP_AFTER:
                 self._is_asleep = True
                 if not self._running():  # looked at again after the flag went up, or a wake could be missed
@@ -70,10 +82,13 @@ class Heartbeat:
                 self._is_asleep = False
                 idle_since = time.monotonic()
                 continue
-            self._bell.wait(_TICK)
+            self._bell.wait(min(_TICK * 2**failures, _pause_after_failure(running)) if failures else _TICK)
 
     def _beat(self, running: list[Execution]) -> None:
+        self._look(running)  # first: a renewal that fails (this disk is full) must not hide a cancellation
         self._renew(running)
+
+    def _look(self, running: list[Execution]) -> None:
         version = self._store.version()
         if version == self._version:
             return

@@ -137,7 +137,7 @@ class Queue:
         if not isinstance(durability, str):
             raise TypeError(f"durability must be a str, not {type(durability).__name__}")
         if durability not in ("full", "relaxed"):
-            raise ValueError(f"durability is {durability!r}; it must be 'full' or 'relaxed'")
+            raise ValueError(f"durability is {validation.shown(durability)}; it must be 'full' or 'relaxed'")
         validation.instance(exclusive, bool, "exclusive")
         validation.integer(max_payload_bytes, "max_payload_bytes", least=1)
         time_source = SystemClock() if clock is None else clock
@@ -146,8 +146,12 @@ class Queue:
         text = os.fspath(path)
         if not isinstance(text, str):
             raise TypeError("path must be text, not bytes")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError:
+            raise ValueError(f"path is {validation.shown(text)}; the filesystem cannot hold such a name") from None
         if not text or "\0" in text:
-            raise ValueError(f"path is {text!r}; it must name a directory")
+            raise ValueError(f"path is {validation.shown(text)}; it must name a directory")
         store = open_store(Path(text), durability=durability, exclusive=exclusive, clock=time_source)
         return cls(
             store,
@@ -582,4 +586,4 @@ def _status(value: object) -> JobStatus:
     try:
         return JobStatus(value)
     except ValueError:
-        raise ValueError(f"status is {value!r}; it must be one of {', '.join(JobStatus)}") from None
+        raise ValueError(f"status is {validation.shown(value)}; it must be one of {', '.join(JobStatus)}") from None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from taquba_workflow_sync.clock import from_ms, to_ms
+from taquba_workflow_sync.clock import FIRST_MS, LAST_MS, to_ms
 from taquba_workflow_sync.errors import InvalidNameError, PayloadTooLargeError
 
 HEADER_BYTES: Final = 64 * 1024
@@ -19,6 +19,16 @@ MAX_INT: Final = 2**31 - 1
 LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _QUEUE_BYTES: Final = 255
+_SHOWN: Final = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as a message can carry it: short, and whatever its ``repr`` does."""
+    try:
+        text = repr(value)
+    except Exception:  # an int of too many digits, a list too deep, a repr that fails
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def queue_name(value: object, *, limit: int = _QUEUE_BYTES) -> str:
@@ -74,6 +84,7 @@ def headers(value: object) -> str:
     if not isinstance(value, Mapping):
         raise TypeError(f"headers must be a mapping of str to str, not {type(value).__name__}")
     size = 0
+    checked: dict[str, str] = {}  # what was checked is what is written, whatever the mapping says at a second look
     for key, content in value.items():
         if not isinstance(key, str) or not isinstance(content, str):
             raise TypeError(
@@ -84,7 +95,8 @@ def headers(value: object) -> str:
         size += len(encoded(key, "header name")) + len(encoded(content, f"header {key!r:.60}"))
         if size > HEADER_BYTES:
             raise PayloadTooLargeError(f"the headers have more than {HEADER_BYTES} bytes together; use the payload")
-    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":")) if value else ""
+        checked[key] = content
+    return json.dumps(checked, ensure_ascii=False, separators=(",", ":")) if checked else ""
 
 
 def integer(value: object, name: str, *, least: int, most: int = MAX_INT) -> int:
@@ -92,23 +104,23 @@ def integer(value: object, name: str, *, least: int, most: int = MAX_INT) -> int
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not least <= value <= most:
-        raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
+        raise ValueError(f"{name} is {shown(value)}; it must be between {least} and {most}")
     return value
 
 
 def duration_ms(value: object, name: str, *, least: int = 0) -> int:
     """Return a duration given in seconds or as a timedelta, in milliseconds, rounded up."""
     if isinstance(value, timedelta):
-        ms = -(-value // timedelta(milliseconds=1))
+        ms = -(value // timedelta(milliseconds=-1))  # rounded up; -value would not be there for timedelta.max
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value}; it must be a finite number of seconds")
         # To the microsecond first: 0.1 s is 100 ms, although 0.1 * 1000 is a little more.
-        ms = math.ceil(round(value * 1000, 3))
+        ms = LONGEST_MS if value >= LONGEST_MS / 1000 else -1 if value < 0 else math.ceil(round(value * 1000, 3))
     else:
         raise TypeError(f"{name} must be seconds (int or float) or a timedelta, not {type(value).__name__}")
     if ms < least:
-        raise ValueError(f"{name} is {value}; it must be {'positive' if least else '0 or more'}")
+        raise ValueError(f"{name} is {shown(value)}; it must be {'positive' if least else '0 or more'}")
     return min(ms, LONGEST_MS)
 
 
@@ -129,10 +141,8 @@ def moment_ms(value: object, name: str) -> int | None:
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be an aware datetime, not {type(value).__name__}")
     ms = to_ms(value)
-    try:
-        from_ms(ms)
-    except OverflowError:
-        raise ValueError(f"{name} is {value!r}, which in UTC is outside of the years 1 to 9999") from None
+    if not FIRST_MS <= ms <= LAST_MS:
+        raise ValueError(f"{name} is {value!r}, which in UTC is outside of the years 1 to 9999")
     return ms
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: The most rows that one sweep removes.
+SWEEP_LIMIT: Final = 500
 
 
 class JobStatus(enum.StrEnum):

@@ -80,6 +80,8 @@ def enqueue_webhook(
     Raises:
         TypeError: ``request`` is no WebhookRequest; and whatever ``queue.enqueue`` raises.
     """
+    if not callable(getattr(queue, "enqueue", None)):
+        raise TypeError(f"queue must be a Queue, not {type(queue).__name__}")
     return queue.enqueue(target_queue, body, job_id=job_id, headers=webhook_headers(request))
 
 

@@ -315,4 +315,4 @@ def _state(value: object) -> RunState:
     try:
         return RunState(value)
     except ValueError:
-        raise ValueError(f"state is {value!r}; it must be one of {', '.join(RunState)}") from None
+        raise ValueError(f"state is {validation.shown(value)}; it must be one of {', '.join(RunState)}") from None

@@ -79,7 +79,7 @@ class WorkflowRuntime(WorkflowClient):
         if not isinstance(step_order, str):
             raise TypeError(f"step_order must be a StepOrder, not {type(step_order).__name__}")
         if step_order not in tuple(StepOrder):
-            raise ValueError(f"step_order is {step_order!r}; it must be one of {', '.join(StepOrder)}")
+            raise ValueError(f"step_order is {validation.shown(step_order)}; it must be one of {', '.join(StepOrder)}")
         self._keeps_place = step_order == StepOrder.OLDEST_RUN_FIRST
         self._notifier: Notifier | None = None
         if terminal_hook is not None and not isinstance(terminal_hook, NoopTerminalHook):

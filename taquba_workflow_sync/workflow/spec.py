@@ -59,7 +59,9 @@ class RunSpec:
         if not isinstance(self.if_finished, str):
             raise TypeError(f"if_finished must be an IfFinished, not {type(self.if_finished).__name__}")
         if self.if_finished not in tuple(IfFinished):
-            raise ValueError(f"if_finished is {self.if_finished!r}; it must be one of {', '.join(IfFinished)}")
+            raise ValueError(
+                f"if_finished is {validation.shown(self.if_finished)}; it must be one of {', '.join(IfFinished)}"
+            )
         object.__setattr__(self, "if_finished", IfFinished(self.if_finished))
 
     def fingerprint(self) -> bytes:

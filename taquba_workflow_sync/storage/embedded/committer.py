@@ -98,6 +98,8 @@ class Committer:
         self._bulk = bulk
         self._on_commit = on_commit
         self._fault = fault
+        #: How many transactions could not be committed, ever, for what the disk or another process did.
+        self.failures = 0
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -218,19 +220,19 @@ class Committer:
         try:
             self._transact(batch, self._bulk)
         except _NotBegun as failure:
-            _fail(batch, failure.error)
+            self._fail(batch, failure.error)
         except _NotApplied as failure:
             if len(batch) == 1:
-                _fail(batch, failure.error)
+                self._fail(batch, failure.error)
                 return
             for slot in batch:
                 try:
                     self._transact([slot], None)
                 except (_NotBegun, _NotApplied) as single:
-                    _fail([slot], single.error)
+                    self._fail([slot], single.error)
 
     def _transact(self, batch: Sequence[Slot], bulk: Bulk | None) -> None:
-        now_ms = 0 if self._clock_is_ours else self._read_user_clock()
+        now_ms = None if self._clock_is_ours else self._read_user_clock()
         deadline = time.monotonic() + _BEGIN_TIMEOUT
         while True:
             gate = self._connections.gate
@@ -239,7 +241,7 @@ class Committer:
                 if self._begin(deadline):
                     tx = Transaction(
                         self._connections.writer(),
-                        now_ms or self._read_clock(),
+                        self._read_clock() if now_ms is None else now_ms,
                         self._owner(),
                         self._steady,
                         # A clock of the user's own is the only time that there is.
@@ -284,7 +286,7 @@ class Committer:
                 text = f"the store was locked by another process for {_BEGIN_TIMEOUT:.0f} s"
                 raise _NotBegun(StorageError(text)) from error
             self._connections.drop_writer()
-            raise _NotBegun(StorageError(f"cannot write to the store: {error}")) from error
+            raise _NotBegun(StorageError(f"cannot write to the store {self._connections.root}: {error}")) from error
         return True
 
     def _fill(self, tx: Transaction, batch: Sequence[Slot], bulk: Bulk | None) -> None:
@@ -311,7 +313,7 @@ class Committer:
             if is_committing:
                 # It may have happened all the same (EIO at the fsync: the row was there after a reboot).
                 text = f"the outcome of this write is unknown, its COMMIT failed: {cause}"
-                _fail(batch, StorageError(text))
+                self._fail(batch, StorageError(text))
                 return
             if not isinstance(cause, TaqubaError):
                 kind = UnstorableError if _is_permanent(cause) else StorageError
@@ -319,6 +321,11 @@ class Committer:
             raise _NotApplied(cause) from error
         _settle(batch)
         self._at(tx, "after-commit")
+
+    def _fail(self, batch: Sequence[Slot], error: TaqubaError) -> None:
+        if not isinstance(error, UnstorableError):
+            self.failures += 1
+        _fail(batch, error)
 
     def _run_one(self, tx: Transaction, slot: Slot) -> None:
         changes = tx.connection.total_changes

@@ -78,6 +78,14 @@ class Gate:
                 self._condition.notify_all()
 
 
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # never opened: closing any descriptor of it drops SQLite's locks
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Connections:
     """One writer, one checkpointer, a few readers; opened when first needed, each with every setting verified."""
 
@@ -86,13 +94,16 @@ class Connections:
         self._synchronous = _FULL if is_durable else _NORMAL
         self._generation = 0
         self._is_closed = False
+        self.root = directory.parent
         self._database = directory / DATABASE_NAME
+        self._wal = directory / f"{DATABASE_NAME}-wal"
         self._identity: tuple[int, int] | None = None
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Start afresh with no connection and new locks: those of the parent may be held by threads not here."""
         self.gate = Gate()
+        self._wal_identity: tuple[int, int] | None = None
         self._writer: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None
         self._watcher: sqlite3.Connection | None = None
@@ -110,30 +121,30 @@ class Connections:
             raise StoreClosedError(f"the store {self._directory.parent} was closed; open it again")
         connection = connect(self._directory, synchronous=self._synchronous)
         if self._identity is None:
-            self._identity = self._find_identity()
+            self._identity = _identity_of(self._database)
         return connection
-
-    def _find_identity(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._database)  # never opened: closing any descriptor of it drops SQLite's locks
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
 
     def check_identity(self) -> None:
         """Refuse to go on with a file that is not the store's any more: what is written to it nobody would ever see.
 
         Raises:
-            sqlite3.OperationalError: the database was deleted, moved or replaced.
+            sqlite3.OperationalError: the database or its log was deleted, moved or replaced.
         """
-        if self._identity is not None and self._find_identity() != self._identity:
+        if self._identity is not None and _identity_of(self._database) != self._identity:
             raise sqlite3.OperationalError("the database was deleted, moved or replaced under this process")
+        if self._wal_identity is not None and _identity_of(self._wal) != self._wal_identity:
+            raise sqlite3.OperationalError("the database's log was deleted or replaced under this process")
 
     def writer(self) -> sqlite3.Connection:
         """Return the connection that writes; the caller leads the commits and is inside the gate."""
         self.check_identity()
         if self._writer is None:
             self._writer = stop_waiting(self.open())
+            with self._watching:
+                # Kept open besides the writer: SQLite removes the log when a last connection closes, and the writer is
+                # closed now and then. From here on the log must stay the file that it is.
+                self._open_watcher()
+            self._wal_identity = _identity_of(self._wal)
         return self._writer
 
     @property
@@ -180,6 +191,12 @@ class Connections:
             self.gate.leave()
             self._reader_gate.leave()
 
+    def _open_watcher(self) -> sqlite3.Connection:
+        if self._watcher is None:
+            self._watcher = self.open()
+            self._generation += 1
+        return self._watcher
+
     def data_version(self) -> int:
         """Return SQLite's count of commits as one connection that never commits sees it.
 
@@ -189,10 +206,7 @@ class Connections:
             try:
                 self.gate.enter()
                 self.check_identity()
-                if self._watcher is None:
-                    self._watcher = self.open()
-                    self._generation += 1
-                version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+                version: int = self._open_watcher().execute("PRAGMA data_version").fetchone()[0]
                 return self._generation << 40 | version
             finally:
                 self.gate.leave()
@@ -204,7 +218,7 @@ class Connections:
         for connection in (self._checkpointer, self._watcher, *self._idle_readers):
             if connection is not None:
                 connection.close()
-        self._checkpointer = self._watcher = None
+        self._checkpointer = self._watcher = self._wal_identity = None
         self._idle_readers.clear()
 
 

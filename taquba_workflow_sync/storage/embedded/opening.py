@@ -32,6 +32,7 @@ def prepare(root: Path, connections: Connections, fault: Fault | None = None) ->
         SchemaVersionError: a newer version of this library wrote the store.
     """
     try:
+        _refuse_links(root)
         make_directory(root)
         check_private(root)
         check_filesystem(root)
@@ -42,7 +43,21 @@ def prepare(root: Path, connections: Connections, fault: Fault | None = None) ->
             with opening(root):
                 _complete(root / "db", connections, fault)
     except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"cannot open the store {root}: {error}") from error
+        advice = "; its database is damaged: restore a backup (docs/operations.md)" if _is_corrupt(error) else ""
+        raise StorageError(f"cannot open the store {root}: {error}{advice}") from error
+
+
+def _refuse_links(root: Path) -> None:
+    """Refuse parts of a store that lie elsewhere: the owner locks beside them would not be those of who uses them."""
+    for path in (root / "db", root / "owners", root / "open.lock", root / "db" / DATABASE_NAME):
+        if path.is_symlink():
+            raise StorageError(
+                f"{path} is a symbolic link; the parts of a store are its own: put a link in place of the whole store"
+            )
+
+
+def _is_corrupt(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _verifies(directory: Path, connections: Connections) -> bool:

@@ -90,8 +90,8 @@ class Owner:
             StoreInUseError: this open or an open handle insists on being the only one.
             StorageError: the lock file cannot be made.
         """
-        self._refuse_company()
         try:
+            self._refuse_company()
             # A cleaner may hold a file between its creation and our lock for a moment: hence the time allowed.
             self._lock.acquire(timeout=_ACQUIRE_TIMEOUT, poll_interval=0.005)
         except (OSError, filelock.Timeout) as error:
@@ -162,6 +162,10 @@ class Owner:
                 abandoned[claim.token] = claim.lease_until_ms
         self._watched = overdue
         return Deaths(frozenset(dead), abandoned)
+
+    def watch_anew(self) -> None:
+        """Forget for how long claims were seen overdue."""
+        self._watched = {}
 
     def clean(self, has_claims: Callable[[str], bool]) -> None:
         """Remove the lock files of dead owners that hold no claims, each while holding its lock."""

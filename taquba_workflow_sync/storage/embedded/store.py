@@ -21,6 +21,7 @@ from taquba_workflow_sync.storage.embedded.committer import Committer, Operation
 from taquba_workflow_sync.storage.embedded.connections import Connections, ForkGuard, forget, guard_forks_of
 from taquba_workflow_sync.storage.embedded.damage import is_garbled, mend, tolerant
 from taquba_workflow_sync.storage.embedded.enqueueing import insert
+from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
 from taquba_workflow_sync.storage.embedded.opening import prepare
 from taquba_workflow_sync.storage.embedded.owners import Owner, opening
 from taquba_workflow_sync.storage.embedded.settling import advance_many, is_plain, settle
@@ -145,6 +146,7 @@ class EmbeddedStore(ForkGuard):
         self._fault = fault
         self._listeners: list[CommitListener] = []
         self._next_cleaning = 0.0
+        self._failures_seen = 0
         self._is_closed = False
         self._is_attached = False
         self._attaching = threading.Lock()
@@ -162,10 +164,19 @@ class EmbeddedStore(ForkGuard):
             owner = Owner(self._root / "owners", exclusive=self._is_exclusive)
             with opening(self._root):
                 between(self._fault, "lock-owner", owner.take)()
+            # Or a power cut takes the file and leaves the claims, and nobody could tell that their owner is dead.
+            with suppress(OSError):
+                sync_directory(self._root / "owners")
             self.owner = owner
             self._is_attached = True
-        with suppress(sqlite3.Error):
-            owner.clean(self._has_claims)
+        self._clean()
+
+    def _clean(self) -> None:
+        """Clear away the locks of the dead: housekeeping, whose failure is none of the caller's."""
+        try:
+            self.owner.clean(self._has_claims)
+        except (OSError, sqlite3.Error) as error:
+            _log.warning("cannot clear away the locks of dead owners: %s", error)
 
     def _use(self) -> None:
         if self._is_closed:
@@ -385,7 +396,10 @@ class EmbeddedStore(ForkGuard):
         claims = self.running(foreign=True)
         if time.monotonic() >= self._next_cleaning:
             self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
-            self.owner.clean(self._has_claims)
+            self._clean()
+        failures, self._failures_seen = self._failures_seen, self._committer.failures
+        if failures != self._failures_seen:
+            self.owner.watch_anew()  # while this process could not write, the others could not renew
         return self.owner.find_deaths(claims, self._now(), patience=patience) if claims else NO_DEATHS
 
     def version(self) -> int:

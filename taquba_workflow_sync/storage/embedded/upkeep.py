@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import asdict
-from typing import Final
 
 from taquba_workflow_sync.errors import InvalidStateError, JobNotFoundError
 from taquba_workflow_sync.storage.embedded import sql
@@ -13,6 +12,7 @@ from taquba_workflow_sync.storage.embedded.claiming import claim_one
 from taquba_workflow_sync.storage.embedded.settling import Held, end
 from taquba_workflow_sync.storage.embedded.transaction import Part, Transaction
 from taquba_workflow_sync.storage.records import (
+    SWEEP_LIMIT,
     AttemptOutcome,
     Cancellation,
     CancelOutcome,
@@ -22,8 +22,6 @@ from taquba_workflow_sync.storage.records import (
     Observer,
     Verdict,
 )
-
-SWEEP_LIMIT: Final = 500
 
 
 def cancel(
