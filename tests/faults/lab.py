@@ -56,7 +56,8 @@ class LabRunner:
     """Does what the plan says and notes it.
 
     ``go``: nothing; ``nap:S``; ``later:S``: the next step comes S seconds later; ``raise``: a transient error at the
-    first attempt; ``fail``, ``dead``, ``cancel``: the run ends so; ``wait``: for its token.
+    first attempt; ``fail``, ``dead``, ``cancel``: the run ends so; ``linger``: the first attempt waits for its
+    token.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -85,7 +86,7 @@ class LabRunner:
                 time.sleep(float(number))
             case "raise" if step.attempts == 1:
                 raise RuntimeError("as planned")
-            case "wait":
+            case "linger" if step.attempts == 1:
                 step.cancel_token.wait(2 * LIMIT)
             case "fail":
                 return Fail("as planned")

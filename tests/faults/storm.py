@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from taquba_workflow_sync import WorkflowRuntime
+from taquba_workflow_sync import WorkflowClient, WorkflowRuntime
 from tests.faults.checker import check
 from tests.faults.figures import Figures
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue
-from tests.processes.harness import Child, Stage
+from tests.faults.lab import LabRunner, hook_of, open_queue, submit
+from tests.processes.harness import LIMIT, Child, Stage, eventually
 
 WORKERS, CLIENTS = 3, 2
 _KILLS_PER_ROUND = 60
@@ -64,11 +64,61 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
     return figures
 
 
+def zombie(directory: Path) -> Figures:
+    """Stop a worker until another has taken its steps over, then let it go on: it must learn that and settle nothing."""
+    directory.mkdir(exist_ok=True)
+    stage = Stage(directory)
+    journal = Journal(directory / "log")
+    figures = Figures("process death")
+    try:
+        first = _child(stage, journal, "worker", "--lease", 0.3)
+        first.hear("ready")
+        with open_queue(stage.store) as queue:
+            client = WorkflowClient(queue)
+            runs = [submit(client, journal, f"run-{number}", "linger go", 10) for number in range(3)]
+            eventually(lambda: len(_begun(journal, 1)) == len(runs), "all first steps")
+            heir = _child(stage, journal, "worker", "--lease", 0.3)
+            heir.hear("ready")
+            journal.note("stopping", target=first.pid)
+            first.signal(signal.SIGSTOP)
+            eventually(lambda: len(_begun(journal, 2)) == len(runs), "the steps in another process", 4 * LIMIT)
+            first.signal(signal.SIGCONT)
+            figures.faults["SIGSTOP until taken over"] += 1
+            eventually(lambda: len(_ended(journal, first.pid)) == len(runs), "the end of the zombie's steps")
+            for event in _ended(journal, first.pid):
+                figures.expect("a zombie's token is set", event["is_set"], f"not for run {event['run']}")
+            for run in range(3):
+                client.wait(f"run-{run}", timeout=LIMIT)
+        for worker in (first, heir):
+            worker.stops()
+        figures.add(settle(stage.store, journal, part="process death"))
+    finally:
+        stage.close()
+        journal.close()
+    return figures
+
+
+def _begun(journal: Journal, attempt: int) -> list[Event]:
+    return [
+        event
+        for event in read(journal.path)
+        if (event["event"], event.get("step"), event.get("attempt")) == ("begin", 0, attempt)
+    ]
+
+
+def _ended(journal: Journal, pid: int) -> list[Event]:
+    return [event for event in read(journal.path) if (event["event"], event["pid"]) == ("end", pid)]
+
+
 def _start(stage: Stage, journal: Journal, number: int, chance: random.Random) -> Child:
     """Start a process; workers come first."""
     role = "worker" if number < WORKERS else "client"
     name = f"c{number}-{len(stage.children)}"
-    options = ["--checkpoint", _SMALL_WAL, "--seed", chance.randrange(1 << 30), "--name", name, "--pause", 0.05]
+    return _child(stage, journal, role, "--seed", chance.randrange(1 << 30), "--name", name, "--pause", 0.05)
+
+
+def _child(stage: Stage, journal: Journal, role: str, *more: object) -> Child:
+    options = ["--checkpoint", _SMALL_WAL, *more]
     errors = stage.directory / f"stderr-{len(stage.children)}"
     child = Child("tests.faults.lab", [role, stage.store, journal.path, *options], errors=errors)
     stage.children.append(child)
@@ -109,5 +159,6 @@ def long_form(minutes: float, directory: Path) -> Figures:
         seed = random.SystemRandom().randrange(1 << 30)
         print(f"storm {number}, seed {seed}", file=sys.stderr)
         figures.add(storm(directory / f"storm-{number}", seed, kills=_KILLS_PER_ROUND, until=until))
+        figures.add(zombie(directory / f"zombie-{number}"))
         number += 1
     return figures
