@@ -65,7 +65,7 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
 
 
 def zombie(directory: Path) -> Figures:
-    """Stop a worker until another has taken its steps over, then let it go on: it must learn that and settle nothing."""
+    """Stop a worker until another has taken its steps over, then let it go on: it must learn that."""
     directory.mkdir(exist_ok=True)
     stage = Stage(directory)
     journal = Journal(directory / "log")

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
 
+from taquba_workflow_sync.clock import FIRST_MS, LAST_MS
 from taquba_workflow_sync.storage.decisions import clip_error, row_life_ms
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.settling import Held, notify
@@ -23,9 +24,6 @@ from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Obse
 
 _log = logging.getLogger(__name__)
 
-# The years 1 to 9999, in milliseconds since 1970: what a datetime can show.
-_FIRST_MS: Final = -62_135_596_800_000
-_LAST_MS: Final = 253_402_300_799_999
 _MANY: Final = 2**53
 _ROWS_AT_ONCE: Final = 1000
 # A row's parts have the key 4 * seq + kind, which must fit.
@@ -42,18 +40,18 @@ _INTEGERS: Final[dict[str, tuple[int, int, int]]] = {
     "ordinal": (0, _MANY, 0),
     "cancel_requested": (0, 1, 0),
     "due_clock": (0, 1, 0),
-    "enqueued_ms": (_FIRST_MS, _LAST_MS, 0),
+    "enqueued_ms": (FIRST_MS, LAST_MS, 0),
     "termination": (0, _MANY, 0),
     "wide": (0, 7, 0),
 }
 #: The same for those that may be missing, which is what stands for a bad one.
 _OPTIONAL_INTEGERS: Final[dict[str, tuple[int, int]]] = {
-    "claimed_ms": (_FIRST_MS, _LAST_MS),
+    "claimed_ms": (FIRST_MS, LAST_MS),
     "lease_until_ms": (-(2**62), 2**62),
     "lease_ms": (0, 2**62),
     "due_ms": (-(2**62), 2**62),
-    "run_at_ms": (_FIRST_MS, _LAST_MS),
-    "finished_ms": (_FIRST_MS, _LAST_MS),
+    "run_at_ms": (FIRST_MS, LAST_MS),
+    "finished_ms": (FIRST_MS, LAST_MS),
     "expires_ms": (-(2**62), 2**62),
     "keep_done_ms": (0, 2**62),
     "keep_dead_ms": (0, 2**62),
@@ -165,8 +163,8 @@ def is_sound_claim(fields: list[Any]) -> bool:
         and flag in (0, 1)
         and (run_id is None or (type(run_id) is str and _ID.match(run_id) is not None))
         and type(enqueued) is int
-        and _FIRST_MS <= enqueued <= _LAST_MS
-        and (run_at is None or (type(run_at) is int and _FIRST_MS <= run_at <= _LAST_MS))
+        and FIRST_MS <= enqueued <= LAST_MS
+        and (run_at is None or (type(run_at) is int and FIRST_MS <= run_at <= LAST_MS))
         and (error is None or type(error) is str)
     )
 

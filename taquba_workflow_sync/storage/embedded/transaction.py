@@ -7,7 +7,7 @@ import sqlite3
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from taquba_workflow_sync.clock import SteadyClock
+from taquba_workflow_sync.clock import LAST_MS, SteadyClock
 from taquba_workflow_sync.storage.decisions import clip_error
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Observer
@@ -83,7 +83,7 @@ class Transaction:
         """Return when a delay that begins now is over: on the steady clock, so that no step of the wall moves it."""
         if delay_ms is None or delay_ms <= 0:
             return _AT_ONCE
-        run_at_ms = self.now_ms + delay_ms
+        run_at_ms = min(self.now_ms + delay_ms, LAST_MS)  # what a datetime can show
         if self._delays_are_steady:
             return Due(DueClock.STEADY, self.steady_ms + delay_ms, run_at_ms)
         return Due(DueClock.WALL, run_at_ms, run_at_ms)

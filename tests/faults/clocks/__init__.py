@@ -1,0 +1,1 @@
+"""Time: wall clocks that step, machines that stand still, instants on the edge, clocks that misbehave."""

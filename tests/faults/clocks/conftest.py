@@ -1,0 +1,3 @@
+from tests.processes.conftest import client, queue, stage
+
+__all__ = ["client", "queue", "stage"]

@@ -1,0 +1,517 @@
+"""What the actors yield at: SQL statements, lock files, paths, locks, clocks, shared memory; wrapped from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final
+from unittest import mock
+
+import diskcache.core
+import filelock
+
+from taquba_workflow_sync.queue import queue as queue_module
+from taquba_workflow_sync.storage.embedded import (
+    cache,
+    checkpoint,
+    claiming,
+    committer,
+    connections,
+    filesystem,
+    opening,
+    owners,
+)
+from taquba_workflow_sync.storage.embedded import store as store_module
+from taquba_workflow_sync.testing import ManualClock
+from taquba_workflow_sync.workflow import client as client_module
+
+from .scheduler import SHORT_WAIT, Touch, actor_here, new_name, reads, signal, wait_for, writes, yield_point
+
+DATABASE: Final = "database"
+WRITE_LOCK: Final = "write lock"
+OWNERS: Final = "owners/"
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
+_real_connect = sqlite3.connect
+
+
+# -- SQL --------------------------------------------------------------------------------------------------------------
+
+
+class YieldingConnection(sqlite3.Connection):
+    """Yields before every statement; waits for a busy file as its timeout says, but among the actors.
+
+    It never syncs, whatever it says of itself: no power is cut here, and thousands of stores are opened.
+    """
+
+    patience = 0.0
+    synchronous = 2
+    has_write_lock = False
+    has_snapshot = False
+    changes_before = 0
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        if statement.startswith("PRAGMA busy_timeout"):
+            self.patience = 0.0
+            return super().execute("PRAGMA busy_timeout")
+        if statement.startswith("PRAGMA synchronous"):
+            yield_point(statement)
+            _, _, value = statement.partition("=")
+            self.synchronous = int(value or self.synchronous)
+            return super().execute("SELECT ?", (self.synchronous,))
+        return self._run(super().execute, statement, *parameters)
+
+    def executemany(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        return self._run(super().executemany, statement, *parameters)
+
+    def close(self) -> None:
+        # The close of the last connection moves the log into the file and removes it.
+        yield_point("close a connection", writes(DATABASE), writes(WRITE_LOCK))
+        super().close()
+        self.has_write_lock = False
+        signal(WRITE_LOCK)
+
+    def _run(self, call: Any, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        label = _short(statement)
+        while True:
+            yield_point(label, *self._touches(label))
+            was_inside = self.in_transaction
+            if not was_inside:
+                self.changes_before = self.total_changes
+            try:
+                cursor: sqlite3.Cursor = call(statement, *parameters)
+                if (actor := actor_here()) is not None:
+                    actor.was_refused_by = None
+            except sqlite3.OperationalError as error:
+                self._end_if_over(was_inside)
+                if error.sqlite_errorcode not in _BUSY:
+                    raise
+                actor = actor_here()
+                if actor is not None:
+                    actor.was_refused_by = WRITE_LOCK
+                if self.patience <= 0 or was_inside or not wait_for(WRITE_LOCK, self.patience):
+                    raise
+            except BaseException:
+                self._end_if_over(was_inside)
+                raise
+            else:
+                if self.in_transaction:
+                    has_written = self.total_changes != self.changes_before
+                    self.has_write_lock |= has_written or label.startswith("BEGIN IMMEDIATE")
+                    self.has_snapshot |= self.has_write_lock or label.startswith("SELECT")
+                self._end_if_over(was_inside)
+                return cursor
+
+    def _touches(self, label: str) -> tuple[Touch, ...]:
+        word = label.partition(" ")[0]
+        if label.startswith("BEGIN IMMEDIATE"):
+            return writes(WRITE_LOCK), reads(DATABASE)
+        if word in ("COMMIT", "ROLLBACK"):
+            has_changed = word == "COMMIT" and self.total_changes != self.changes_before
+            locks = (writes(WRITE_LOCK),) if self.has_write_lock else ()
+            return (*locks, writes(DATABASE)) if has_changed else locks
+        # Nobody sees what the holder of the write lock does before its COMMIT, and nobody else changes what it sees.
+        if self.has_write_lock or label == "BEGIN":
+            return ()
+        if word in ("SELECT", "WITH"):
+            return () if self.has_snapshot else (reads(DATABASE),)
+        if word == "PRAGMA" and "=" not in label and "checkpoint" not in label:
+            return (reads(DATABASE),)
+        return writes(DATABASE), writes(WRITE_LOCK)
+
+    def _end_if_over(self, was_inside: bool) -> None:
+        if self.in_transaction:
+            return
+        actor = actor_here()
+        if actor is not None and self.total_changes != self.changes_before:
+            actor.written += self.total_changes - self.changes_before
+        self.changes_before, self.has_snapshot = self.total_changes, False
+        if was_inside or self.has_write_lock:
+            self.has_write_lock = False
+            signal(WRITE_LOCK)
+
+
+def _short(statement: str) -> str:
+    return re.sub(r"\s+", " ", statement)[:60]
+
+
+def _connect(database: Any, *, timeout: float = 5.0, **options: Any) -> sqlite3.Connection:
+    yield_point("connect", reads(DATABASE))
+    options["check_same_thread"] = False
+    connection = _real_connect(database, timeout=0, factory=YieldingConnection, **options)
+    connection.patience = timeout
+    sqlite3.Connection.execute(connection, "PRAGMA synchronous = OFF")
+    return connection
+
+
+def connect_unseen(path: Path) -> sqlite3.Connection:
+    """A connection of the laboratory's own, which makes no yields."""
+    return _real_connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+
+
+# -- lock files and paths ---------------------------------------------------------------------------------------------
+
+
+class YieldingFileLock:
+    """A lock file: the real lock, tried once, and the waiting done among the actors.
+
+    Waiting for an owner may run out at any time, since an owner stays. Waiting for another's probe runs out only when
+    nobody can go on: that a probe is over sooner is what the patience of the second one counts on.
+    """
+
+    _probed: ClassVar[set[str]] = set()
+
+    def __init__(self, path: Path) -> None:
+        self._name = _named(path)
+        self._real = _real_lock(Path(path))
+
+    @property
+    def lock_file(self) -> str:
+        return self._real.lock_file
+
+    @property
+    def is_locked(self) -> bool:
+        yield_point(f"is_locked {self._name}")
+        return self._real.is_locked
+
+    def acquire(
+        self, timeout: float | None = None, poll_interval: float | None = None, *, blocking: bool | None = None
+    ) -> None:
+        patience = 0.0 if blocking is False or timeout is None else timeout
+        while True:
+            makes_it = not os.path.exists(self._real.lock_file)
+            yield_point(f"lock {self._name}", writes(self._name), *((writes(OWNERS),) if makes_it else ()))
+            try:
+                self._real.acquire(timeout=0)
+                if timeout is None or timeout <= SHORT_WAIT:
+                    self._probed.add(self._name)
+                return
+            except filelock.Timeout:
+                if patience == 0:
+                    raise
+            if not wait_for(self._name, patience, once=self._name not in self._probed):
+                patience = 0.0  # one last try, as at the end of a real wait
+
+    def release(self) -> None:
+        try:
+            yield_point(f"unlock {self._name}", writes(self._name))
+        finally:
+            self._real.release()
+            self._probed.discard(self._name)
+            signal(self._name)
+
+
+_real_lock = owners._lock
+
+
+def _named(path: os.PathLike[str]) -> str:
+    parts = Path(path).parts
+    return "/".join(parts[-2:]) if parts[-2:-1] in (("owners",), ("db",)) else parts[-1]
+
+
+class YieldingPath(type(Path())):  # type: ignore[misc]  # PosixPath; before 3.12 pathlib.Path cannot be subclassed itself
+    """A path whose looks at the file system yield."""
+
+    def is_file(self, **_: Any) -> bool:
+        return self._look("is_file", os.path.isfile)
+
+    def is_symlink(self) -> bool:
+        return self._look("is_symlink", os.path.islink)
+
+    def exists(self, **_: Any) -> bool:
+        return self._look("exists", os.path.exists)
+
+    def stat(self, **_: Any) -> os.stat_result:
+        return self._look("stat", os.stat)
+
+    def mkdir(self, mode: int = 0o777, **_: Any) -> None:
+        yield_point(f"mkdir {_named(self)}", writes(_named(self)))
+        os.mkdir(self, mode)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        yield_point(f"unlink {_named(self)}", writes(_named(self)), writes(OWNERS))
+        try:
+            os.unlink(self)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+        signal(_named(self))
+
+    def _look(self, what: str, function: Any) -> Any:
+        yield_point(f"{what} {_named(self)}", reads(_named(self)))
+        return function(self)
+
+
+def _list_directory(path: os.PathLike[str]) -> list[str]:
+    yield_point(f"listdir {_named(path)}", reads(OWNERS))
+    return sorted(os.listdir(path))
+
+
+def _identify(path: os.PathLike[str]) -> os.stat_result:
+    yield_point(f"os.stat {_named(path)}", reads(_named(path)))
+    return os.stat(path)
+
+
+def _open_file(path: Any, *arguments: Any) -> int:
+    yield_point(f"os.open {_named(path)}", writes(_named(path)), writes(DATABASE))
+    return os.open(path, *arguments)
+
+
+# -- locks, queues and sets in memory ---------------------------------------------------------------------------------
+
+
+def _named_by_maker(kind: str) -> str:
+    maker, number = new_name(kind)
+    return f"{kind} {maker}{number}"
+
+
+class YieldingLock:
+    """A lock of one process, waited for among the actors."""
+
+    def __init__(self) -> None:
+        self.name = _named_by_maker("lock")
+        self._is_held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        yield_point(f"acquire {self.name}", writes(self.name))
+        while self._is_held:
+            if not blocking or (not wait_for(self.name, timeout) and self._is_held):
+                return False
+        self._is_held = True
+        return True
+
+    def release(self) -> None:
+        try:
+            yield_point(f"release {self.name}", writes(self.name))
+        finally:
+            if not self._is_held:
+                raise RuntimeError("release unlocked lock")
+            self._is_held = False
+            signal(self.name)
+
+    def locked(self) -> bool:
+        yield_point(f"look at {self.name}", reads(self.name))
+        return self._is_held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class YieldingCondition:
+    """What a gate waits on."""
+
+    def __init__(self, lock: YieldingLock) -> None:
+        self._lock = lock
+        self._name = _named_by_maker("condition")
+
+    def wait(self, timeout: float = -1) -> bool:
+        self._lock.release()
+        is_told = wait_for(self._name, timeout)
+        self._lock.acquire()
+        return is_told
+
+    def notify_all(self) -> None:
+        yield_point(f"notify {self._name}", writes(self._name))
+        signal(self._name)
+
+
+def _sleep_while_busy(_: float) -> None:
+    """After a statement that was answered busy until the write lock may be free, else for a moment."""
+    actor = actor_here()
+    if actor is not None and actor.was_refused_by is not None:
+        wait_for(actor.was_refused_by, -1)
+    else:
+        yield_point("rest")
+
+
+class Pause:
+    """What a committer pauses on: a lock that is never free."""
+
+    def acquire(self, timeout: float = -1) -> bool:
+        _sleep_while_busy(timeout)
+        return False
+
+
+class YieldingSlot(committer.Slot):
+    """A slot whose look at ``is_done`` yields."""
+
+    __slots__ = ("_is_done", "_name")
+
+    def __init__(self, operation: committer.Operation) -> None:
+        self._name = _named_by_maker("slot")
+        super().__init__(operation)
+
+    @property
+    def is_done(self) -> bool:  # type: ignore[override]
+        yield_point("is_done?", reads(self._name))
+        return self._is_done
+
+    @is_done.setter
+    def is_done(self, value: bool) -> None:
+        yield_point("is_done!", writes(self._name))
+        self._is_done = value
+
+
+class YieldingDeque(deque[Any]):
+    """The committer's queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = _named_by_maker("commit queue")
+
+    def popleft(self) -> Any:
+        yield_point("popleft", writes(self._name))
+        return super().popleft()
+
+    def extend(self, items: Any) -> None:
+        yield_point("extend", writes(self._name))
+        super().extend(items)
+
+    def __len__(self) -> int:
+        yield_point("len", reads(self._name))
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield_point("iterate", reads(self._name))
+        return super().__iter__()
+
+
+class YieldingCommitter(committer.Committer):
+    """A committer whose looks at who leads yield."""
+
+    @property
+    def _leading(self) -> int | None:
+        yield_point("leading?", reads(self._leader_name))
+        return self._leader
+
+    @_leading.setter
+    def _leading(self, value: int | None) -> None:
+        yield_point("leading!", writes(self._leader_name))
+        self._leader = value
+
+    def reset_after_fork(self) -> None:
+        self._leader_name = _named_by_maker("leader")
+        super().reset_after_fork()
+        self._queue = YieldingDeque()
+        self._pause = Pause()  # type: ignore[assignment]
+
+
+class RunningSet(Collection[str]):
+    """The tokens whose steps run in this process."""
+
+    def __init__(self) -> None:
+        self.tokens: set[str] = set()
+
+    def __contains__(self, token: object) -> bool:
+        yield_point("token in running", reads("running"))
+        return token in self.tokens
+
+    def __iter__(self) -> Iterator[str]:
+        yield_point("iterate running", reads("running"))
+        return iter(sorted(self.tokens))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def discard(self, token: str) -> None:
+        yield_point("discard from running", writes("running"))
+        self.tokens.discard(token)
+
+    def add(self, token: str) -> None:
+        yield_point("add to running", writes("running"))
+        self.tokens.add(token)
+
+
+# -- time and chance --------------------------------------------------------------------------------------------------
+
+
+class YieldingClock(ManualClock):
+    """A wall clock that yields when it is read and when it is moved."""
+
+    def now(self) -> datetime:
+        yield_point("read the clock", reads("clock"))
+        return super().now()
+
+    def advance(self, seconds: Any) -> None:
+        yield_point("move the clock", writes("clock"))
+        super().advance(seconds)
+
+
+class Instruments:
+    """What the patches share: one monotonic time, and one source of names that are the same in every run."""
+
+    def __init__(self) -> None:
+        self.monotonic_now = 1000.0
+
+    def monotonic(self) -> float:
+        yield_point("read the monotonic clock", reads("monotonic"))
+        return self.monotonic_now
+
+    @staticmethod
+    def token_hex(size: int) -> str:
+        maker, number = new_name("token")
+        return f"{ord(maker):02x}{number:0{2 * size - 2}x}"
+
+    @staticmethod
+    def new_ulid() -> str:
+        maker, number = new_name("id")
+        return f"J-{maker}{number}"
+
+
+def _like(module: Any, **changed: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(module), **changed})
+
+
+@contextmanager
+def instrumented() -> Iterator[Instruments]:
+    """Wrap the engine for as long as the block runs; threads that are no actors notice nothing."""
+    shared = Instruments()
+    clock = _like(time, monotonic=shared.monotonic)
+    locks = _like(threading, Lock=YieldingLock, Condition=YieldingCondition)
+    database = _like(sqlite3, connect=_connect)
+    chance = _like(owners.secrets, token_hex=shared.token_hex)
+    with ExitStack() as stack:
+        for module, name, value in (
+            (cache, "sqlite3", database),
+            (cache, "os", _like(os, open=_open_file)),
+            (diskcache.core, "sqlite3", database),
+            (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
+            (connections, "os", _like(os, stat=_identify)),
+            (connections, "threading", locks),
+            (connections, "time", clock),
+            (committer, "threading", locks),
+            (committer, "time", clock),
+            (committer, "Slot", YieldingSlot),
+            (checkpoint, "time", clock),
+            (store_module, "threading", locks),
+            (store_module, "time", clock),
+            (store_module, "Committer", YieldingCommitter),
+            (filesystem, "sync_directory", lambda _: None),
+            (opening, "sync_path", lambda _: None),
+            (owners, "_lock", YieldingFileLock),
+            (owners, "os", _like(os, listdir=_list_directory)),
+            (owners, "secrets", chance),
+            (claiming, "secrets", chance),
+            (queue_module, "time", clock),
+            (client_module, "new_ulid", shared.new_ulid),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
+        # A default is bound when the function is made: patching the module would not reach it.
+        stack.enter_context(mock.patch.dict(owners.Owner.__init__.__kwdefaults__, monotonic=shared.monotonic))
+        yield shared
+
+
+def close_quietly(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        connection.close()

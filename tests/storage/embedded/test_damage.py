@@ -1,0 +1,54 @@
+"""Mending: what is sound is never touched, whatever state it is in; a buried row is told of like any other end."""
+
+from __future__ import annotations
+
+from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.records import Observer
+from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, put, put_one, run, settle, stored
+
+from .conftest import OpenEmbedded
+from .raw import raw
+
+
+def in_every_state(store: EmbeddedStore) -> None:
+    """Leave a job in each state that transitions can bring about."""
+    store.observe(QUEUE, Observer(LANE, 3, None))
+    for number, action in enumerate(ACTIONS.values()):
+        put(store, run(f"run-{number}", b"x" * (5000 if number % 2 else 1), max_attempts=50))
+        settle(store, claim(store), action)
+        put_one(store, headers='{"a":"b"}', max_attempts=50)
+        settle(store, claim(store), action)
+    put(store, run("later", run_at_ms=10**14))
+    put(store, run("held"), run("waits"))
+    claim(store)
+
+
+def test_nothing_of_a_sound_store_is_mended(open_embedded: OpenEmbedded) -> None:
+    store = open_embedded()
+    in_every_state(store)
+    with raw(store._root) as connection:
+        before = list(connection.iterdump())
+        assert not store._mend()
+        assert list(connection.iterdump()) == before
+
+
+def test_a_buried_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmbedded) -> None:
+    store = open_embedded()
+    store.observe(QUEUE, Observer(LANE, 3, None))
+    bad, good = put(store, run("bad"), run("good"))
+    with raw(store._root) as connection:
+        connection.execute("UPDATE taquba_job SET attempts = max_attempts WHERE id = ?", (bad,))
+    assert claim(store).id == good
+    row = stored(store, bad)
+    assert (row.status, row.verdict, row.termination) == ("dead", "failed", 1)
+    assert "attempts" in str(row.last_error)
+    assert claim(store, queue=LANE).id == f"{bad}-1"
+
+
+def test_counters_that_do_not_fit_are_counted_anew(open_embedded: OpenEmbedded) -> None:
+    store = open_embedded()
+    put(store, run("one"), run("two"))
+    with raw(store._root) as connection:
+        connection.execute("UPDATE taquba_queue SET pending = 0")
+    claim(store)
+    assert (store.counts()[QUEUE].pending, store.counts()[QUEUE].claimed) == (1, 1)
