@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,8 +50,7 @@ class RunSpec:
             raise TypeError(f"input must be bytes, not {type(self.input).__name__}; encode it first")
         if self.run_id is not None:
             validation.identifier(self.run_id, "run_id", InvalidRunIdError)
-        check_headers(self.headers)
-        object.__setattr__(self, "headers", dict(self.headers))
+        object.__setattr__(self, "headers", check_headers(self.headers))
         if self.priority is not None:
             validation.integer(self.priority, "priority", least=-validation.MAX_INT)
         if self.max_attempts_per_step is not None:
@@ -69,8 +69,8 @@ class RunSpec:
         return hashlib.sha256(self.input).digest()
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that a run cannot have.
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as they were when they were checked, whatever the mapping says at another look.
 
     Raises:
         TypeError: no mapping of str to str.
@@ -78,9 +78,11 @@ def check_headers(headers: Mapping[str, str]) -> None:
         PayloadTooLargeError: more than 64 KiB together.
     """
     validation.instance(headers, Mapping, "headers")
-    validation.headers(headers)
-    for name in headers:
+    text = validation.headers(headers)
+    checked: dict[str, str] = json.loads(text) if text else {}
+    for name in checked:
         if name.startswith(RESERVED_HEADER_PREFIX):
             raise ReservedHeaderError(
                 f"header {name!r} starts with {RESERVED_HEADER_PREFIX!r}, which is reserved; rename it"
             )
+    return checked

@@ -203,6 +203,15 @@ def _sweep(stage: Stage) -> None:
     queue.store.sweep()
 
 
+def _bury(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE taquba_job SET attempts = max_attempts")  # no claim can take it
+    stage.is_armed = True
+    queue.store.turn((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
+
+
 def _enter_boot(stage: Stage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime, "later:0.01 go")
@@ -280,6 +289,7 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
     "sweep": _sweep,
     "notify": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
     "observe": _observe,
+    "bury": _bury,
     "enter_boot": _enter_boot,
 }
 

@@ -31,7 +31,7 @@ def test_every_fault_point_has_a_scenario_that_reaches_it() -> None:
 
 
 def test_every_transition_of_the_table_is_a_fault_point() -> None:
-    assert {each.name for each in TRANSITIONS} | {"notify", "observe", "enter_boot"} == crash.points()[0]
+    assert {each.name for each in TRANSITIONS} | {"notify", "observe", "enter_boot", "bury"} == crash.points()[0]
 
 
 def dump(root: Path) -> list[tuple[object, ...]]:

@@ -86,8 +86,13 @@ class StoreCache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
 
         Safe to repeat over a creation that was cut short, and over a file whose settings another program changed.
         """
-        cache = cls(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)
-        cache.close()
+        cache: StoreCache = cls.__new__(cls)
+        try:
+            cache.__init__(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)  # type: ignore[misc]
+        finally:
+            # Also when the constructor failed in the middle (a full disk): its connection would stay open.
+            if hasattr(cache, "_local"):
+                cache.close()
 
     @classmethod
     def attach(cls, directory: Path) -> StoreCache:

@@ -156,8 +156,8 @@ def is_sound_claim(fields: list[Any]) -> bool:
         and type(step) is int
         and 0 <= step < _MANY
         and type(attempts) is int
-        and 1 <= attempts <= limit
         and type(limit) is int
+        and 1 <= attempts <= limit
         and type(priority) is int
         and type(place) is int
         and flag in (0, 1)

@@ -1,0 +1,224 @@
+"""Every call that writes, each by itself: what makes it ready in a store, and the one call that is then looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
+from taquba_workflow_sync.storage.records import (
+    Action,
+    Cancelled,
+    ClaimedRow,
+    ClaimRequest,
+    Dead,
+    Done,
+    LaneClaim,
+    Observer,
+    Release,
+    Retry,
+    Settlement,
+    Verdict,
+)
+from tests.faults.lab import open_queue
+from tests.processes.harness import eventually
+
+BARE = "bare"
+STEPS = "workflow-steps"
+WIDE = bytes(3000)  # so large that it has a row of its own
+
+#: What is looked at: given the open queue, it makes the call.
+Act = Callable[[Queue], object]
+
+
+def _enqueue(_: Queue) -> Act:
+    return lambda queue: queue.enqueue(BARE, b"x", job_id="j")
+
+
+def _enqueue_batch(_: Queue) -> Act:
+    return lambda queue: queue.enqueue_batch(BARE, [WIDE, b"2", b"3"])
+
+
+def _submit(_: Queue) -> Act:
+    return lambda queue: WorkflowClient(queue).submit(run_id="r", input=b"x", headers={"plan": "go"})
+
+
+def _submit_many(_: Queue) -> Act:
+    specs = [RunSpec(run_id=f"r{number}", input=WIDE, headers={"plan": "go"}) for number in range(4)]
+    return lambda queue: WorkflowClient(queue).submit_many(specs)
+
+
+def _claim(queue: Queue) -> Act:
+    queue.enqueue(BARE, WIDE)
+    return lambda queue: queue.claim(BARE, lease=3600)
+
+
+def _claim_beside_the_dead(queue: Queue) -> Act:
+    """The claim clears away what a process has left that died without a claim."""
+
+    def act(queue: Queue) -> object:
+        left = queue.path / "owners" / "1-dead.lock"
+        if not left.exists():
+            left.hardlink_to(queue.path / "open.lock")  # not opened: what is opened here may be made to fail
+        return queue.claim(BARE, lease=3600)
+
+    queue.enqueue(BARE, b"x")
+    return act
+
+
+def _promote(queue: Queue) -> Act:
+    queue.enqueue(BARE, b"x", run_at=datetime.now(UTC) + timedelta(milliseconds=20))
+    eventually(lambda: queue.store.readiness(BARE).is_ready, "due")
+    return lambda queue: queue.claim(BARE, lease=3600)
+
+
+def _reap(queue: Queue) -> Act:
+    queue.enqueue(BARE, b"x")
+    queue.claim(BARE, lease=0.001)
+    eventually(lambda: queue.store.readiness(BARE).is_ready, "a lease that is over")
+    return lambda queue: queue.claim(BARE, lease=3600)
+
+
+def _with_claim(settle: Callable[[Queue, Any], object]) -> Callable[[Queue], Act]:
+    def prepare(queue: Queue) -> Act:
+        queue.enqueue(BARE, b"x", job_id="j")
+        claim = queue.claim(BARE, lease=3600)
+        return lambda queue: settle(queue, claim)
+
+    return prepare
+
+
+def _claimed_run(queue: Queue) -> ClaimedRow:
+    queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None))
+    WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
+    _, rows = queue.store.turn((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
+    return rows[0]
+
+
+def _settle(queue: Queue, row: ClaimedRow, action: Action) -> None:
+    refusals, _ = queue.store.turn([Settlement(row.id, row.token, action)], ())
+    for refusal in refusals:
+        if refusal is not None:
+            raise refusal
+
+
+def _ending(action: Action) -> Callable[[Queue], Act]:
+    def prepare(queue: Queue) -> Act:
+        row = _claimed_run(queue)
+        return lambda queue: _settle(queue, row, action)
+
+    return prepare
+
+
+def _cancel(queue: Queue) -> Act:
+    queue.enqueue(BARE, WIDE, job_id="j")
+    return lambda queue: queue.cancel("j")
+
+
+def _cancel_run(queue: Queue) -> Act:
+    queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None))
+    WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
+    return lambda queue: WorkflowClient(queue).cancel("r")
+
+
+def _requeue(queue: Queue) -> Act:
+    _with_claim(lambda queue, claim: queue.dead_letter(claim, "broken"))(queue)(queue)
+    return lambda queue: queue.requeue_dead_job("j")
+
+
+def _retry(queue: Queue) -> Act:
+    _settle(queue, _claimed_run(queue), Done(Verdict.FAILED, error="as planned"))
+    return lambda queue: WorkflowClient(queue).retry("r")
+
+
+def _sweep(queue: Queue) -> Act:
+    with open_queue(queue.path, keep_done_jobs=0.001) as short:
+        _with_claim(lambda queue, claim: queue.ack(claim))(short)(short)
+    kept_until = queue.now_ms() + 2
+    eventually(lambda: queue.now_ms() > kept_until, "past its retention")
+    return lambda queue: queue.store.sweep()
+
+
+def _enter_boot(queue: Queue) -> Act:
+    """A delay that was begun in another boot of the machine; the first call that writes sees to it."""
+    queue.enqueue(BARE, b"x", job_id="j")
+    claim = queue.claim(BARE, lease=3600)
+    assert claim is not None
+    queue.advance(claim, b"y", delay=3600)
+    queue.close()
+    with closing(sqlite3.connect(queue.path / "db" / "cache.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")
+    return lambda queue: queue.enqueue(BARE, b"x", job_id="k")
+
+
+#: By name; those of transitions are named after them.
+CALLS: dict[str, Callable[[Queue], Act]] = {
+    "enqueue": _enqueue,
+    "enqueue_batch": _enqueue_batch,
+    "submit": _submit,
+    "submit_many": _submit_many,
+    "claim": _claim,
+    "claim_beside_the_dead": _claim_beside_the_dead,
+    "promote": _promote,
+    "reap": _reap,
+    "ack": _with_claim(lambda queue, claim: queue.ack(claim)),
+    "nack": _with_claim(lambda queue, claim: queue.nack(claim, "broken")),
+    "dead_letter": _with_claim(lambda queue, claim: queue.dead_letter(claim, "broken")),
+    "advance": _with_claim(lambda queue, claim: queue.advance(claim, WIDE)),
+    "renew": _with_claim(lambda queue, claim: queue.renew_lease(claim, 7200)),
+    "request_cancel": _with_claim(lambda queue, claim: queue.cancel(claim.job.id)),
+    "notify": _ending(Done(Verdict.SUCCEEDED, WIDE)),
+    "settle_cancelled": _ending(Cancelled("enough")),
+    "dead_run": _ending(Dead("broken")),
+    "retry_later": _ending(Retry("broken", 3_600_000)),
+    "release": _ending(Release()),
+    "cancel": _cancel,
+    "cancel_run": _cancel_run,
+    "requeue": _requeue,
+    "retry": _retry,
+    "sweep": _sweep,
+    "enter_boot": _enter_boot,
+    "observe": lambda _: lambda queue: queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None)),
+}
+
+
+def prepare(name: str, template: Path) -> Act:
+    """Make a closed store that is ready for the call."""
+    with open_queue(template) as queue:
+        return CALLS[name](queue)
+
+
+def copy(template: Path, root: Path, **options: Any) -> Queue:
+    """Open a copy of a closed store."""
+    shutil.copytree(template, root)
+    return open_queue(root, **options)
+
+
+def answer_of(act: Callable[[], object]) -> dict[str, str]:
+    """Make the call; say what came of it."""
+    try:
+        act()
+    except Exception as error:
+        kind = "refused" if isinstance(error, TaqubaError) else "raw"
+        return {"came": kind, "type": type(error).__name__, "text": str(error)}
+    return {"came": "done", "type": "", "text": ""}
+
+
+def judge(answer: dict[str, str], before: object, after: object, found: object) -> str | None:
+    """Return what is wrong with an answer, given what the store held before, holds after such a call, and holds."""
+    said = json.dumps(answer)
+    if answer["came"] == "raw":
+        return f"not an error of the library: {said}"
+    if answer["came"] == "done":
+        return None if found == after else f"it returned, and is not stored: {said}"
+    if answer["type"] != "StorageError":
+        return f"not a StorageError: {said}"
+    if "unknown" in answer["text"]:
+        return None if found in (before, after) else f"half of it is stored: {said}"
+    return None if found == before else f"something was written: {said}"
