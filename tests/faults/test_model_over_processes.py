@@ -64,7 +64,7 @@ def test_two_processes_do_what_the_model_says_though_they_are_killed(hosts: list
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=8,
             stateful_step_count=25,
             derandomize=True,
             deadline=None,

@@ -23,7 +23,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.parametrize(("durability", "wanted"), [("full", 90), ("relaxed", 60)])
+@pytest.mark.parametrize(("durability", "wanted"), [("full", 60), ("relaxed", 40)])
 def test_a_power_cut_leaves_a_sound_store_with_all_that_was_promised(place: Path, durability: str, wanted: int) -> None:
     """With ``full`` whatever was acknowledged is there, with ``relaxed`` only a suffix of the commits is missing."""
     chance = random.Random(1)

@@ -29,7 +29,7 @@ from .scenarios import (
 )
 
 # Most scenarios have fewer schedules than that, and are run whole.
-LIMIT = 70
+LIMIT = 45
 #: Where every schedule starts with a directory copied and handles opened, which takes ten times as long.
 LIMIT_OF_OPENS = 20
 AT_EVERY_STEP = 12
