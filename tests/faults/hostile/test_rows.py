@@ -55,7 +55,7 @@ def test_a_damaged_job_harms_no_other(large_template: Path, tmp_path: Path, colu
         if number < len(damages):
             vandal.spoil("taquba_job", column, "seq = ?", [(name, [seqs[name]], damages[number])])
 
-    # Each damage in every second state, and each state with every second damage; the long form meets them all.
+    # Each damage in every second state, and each state with every second damage; the long form draws from all of them.
     states = enumerate((*STATES, "bare"))
     names = [f"{state}-{n}" for place, state in states for n in range(len(damages)) if (place + n) % 2 == 0]
     now = [
