@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _NOTHING_RUNS: Final = frozenset[str]()
 _CLEANING_INTERVAL: Final = 30.0
+_MENDING_INTERVAL: Final = 30.0
 _EXIT_PATIENCE: Final = 5.0
 
 
@@ -146,6 +147,7 @@ class EmbeddedStore(ForkGuard):
         self._fault = fault
         self._listeners: list[CommitListener] = []
         self._next_cleaning = 0.0
+        self._next_mending = 0.0
         self._failures_seen = 0
         self._is_closed = False
         self._is_attached = False
@@ -387,8 +389,10 @@ class EmbeddedStore(ForkGuard):
         """Return claims of worker loops."""
         self._use()
         running, is_damaged = self._read(reading.running, self.owner.id, foreign=foreign)
-        if is_damaged:
-            self._mend()  # what no owner can be told of would be held for ever
+        if is_damaged and time.monotonic() >= self._next_mending:
+            # What no owner can be told of would be held for ever. Not at each look: it counts every row.
+            self._next_mending = time.monotonic() + _MENDING_INTERVAL
+            self._mend()
         return running
 
     def find_deaths(self, *, patience: float = 0.0) -> Deaths:

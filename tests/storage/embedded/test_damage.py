@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.records import Observer
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, put, put_one, run, settle, stored
@@ -52,3 +54,23 @@ def test_counters_that_do_not_fit_are_counted_anew(open_embedded: OpenEmbedded) 
         connection.execute("UPDATE taquba_queue SET pending = 0")
     claim(store)
     assert (store.counts()[QUEUE].pending, store.counts()[QUEUE].claimed) == (1, 1)
+
+
+def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then(
+    open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = open_embedded(), open_embedded()
+    bad, worse = put(store, run("bad"), run("worse"))
+    claim(store)
+    claim(store)
+    with raw(store._root) as connection:
+        connection.execute("UPDATE taquba_job SET owner = '../x' WHERE id = ?", (bad,))
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("UPDATE taquba_job SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
+    mended: list[bool] = []
+    mend = other._mend
+    monkeypatch.setattr(other, "_mend", lambda: mended.append(mend()))
+    assert other.running(foreign=True) == []
+    assert stored(other, bad).status == "dead"
+    assert other.running(foreign=True) == []  # the other one is of no queue, and cannot be helped
+    assert mended == [True]
