@@ -82,6 +82,7 @@ class Dispatcher:
         self._next_sweep = 0.0
         self._failures = 0
         self._suspects: dict[str, float] = {}
+        self._looked_at = 0.0
         self._deadline: float | None = None
         self._stop_asked = False
         self._stopping_since: float | None = None
@@ -201,10 +202,10 @@ class Dispatcher:
                 execution.is_repeated = True
                 self._unsettled.append((execution, settlement))
         try:
-            self._release_orphans(time.monotonic())
+            self._release_orphans()
             if self._suspects:
                 self._bell.wait(_HANDING_OUT)
-                self._release_orphans(time.monotonic() + _ORPHAN_AGE)
+                self._release_orphans(age=0.0)
         except TaqubaError as error:
             _log.warning("claims of an interrupted turn may stay until this process ends: %s", error)
 
@@ -383,6 +384,9 @@ class Dispatcher:
             if other is not None:
                 self._unsettled.append((execution, other))
                 continue
+            if type(refusal) is TaqubaError:
+                # Not even a dead letter can be stored. Taken back, it counts as an attempt; released, it would not.
+                RUNNING.give_up(execution.row.token)
             self._let_go(execution)
         return failed
 
@@ -485,7 +489,7 @@ class Dispatcher:
             if any(crew.next_due_ms is not None for crew in self._crews):
                 self._version = None  # the wall clock, or a suspended machine, may have moved the next due time
             self._deaths = self._store.find_deaths()
-            self._release_orphans(now)
+            self._release_orphans()
         if now >= self._next_sweep:
             swept = self._store.sweep()
             ended = time.monotonic()
@@ -497,7 +501,7 @@ class Dispatcher:
                 pause = 0.0 if swept else self._poll_interval
             self._next_sweep = ended + pause
 
-    def _release_orphans(self, now: float) -> None:
+    def _release_orphans(self, *, age: float = _ORPHAN_AGE) -> None:
         """Let go of claims of this handle that no thread works on: nobody else may, while its owner lives.
 
         A COMMIT that raised may have claimed them all the same: those never began, and go back uncharged. Or a step
@@ -506,14 +510,16 @@ class Dispatcher:
         an orphan only when it has been one for seconds.
         """
         orphans = {claim.token: claim for claim in self._store.running(foreign=False) if claim.token not in RUNNING}
-        self._suspects = {token: self._suspects.get(token, now) for token in orphans}
+        now = time.monotonic()
+        # A longer gap between two looks does not count: the process was stopped, registrations under way with it.
+        gap, self._looked_at = min(now - self._looked_at, 2 * _PROBE_INTERVAL), now
+        known = self._suspects
+        self._suspects = {token: known[token] + gap if token in known else 0.0 for token in orphans}
         given_up = {token: claim.lease_until_ms for token, claim in orphans.items() if RUNNING.was_given_up(token)}
         if given_up:
             self._deaths = Deaths(self._deaths.owners, {**self._deaths.tokens, **given_up})
         old = [
-            orphans[token]
-            for token, since in self._suspects.items()
-            if now - since >= _ORPHAN_AGE and token not in given_up
+            orphans[token] for token, seen_for in self._suspects.items() if seen_for >= age and token not in given_up
         ]
         if old:
             _log.warning("releasing %d claims that no thread runs, left by a commit that failed", len(old))

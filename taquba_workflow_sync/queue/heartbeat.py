@@ -82,11 +82,13 @@ class Heartbeat:
                 self._is_asleep = False
                 idle_since = time.monotonic()
                 continue
-            self._bell.wait(min(_TICK * 2**failures, _pause_after_failure(running)) if failures else _TICK)
+            self._bell.wait(min(_TICK * 2 ** min(failures, 10), _pause_after_failure(running)) if failures else _TICK)
 
     def _beat(self, running: list[Execution]) -> None:
-        self._look(running)  # first: a renewal that fails (this disk is full) must not hide a cancellation
-        self._renew(running)
+        try:
+            self._look(running)  # first: a renewal that fails (this disk is full) must not hide a cancellation
+        finally:
+            self._renew(running)  # nor may a look that fails cost a lease
 
     def _look(self, running: list[Execution]) -> None:
         version = self._store.version()

@@ -57,8 +57,6 @@ from taquba_workflow_sync.storage.records import (
 DEFAULT_MAX_PAYLOAD_BYTES = 64 * 2**20
 _PROBE_INTERVAL = 0.5
 _CLOSE_PATIENCE = 10.0
-# How long a cancel outwaits another process's probe of a dead owner's lock, which takes a fraction of that.
-_OTHERS_PROBE = 0.05
 
 
 class Queue:
@@ -410,11 +408,11 @@ class Queue:
         RUNNING.watch(token, event)
         return Claim(job, token, event)
 
-    def _known_deaths(self, *, at_once: bool = False) -> Deaths:
+    def _known_deaths(self, *, doubted: str | None = None) -> Deaths:
         now = time.monotonic()
-        if at_once or now >= self._next_probe:
+        if doubted is not None or now >= self._next_probe:
             self._next_probe = now + _PROBE_INTERVAL
-            self._deaths = self.store.find_deaths(patience=_OTHERS_PROBE if at_once else 0.0)
+            self._deaths = self.store.find_deaths(doubted=doubted)
         return self._deaths
 
     # -- ends of a claim ---------------------------------------------------------------------------------------
@@ -518,7 +516,7 @@ class Queue:
         row = self.store.get(job_id, whole=False)
         if row is None or row.status != JobStatus.CLAIMED:
             return NO_DEATHS
-        return self._known_deaths(at_once=True)
+        return self._known_deaths(doubted=row.owner)
 
     def get_job(self, job_id: str) -> JobRecord | None:
         """Return the job as it is now, or None if there is none of that id (any more)."""

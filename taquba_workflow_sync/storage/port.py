@@ -109,10 +109,10 @@ class Store(Protocol):
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    def find_deaths(self, *, patience: float = 0.0) -> Deaths:
+    def find_deaths(self, *, doubted: str | None = None) -> Deaths:
         """Probe the other owners' locks and watch their overdue leases; never inside a transaction.
 
-        Another process that probes at the same moment looks like a holder; ``patience`` (seconds) outwaits it.
+        Another process that probes at the same moment looks like a holder; that is outwaited for the owner ``doubted``.
         """
         ...
 

@@ -32,6 +32,9 @@ PARTS = {
 }
 
 
+_NOTES = 20
+
+
 def run(part: str, minutes: float, directory: Path) -> Figures:
     """Run one part; an exception of its own is a violation, too."""
     long_form: LongForm = importlib.import_module(PARTS[part][0]).long_form
@@ -88,10 +91,12 @@ def main() -> int:
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores")
     print()
     print(table(results))
-    for figures, _ in results:
-        for note in figures.notes:
-            print(f"\n{figures.part}: {note}", end="")
     print()
+    for figures, _ in results:
+        for note in figures.notes[:_NOTES]:
+            print(f"{figures.part}: {note}")
+        if len(figures.notes) > _NOTES:
+            print(f"{figures.part}: and {len(figures.notes) - _NOTES} notes more")
     violations = [f"{figures.part}: {each}" for figures, _ in results for each in figures.violations]
     for each in violations:
         print(f"VIOLATION {each}", file=sys.stderr)

@@ -33,7 +33,7 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
             WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))._register()
         people = [_start(stage, journal, number, chance) for number in range(WORKERS + CLIENTS)]
         for person in people:
-            person.hear("ready")
+            eventually(lambda person=person: person.said("ready"), "a process that runs", 2 * LIMIT)  # type: ignore[misc]
         while faults["SIGKILL"] < kills and time.monotonic() < until:
             time.sleep(chance.uniform(0, 0.5))
             number = chance.randrange(len(people))
@@ -52,7 +52,7 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
             faults["SIGKILL"] += 1
             people[number] = _start(stage, journal, number, chance)
         for person in people:
-            person.hear("ready")
+            eventually(lambda person=person: person.said("ready"), "a process that runs", 2 * LIMIT)  # type: ignore[misc]
         for person in people[WORKERS:] + people[:WORKERS]:
             person.stops()
         figures = settle(stage.store, journal, part="process death")

@@ -139,11 +139,11 @@ class Connections:
         """Return the connection that writes; the caller leads the commits and is inside the gate."""
         self.check_identity()
         if self._writer is None:
-            self._writer = stop_waiting(self.open())
             with self._watching:
                 # Kept open besides the writer: SQLite removes the log when a last connection closes, and the writer is
                 # closed now and then. From here on the log must stay the file that it is.
                 self._open_watcher()
+            self._writer = stop_waiting(self.open())
             self._wal_identity = _identity_of(self._wal)
         return self._writer
 
@@ -202,14 +202,15 @@ class Connections:
 
         The count means nothing to another connection, so each connection's are set apart by a number of its own.
         """
-        with self._watching:
-            try:
-                self.gate.enter()
+        # The gate first, as the writer has it: a fork waits for who is inside, and they must not wait for who is not.
+        try:
+            self.gate.enter()
+            with self._watching:
                 self.check_identity()
                 version: int = self._open_watcher().execute("PRAGMA data_version").fetchone()[0]
                 return self._generation << 40 | version
-            finally:
-                self.gate.leave()
+        finally:
+            self.gate.leave()
 
     def close(self, *, for_good: bool = False) -> None:
         """Close every connection; the caller has shut the gate or is the last to use them."""

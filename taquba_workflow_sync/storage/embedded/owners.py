@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _SUFFIX: Final = ".lock"
 _EXCLUSIVE: Final = "-x"
 _OPEN_TIMEOUT: Final = 60.0
+# A probe takes a fraction of that.
+_OTHERS_PROBE: Final = 0.05
 _ACQUIRE_TIMEOUT: Final = 10.0
 # How many lease durations an overdue claim is watched before it counts as abandoned: its owner's process lives
 # (stopped, swapping, or one call holds its GIL), or its lock file is missing, so nothing is known of it.
@@ -131,8 +133,10 @@ class Owner:
         probe.release()
         return False
 
-    def find_deaths(self, running: Collection[Running], now_ms: int, *, patience: float = 0.0) -> Deaths:
-        """Return which of the other owners' claims may be taken over; ``patience`` outwaits another process's probe.
+    def find_deaths(self, running: Collection[Running], now_ms: int, *, doubted: str | None = None) -> Deaths:
+        """Return which of the other owners' claims may be taken over.
+
+        Another process that probes looks like a holder for a moment, which is outwaited for the owner ``doubted``.
 
         An overdue claim is timed by this process's own monotonic clock, from when this process first saw it overdue
         and for as long as it stays unrenewed, so that a stepping wall clock frees nothing. A long gap between two
@@ -145,7 +149,7 @@ class Owner:
         now = self._monotonic()
         for claim in running:
             if claim.owner not in alive:
-                alive[claim.owner] = self._is_alive(claim.owner, patience)
+                alive[claim.owner] = self._is_alive(claim.owner, _OTHERS_PROBE if claim.owner == doubted else 0.0)
             lives = alive[claim.owner]
             if lives is False:
                 dead.add(claim.owner)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, assert_never
 
 from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
@@ -192,13 +194,13 @@ def end(
     is_run = held.run_id is not None
     if is_run and target is JobStatus.DEAD:
         verdict = Verdict.FAILED
-    tx.move(held.queue, source, target)
     life = row_life_ms(
         is_run=is_run,
         is_dead=target is JobStatus.DEAD,
         keep_done_ms=held.keep_done_ms,
         keep_dead_ms=held.keep_dead_ms,
     )
+    tx.move(held.queue, source, target)
     if life == 0:
         tx.drop_row(held.seq, held.wide)
         if target is JobStatus.DEAD:
@@ -244,6 +246,9 @@ def notify(
         result=result,
         error=clip_error(error),
     )
+    if tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None:
+        # A job of the user's own may have that name; the run must end all the same.
+        job = replace(job, id=f"{job.id}-{secrets.token_hex(8)}")
     tx.transitions.add("notify")
     write(tx, job)
     return job.id

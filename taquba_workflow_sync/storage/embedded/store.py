@@ -51,7 +51,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _NOTHING_RUNS: Final = frozenset[str]()
 _CLEANING_INTERVAL: Final = 30.0
-_MENDING_INTERVAL: Final = 30.0
+_MENDING_INTERVAL: Final = 5.0
+_MENDING_SHARE: Final = 20.0
 _EXIT_PATIENCE: Final = 5.0
 
 
@@ -265,7 +266,14 @@ class EmbeddedStore(ForkGuard):
 
     def _mend(self) -> bool:
         """Mend what is damaged in the store; whether there was anything, and that was stored."""
+        began = time.monotonic()
+        if began < self._next_mending:
+            return False
         slot = self._committer.run([mend])[0]
+        if not slot.value:
+            # It counts every row: what it cannot help must not have it done at each try.
+            ended = time.monotonic()
+            self._next_mending = ended + max(_MENDING_INTERVAL, _MENDING_SHARE * (ended - began))
         if slot.error is not None:
             _log.error("damage in the store %s could not be mended: %r", self._root, slot.error)
         return slot.error is None and bool(slot.value)
@@ -389,13 +397,11 @@ class EmbeddedStore(ForkGuard):
         """Return claims of worker loops."""
         self._use()
         running, is_damaged = self._read(reading.running, self.owner.id, foreign=foreign)
-        if is_damaged and time.monotonic() >= self._next_mending:
-            # What no owner can be told of would be held for ever. Not at each look: it counts every row.
-            self._next_mending = time.monotonic() + _MENDING_INTERVAL
-            self._mend()
+        if is_damaged:
+            self._mend()  # what no owner can be told of would be held for ever
         return running
 
-    def find_deaths(self, *, patience: float = 0.0) -> Deaths:
+    def find_deaths(self, *, doubted: str | None = None) -> Deaths:
         """Probe the owners of foreign claims; now and then, clear away the locks of the dead."""
         claims = self.running(foreign=True)
         if time.monotonic() >= self._next_cleaning:
@@ -404,7 +410,7 @@ class EmbeddedStore(ForkGuard):
         failures, self._failures_seen = self._failures_seen, self._committer.failures
         if failures != self._failures_seen:
             self.owner.watch_anew()  # while this process could not write, the others could not renew
-        return self.owner.find_deaths(claims, self._now(), patience=patience) if claims else NO_DEATHS
+        return self.owner.find_deaths(claims, self._now(), doubted=doubted) if claims else NO_DEATHS
 
     def version(self) -> int:
         """Return SQLite's data version."""

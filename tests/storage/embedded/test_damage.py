@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.storage.embedded import store as store_module
+from taquba_workflow_sync.storage.embedded.damage import mend
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import Observer
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.records import NO_DEATHS, Done, Observer
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, put, put_one, run, settle, stored
 
 from .conftest import OpenEmbedded
@@ -67,10 +71,56 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
         connection.execute("UPDATE taquba_job SET owner = '../x' WHERE id = ?", (bad,))
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("UPDATE taquba_job SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
-    mended: list[bool] = []
-    mend = other._mend
-    monkeypatch.setattr(other, "_mend", lambda: mended.append(mend()))
+    found: list[int] = []
+
+    def mending(tx: Transaction) -> int:
+        found.append(mend(tx))
+        return found[-1]
+
+    monkeypatch.setattr(store_module, "mend", mending)
     assert other.running(foreign=True) == []
     assert stored(other, bad).status == "dead"
-    assert other.running(foreign=True) == []  # the other one is of no queue, and cannot be helped
-    assert mended == [True]
+    for _ in range(3):
+        assert other.running(foreign=True) == []  # the other one is of no queue, and cannot be helped
+    assert found == [2, 0]
+
+
+def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
+    open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_embedded()
+    tried: list[int] = []
+
+    def cannot_be_stored(tx: Transaction) -> None:
+        tried.append(1)
+        tx.execute("UPDATE taquba_meta SET value = NULL")
+
+    mended: list[int] = []
+    monkeypatch.setattr(store_module, "mend", lambda tx: mended.append(mend(tx)) or 0)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="nothing was written"):
+            store._write(cannot_be_stored)
+    assert len(tried) >= 3
+    assert len(mended) == 1
+
+
+def test_a_cancel_that_met_a_damaged_row_is_counted_once(open_embedded: OpenEmbedded) -> None:
+    store = open_embedded()
+    bad = put_one(store, run("bad").queue)
+    (job_id,) = put(store, run("run"))
+    with raw(store._root) as connection:
+        connection.execute("UPDATE taquba_job SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
+    store.cancel(job_id, NO_DEATHS, None)
+    counts = store.counts()[QUEUE]
+    assert (counts.pending, counts.dead, counts.cancelled) == (1, 1, 0)
+    assert stored(store, bad).status == "pending"
+
+
+def test_a_run_ends_though_a_job_has_the_name_of_its_notification(open_embedded: OpenEmbedded) -> None:
+    store = open_embedded()
+    store.observe(QUEUE, Observer(LANE, 3, None))
+    (job_id,) = put(store, run("run"))
+    put_one(store, "mails", id=f"{job_id}-1", id_is_generated=False)
+    settle(store, claim(store), Done())
+    assert stored(store, job_id).status == "done"
+    assert claim(store, queue=LANE).id.startswith(f"{job_id}-1-")

@@ -12,6 +12,7 @@ import filelock
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
+from taquba_workflow_sync.storage.embedded import owners as owners_module
 from taquba_workflow_sync.storage.embedded.owners import Owner, opening
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.records import NO_DEATHS, Deaths, Done, Running
@@ -299,8 +300,9 @@ def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_l
 
 
 def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_is_outwaited(
-    me: Owner, owners: Path
+    me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(owners_module, "_OTHERS_PROBE", 30.0)
     dead = Owner(owners, exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
@@ -309,8 +311,29 @@ def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_
         assert me.find_deaths([running(dead.id)], 0) == NO_DEATHS
         end_of_probe = threading.Timer(0.05, probe.release)
         end_of_probe.start()
-        assert me.find_deaths([running(dead.id)], 0, patience=30).owners == {dead.id}
+        assert me.find_deaths([running(dead.id)], 0, doubted=dead.id).owners == {dead.id}
         end_of_probe.join()
+
+
+def test_only_the_owner_in_doubt_is_waited_for(
+    me: Owner, alive: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancel would wait for every living process otherwise, one after the other."""
+    second = Owner(owners, exclusive=False)
+    second.take()
+    waits: dict[str, float] = {}
+    look = me._is_alive
+
+    def seen(owner: str, patience: float = 0.0) -> bool | None:
+        waits[owner] = patience
+        return look(owner, patience)
+
+    monkeypatch.setattr(me, "_is_alive", seen)
+    claims = [running(alive.id), running(second.id, token="t.1.2")]
+    assert me.find_deaths(claims, 0, doubted=second.id) == NO_DEATHS
+    second.leave(has_claims=False)
+    assert waits[alive.id] == 0
+    assert waits[second.id] > 0
 
 
 def test_an_open_clears_away_the_lock_of_a_killed_process(open_embedded: OpenEmbedded, root: Path) -> None:

@@ -1,0 +1,77 @@
+"""The heartbeat through failures that do not end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.queue.heartbeat import Heartbeat
+from taquba_workflow_sync.storage.port import Store
+
+
+class Failing:
+    """A store that cannot be read, and counts how often it was asked."""
+
+    def __init__(self, enough: int) -> None:
+        self.asked = 0
+        self._enough = enough
+        self.was_asked_enough = threading.Event()
+
+    def version(self) -> int:
+        self.asked += 1
+        if self.asked >= self._enough:
+            self.was_asked_enough.set()
+        raise StorageError("disk I/O error")
+
+
+@pytest.fixture
+def failing() -> Failing:
+    return Failing(1_200)
+
+
+@pytest.fixture
+def heartbeat(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+    monkeypatch.setattr("taquba_workflow_sync.queue.heartbeat._pause_after_failure", lambda running: 0.0)
+    execution = cast(Any, SimpleNamespace(is_lost=True, lane=SimpleNamespace(lease_ms=1)))
+    heartbeat = Heartbeat(cast(Store, failing), lambda: [execution], "heartbeat")
+    yield heartbeat
+    heartbeat.stop()
+
+
+def test_a_heartbeat_outlives_more_failures_than_a_power_of_two_can_have(
+    heartbeat: Heartbeat, failing: Failing
+) -> None:
+    heartbeat.start()
+    assert failing.was_asked_enough.wait(60)
+
+
+class HalfBlind:
+    """A store that cannot be looked at, and can be written to."""
+
+    def __init__(self) -> None:
+        self.was_renewed = threading.Event()
+
+    def version(self) -> int:
+        raise StorageError("disk I/O error")
+
+    def renew(self, tokens: list[str], lease_ms: int) -> tuple[int, frozenset[str]]:
+        self.was_renewed.set()
+        return 0, frozenset(tokens)
+
+
+def test_a_look_that_fails_costs_no_lease() -> None:
+    store = HalfBlind()
+    lane = SimpleNamespace(lease_ms=30)
+    row = SimpleNamespace(token="t.1.1")
+    execution = cast(Any, SimpleNamespace(lane=lane, row=row, is_lost=False, renewed_at=0.0, has_returned=False))
+    heartbeat = Heartbeat(cast(Store, store), lambda: [execution], "heartbeat")
+    heartbeat.start()
+    try:
+        assert store.was_renewed.wait(60)
+    finally:
+        heartbeat.stop()
