@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 from taquba_workflow_sync import WorkflowClient, WorkflowRuntime
-from tests.faults.checker import check
+from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue, submit
@@ -80,7 +81,8 @@ def zombie(directory: Path) -> Figures:
             heir = _child(stage, journal, "worker", "--lease", 0.3)
             heir.hear("ready")
             journal.note("stopping", target=first.pid)
-            first.signal(signal.SIGSTOP)
+            while not _stopped_outside_of_a_commit(first, stage.store):
+                figures.faults["SIGSTOP inside a commit"] += 1
             eventually(lambda: len(_begun(journal, 2)) == len(runs), "the steps in another process", 4 * LIMIT)
             first.signal(signal.SIGCONT)
             figures.faults["SIGSTOP until taken over"] += 1
@@ -96,6 +98,21 @@ def zombie(directory: Path) -> Figures:
         stage.close()
         journal.close()
     return figures
+
+
+def _stopped_outside_of_a_commit(worker: Child, root: Path) -> bool:
+    """Stop it; whether others can write then. One stopped inside a commit holds SQLite's lock, and is let go again."""
+    worker.signal(signal.SIGSTOP)
+    with looking_at(root) as connection:
+        connection.execute("PRAGMA busy_timeout = 2000")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            worker.signal(signal.SIGCONT)
+            time.sleep(0.1)  # or the next stop could meet the same commit
+            return False
+    return True
 
 
 def _begun(journal: Journal, attempt: int) -> list[Event]:
