@@ -86,8 +86,8 @@ def zombie(directory: Path) -> Figures:
             eventually(lambda: len(_begun(journal, 2)) == len(runs), "the steps in another process", 4 * LIMIT)
             first.signal(signal.SIGCONT)
             figures.faults["SIGSTOP until taken over"] += 1
-            eventually(lambda: len(_ended(journal, first.pid)) == len(runs), "the end of the zombie's steps")
-            for event in _ended(journal, first.pid):
+            eventually(lambda: len(_begun(journal, 1, "end")) == len(runs), "the end of the zombie's steps")
+            for event in _begun(journal, 1, "end"):
                 figures.expect("a zombie's token is set", event["is_set"], f"not for run {event['run']}")
             for run in range(3):
                 client.wait(f"run-{run}", timeout=LIMIT)
@@ -115,16 +115,10 @@ def _stopped_outside_of_a_commit(worker: Child, root: Path) -> bool:
     return True
 
 
-def _begun(journal: Journal, attempt: int) -> list[Event]:
-    return [
-        event
-        for event in read(journal.path)
-        if (event["event"], event.get("step"), event.get("attempt")) == ("begin", 0, attempt)
-    ]
-
-
-def _ended(journal: Journal, pid: int) -> list[Event]:
-    return [event for event in read(journal.path) if (event["event"], event["pid"]) == ("end", pid)]
+def _begun(journal: Journal, attempt: int, event: str = "begin") -> list[Event]:
+    """Return what was noted of the first steps' beginnings, or ends, at that attempt."""
+    wanted = {"event": event, "step": 0, "attempt": attempt}
+    return [each for each in read(journal.path) if wanted.items() <= each.items()]
 
 
 def _start(stage: Stage, journal: Journal, number: int, chance: random.Random) -> Child:
