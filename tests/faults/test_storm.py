@@ -8,9 +8,9 @@ from tests.faults.storm import storm, zombie
 
 
 def test_a_storm_of_kills_loses_nothing_and_runs_nothing_side_by_side(tmp_path: Path) -> None:
-    figures = storm(tmp_path, seed=20, kills=15)
+    figures = storm(tmp_path, seed=20, kills=10)
     figures.assert_clean()
-    assert figures.faults["SIGKILL"] == 15
+    assert figures.faults["SIGKILL"] == 10
     assert figures.acknowledged > 0
 
 

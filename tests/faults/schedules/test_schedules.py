@@ -29,10 +29,10 @@ from .scenarios import (
 )
 
 # Most scenarios have fewer schedules than that, and are run whole.
-LIMIT = 45
+LIMIT = 30
 #: Where every schedule starts with a directory copied and handles opened, which takes ten times as long.
 LIMIT_OF_OPENS = 20
-AT_EVERY_STEP = 12
+AT_EVERY_STEP = 8
 
 Judge = Callable[[Scenario], Figures]
 
