@@ -88,7 +88,7 @@ class StoreCache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
         """
         cache: StoreCache = cls.__new__(cls)
         try:
-            cache.__init__(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)  # type: ignore[misc]
+            cache.__init__(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)  # type: ignore[misc]  # untyped
         finally:
             # Also when the constructor failed in the middle (a full disk): its connection would stay open.
             if hasattr(cache, "_local"):

@@ -239,8 +239,10 @@ class Committer:
             try:
                 gate.enter()
                 if self._begin(deadline):
+                    writer = self._connections.open_writer
+                    assert writer is not None
                     tx = Transaction(
-                        self._connections.writer(),
+                        writer,
                         self._read_clock() if now_ms is None else now_ms,
                         self._owner(),
                         self._steady,

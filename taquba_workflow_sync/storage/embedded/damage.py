@@ -8,7 +8,6 @@ at what it holds; mending happens when a transition has failed.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -21,8 +20,6 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.settling import Held, notify
 from taquba_workflow_sync.storage.embedded.transaction import Part, Transaction
 from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Observer, Verdict
-
-_log = logging.getLogger(__name__)
 
 _MANY: Final = 2**53
 _ROWS_AT_ONCE: Final = 1000
@@ -172,8 +169,8 @@ def is_sound_claim(fields: list[Any]) -> bool:
 # -- mending -----------------------------------------------------------------------------------------------------------
 
 
-def mend(tx: Transaction) -> int:
-    """Put right what keeps transitions from being stored; returns how many things that were.
+def mend(tx: Transaction) -> list[str]:
+    """Put right what keeps transitions from being stored; returns sentences to be logged once that is committed.
 
     Counters are counted anew, an observer that cannot be read is forgotten (the next runtime with the hook registers it
     again), and each damaged row that a claim, a settlement or a sweep could meet becomes a dead letter that says so.
@@ -184,7 +181,8 @@ def mend(tx: Transaction) -> int:
     try:
         mended = _mend_meta(tx)
         queues = [row[0] for row in tx.execute("SELECT id FROM taquba_queue").fetchall()]
-        mended += sum(_mend_queue(tx, queue) for queue in queues)
+        for queue in queues:
+            mended += _mend_queue(tx, queue)
         tx.forget_queues()
         for queue in queues:
             mended += _bury_damaged(tx, queue)
@@ -193,17 +191,16 @@ def mend(tx: Transaction) -> int:
         tx.connection.text_factory = factory
 
 
-def _mend_meta(tx: Transaction) -> int:
+def _mend_meta(tx: Transaction) -> list[str]:
     row = tx.execute(sql.READ_META, ("next_seq",)).fetchone()
     least = tx.execute("SELECT ifnull(max(seq), 0) + 1 FROM taquba_job WHERE seq <= ?", (_LAST_SEQ,)).fetchone()[0]
     if row is not None and type(row[0]) is int and least <= row[0] <= _LAST_SEQ:
-        return 0
-    _log.error("the store's counter of rows was %r, which is below its rows or no number; it is %d now", row, least)
+        return []
     tx.execute(sql.WRITE_META, ("next_seq", least))
-    return 1
+    return [f"the store's counter of rows was {row!r:.80}, which is below its rows or no number; it is {least} now"]
 
 
-def _mend_queue(tx: Transaction, queue: int) -> int:
+def _mend_queue(tx: Transaction, queue: int) -> list[str]:
     """Count a queue's rows anew, and forget an observer that cannot be read."""
     name, observer, *counts = tx.execute(
         "SELECT name, observer, pending, scheduled, claimed, dead, done, cancelled FROM taquba_queue WHERE id = ?",
@@ -216,21 +213,21 @@ def _mend_queue(tx: Transaction, queue: int) -> int:
     for status, count in zip((JobStatus.DONE, JobStatus.CANCELLED), counts[4:], strict=True):
         least = found.get(status, 0)
         right.append(max(count, least) if type(count) is int and count < 2**62 else least)
-    mended = 0
+    mended: list[str] = []
     if right != counts:
-        _log.error(
-            "the counters of queue %r did not fit its rows and were counted anew: %s, were %s", name, right, counts
-        )
         tx.execute(
             """UPDATE taquba_queue SET pending = ?, scheduled = ?, claimed = ?, dead = ?, done = ?, cancelled = ?
                 WHERE id = ?""",
             (*right, queue),
         )
-        mended += 1
+        mended.append(
+            f"the counters of queue {name!r:.80} did not fit its rows: {counts!r:.200}, counted anew as {right}"
+        )
     if observer is not None and not _is_observer(observer):
-        _log.error("queue %r lost its registered hook, which was %r; start a runtime that has it", name, observer)
         tx.execute("UPDATE taquba_queue SET observer = NULL WHERE id = ?", (queue,))
-        mended += 1
+        mended.append(
+            f"queue {name!r:.80} lost its registered hook, which was {observer!r:.80}; start a runtime that has it"
+        )
     return mended
 
 
@@ -261,19 +258,19 @@ _IN_REACH: Final = (
 )
 
 
-def _bury_damaged(tx: Transaction, queue: int) -> int:
-    buried = 0
+def _bury_damaged(tx: Transaction, queue: int) -> list[str]:
+    mended: list[str] = []
     for statement in _IN_REACH:
         for values in tx.execute(statement, (queue,)).fetchall():
             row = dict(zip(_COLUMNS, values, strict=True))
             row["queue"] = "a queue"  # found by it, so it is there
             why = _why_damaged(tx, row)
             if why is not None:
-                _bury(tx, queue, row, f"the stored row is damaged: {why}")
-                buried += 1
+                job_id = _bury(tx, queue, row, f"the stored row is damaged: {why}")
+                mended.append(f"job {job_id} (row {row['seq']}) was made a dead letter: {why}")
             elif _mend_history(tx, row):
-                buried += 1
-    return buried
+                mended.append(f"job {row['id']}: the history of its attempts was damaged and was put right")
+    return mended
 
 
 def _why_damaged(tx: Transaction, row: dict[str, Any]) -> str | None:
@@ -314,13 +311,11 @@ def _mend_history(tx: Transaction, row: dict[str, Any]) -> bool:
     is_behind: bool = last > row["ordinal"] - is_claimed
     if is_behind:
         tx.execute("UPDATE taquba_job SET ordinal = ? WHERE seq = ?", (last + is_claimed, seq))
-    if strange or is_behind:
-        _log.error("job %s: the history of its attempts was damaged and was put right", row["id"])
     return bool(strange) or is_behind
 
 
-def _bury(tx: Transaction, queue: int, row: dict[str, Any], why: str) -> None:
-    """Make a damaged row a dead letter, whatever of it is sound kept, and tell the hook if it was a run."""
+def _bury(tx: Transaction, queue: int, row: dict[str, Any], why: str) -> str:
+    """Make a damaged row a dead letter that keeps what is sound; a run's hook is told. Returns the job's id."""
     status = row["status"]
     seq = row["seq"]
     sound = dict(zip(_COLUMNS, readable(_COLUMNS, row.values())[0], strict=True))
@@ -355,7 +350,6 @@ def _bury(tx: Transaction, queue: int, row: dict[str, Any], why: str) -> None:
     columns |= dict.fromkeys(("token", "owner", "lease_until_ms", "due_ms", "dedup_key", "result"))
     for fixed in ("seq", "queue"):
         del columns[fixed]
-    _log.error("job %s (row %d) is made a dead letter: %s", job_id, seq, why)
     tx.transitions.add("bury")
     for kind in Part:
         if not wide & 1 << kind and sound["seq"]:
@@ -374,18 +368,18 @@ def _bury(tx: Transaction, queue: int, row: dict[str, Any], why: str) -> None:
             columns["keep_dead_ms"], columns["headers"],
         )  # fmt: skip
         notify(tx, held, JobStatus.DEAD, Verdict.FAILED, None, why, columns["termination"])
+    return job_id
 
 
-def _clear_expired(tx: Transaction) -> int:
+def _clear_expired(tx: Transaction) -> list[str]:
     """Remove rows past their retention whose status or width would keep a sweep from it."""
-    cleared = 0
+    cleared: list[str] = []
     for seq, queue, status, wide in tx.execute(sql.EXPIRED, (tx.now_ms, _ROWS_AT_ONCE)).fetchall():
         if misfit("wide", wide) is None and status in (JobStatus.DONE, JobStatus.DEAD, JobStatus.CANCELLED):
             continue
-        _log.error("row %d, past its retention, is removed: its status was %r", seq, status)
         tx.transitions.add("sweep")
         tx.drop_row(seq, 7)
         if status in (*_ACTIVE, JobStatus.DEAD):
             tx.count(queue, status, -1)
-        cleared += 1
+        cleared.append(f"row {seq}, past its retention, was removed: its status was {status!r:.80}")
     return cleared

@@ -57,6 +57,8 @@ def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool
         fields[21] = ""
     if not isinstance(fields[22], bytes):
         fields[22] = b""
+    if whole and wide & 1 << Part.RESULT and not isinstance(fields[23], bytes):
+        fields[23], damage = None, damage or "the stored row is damaged: its result is missing or no bytes"
     if damage is not None:
         fields[_LAST_ERROR] = damage
     return JobRow._make(fields)

@@ -276,7 +276,11 @@ class EmbeddedStore(ForkGuard):
             self._next_mending = ended + max(_MENDING_INTERVAL, _MENDING_SHARE * (ended - began))
         if slot.error is not None:
             _log.error("damage in the store %s could not be mended: %r", self._root, slot.error)
-        return slot.error is None and bool(slot.value)
+            return False
+        # Not before the commit: it could fail, and no handler of the user's runs under the write lock.
+        for mended in slot.value:
+            _log.error("%s", mended)
+        return bool(slot.value)
 
     def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         self._use()

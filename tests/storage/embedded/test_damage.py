@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
+
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
@@ -10,7 +13,7 @@ from taquba_workflow_sync.storage.embedded.damage import mend
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.records import NO_DEATHS, Done, Observer
-from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, put, put_one, run, settle, stored
+from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, put, put_one, run, settle, stored
 
 from .conftest import OpenEmbedded
 from .raw import raw
@@ -71,9 +74,9 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
         connection.execute("UPDATE taquba_job SET owner = '../x' WHERE id = ?", (bad,))
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("UPDATE taquba_job SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
-    found: list[int] = []
+    found: list[list[str]] = []
 
-    def mending(tx: Transaction) -> int:
+    def mending(tx: Transaction) -> list[str]:
         found.append(mend(tx))
         return found[-1]
 
@@ -82,7 +85,7 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
     assert stored(other, bad).status == "dead"
     for _ in range(3):
         assert other.running(foreign=True) == []  # the other one is of no queue, and cannot be helped
-    assert found == [2, 0]
+    assert [len(each) for each in found] == [2, 0]
 
 
 def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
@@ -95,8 +98,13 @@ def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
         tried.append(1)
         tx.execute("UPDATE taquba_meta SET value = NULL")
 
-    mended: list[int] = []
-    monkeypatch.setattr(store_module, "mend", lambda tx: mended.append(mend(tx)) or 0)
+    mended: list[list[str]] = []
+
+    def mending(tx: Transaction) -> list[str]:
+        mended.append(mend(tx))
+        return mended[-1]
+
+    monkeypatch.setattr(store_module, "mend", mending)
     for _ in range(3):
         with pytest.raises(StorageError, match="nothing was written"):
             store._write(cannot_be_stored)
@@ -124,3 +132,41 @@ def test_a_run_ends_though_a_job_has_the_name_of_its_notification(open_embedded:
     settle(store, claim(store), Done())
     assert stored(store, job_id).status == "done"
     assert claim(store, queue=LANE).id.startswith(f"{job_id}-1-")
+
+
+def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
+    open_embedded: OpenEmbedded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that calls the store would meet its own transaction; and a commit that fails has mended nothing."""
+    is_failing = [True]
+
+    def fault(point: str) -> None:
+        if point.startswith("bury") and is_failing:
+            is_failing.clear()
+            raise sqlite3.OperationalError("disk I/O error")
+
+    store = open_embedded(fault=fault)
+    (bad,) = put(store, run("bad"))
+    with raw(store._root) as connection:
+        connection.execute("UPDATE taquba_job SET attempts = max_attempts")
+    with pytest.raises(StorageError):
+        claim(store)
+    assert f"job {bad}" not in caplog.text
+    store._next_mending = 0.0
+    during: list[str] = []
+
+    class Calling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            during.append(str(store.get(bad)))
+            put_one(store, "elsewhere")
+
+    handler = Calling()
+    logger = logging.getLogger("taquba_workflow_sync.storage.embedded.store")
+    logger.addHandler(handler)
+    try:
+        assert claims(store) == []
+    finally:
+        logger.removeHandler(handler)
+    assert f"job {bad} (row 1) was made a dead letter" in caplog.text
+    assert "'dead'" in during[0]
+    assert store.counts()["elsewhere"].pending == len(during)
