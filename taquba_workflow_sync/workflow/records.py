@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taquba_workflow_sync.clock import from_ms, maybe_from_ms
+from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.storage.records import JobRow, JobStatus, Verdict
 
@@ -125,9 +126,15 @@ def status_of(row: JobRow) -> RunStatus:
 
 
 def outcome_of(row: JobRow) -> RunOutcome:
-    """Return the outcome of a stored run that has finished."""
+    """Return the outcome of a stored run that has finished.
+
+    Raises:
+        StorageError: its result is lost; an empty one would be taken for it.
+    """
     assert row.run_id is not None and row.finished_ms is not None
     status = terminal_of(row)
+    if status is TerminalStatus.SUCCEEDED and row.result is None and row.last_error is not None:
+        raise StorageError(f"the result of run {row.run_id!r} (job {row.id}) cannot be told: {row.last_error}")
     return RunOutcome(
         run_id=row.run_id,
         status=status,

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final
 
-from taquba_workflow_sync import MissingHeaderError, PermanentFailure
+from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, decode_headers, record_of, record_of_claim
 from taquba_workflow_sync.storage.embedded import reading
 from taquba_workflow_sync.storage.embedded.claiming import _claimed
 from taquba_workflow_sync.storage.embedded.damage import _is_observer, readable_attempt
 from taquba_workflow_sync.storage.embedded.settling import row_number
-from taquba_workflow_sync.storage.records import AttemptRow, ClaimedRow, Observer
+from taquba_workflow_sync.storage.records import AttemptRow, ClaimedRow, JobRow, Observer
 from taquba_workflow_sync.webhooks.request import read_request
 from taquba_workflow_sync.webhooks.retry_after import MAX_RETRY_AFTER_S, parse_retry_after
 from taquba_workflow_sync.webhooks.signing import signing_keys
@@ -97,7 +97,18 @@ def decode_a_job(data: bytes) -> None:
             status_of(row)
             row.is_kept(5)
             if row.finished_ms is not None:
-                outcome_of(row)
+                _read_an_outcome(row)
+
+
+def _read_an_outcome(row: JobRow) -> None:
+    """It has a result of bytes if it succeeded; only one that is lost is an error, which names the run."""
+    try:
+        outcome = outcome_of(row)
+    except StorageError as error:
+        _demand(row.result is None and row.last_error is not None, "an outcome was refused that has its result")
+        _demand(repr(row.run_id) in str(error), "an outcome was refused without a word of which")
+    else:
+        _demand(outcome.result is None or type(outcome.result) is bytes, "a result is no bytes")
 
 
 _CLAIMED: Final = ("place", "id", "token", "step", "attempts", "max_attempts", "payload", "headers", "priority",

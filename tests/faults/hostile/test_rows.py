@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync import ClaimLostError, JobStatus, Queue
+from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.queue import dispatcher
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
 from tests.faults.hostile.stage import STATES, Scene, make_template
@@ -184,3 +184,16 @@ def test_equal_places_in_line_lose_nobody(template: Path, tmp_path: Path) -> Non
     Vandal(scene.root).run("UPDATE taquba_job SET place = 7, priority = 1000")
     wrong = scene.check(names=[], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_result_that_is_lost_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+    with Queue.open(tmp_path / "store", durability="relaxed") as queue:
+        runtime = WorkflowRuntime(queue, lambda step: Succeed(b"x" * 5_000))
+        handle = runtime.submit(run_id="large")
+        runtime.run_until_idle()
+        assert len(handle.result(0)) == 5_000
+        Vandal(tmp_path / "store").run("DELETE FROM taquba_part")
+        for tell in (lambda: handle.result(0), lambda: runtime.outcome("large")):
+            with pytest.raises(StorageError, match=r"result of run 'large' .* cannot be told: .* is damaged"):
+                tell()
+        assert [job.id for job in queue.list_jobs(runtime.queue_name).jobs] == [handle.first_job_id]
