@@ -330,7 +330,7 @@ class Dispatcher:
         self._hand_out(claimed, requests)
         self._batch = []
         if failed is not None:
-            # The claims beside it failed as well, or may have happened all the same: see _take_orphans.
+            # The claims beside it failed as well, or may have happened all the same: see _release_orphans.
             _make_hungry(asking)
             raise failed
         return True

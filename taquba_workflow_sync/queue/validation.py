@@ -79,12 +79,20 @@ def payload(value: object, limit: int, name: str = "payload") -> bytes:
 
 def headers(value: object) -> str:
     """Return checked headers as JSON, or an empty string for none."""
-    if value is None:
-        return ""
+    return headers_text({} if value is None else checked_headers(value))
+
+
+def headers_text(checked: dict[str, str]) -> str:
+    """Return headers that were checked as JSON, or an empty string for none."""
+    return json.dumps(checked, ensure_ascii=False, separators=(",", ":")) if checked else ""
+
+
+def checked_headers(value: object) -> dict[str, str]:
+    """Return headers as they were when they were checked, whatever the mapping says at another look."""
     if not isinstance(value, Mapping):
         raise TypeError(f"headers must be a mapping of str to str, not {type(value).__name__}")
     size = 0
-    checked: dict[str, str] = {}  # what was checked is what is written, whatever the mapping says at a second look
+    checked: dict[str, str] = {}
     for key, content in value.items():
         if not isinstance(key, str) or not isinstance(content, str):
             raise TypeError(
@@ -96,7 +104,7 @@ def headers(value: object) -> str:
         if size > HEADER_BYTES:
             raise PayloadTooLargeError(f"the headers have more than {HEADER_BYTES} bytes together; use the payload")
         checked[key] = content
-    return json.dumps(checked, ensure_ascii=False, separators=(",", ":")) if checked else ""
+    return checked
 
 
 def integer(value: object, name: str, *, least: int, most: int = MAX_INT) -> int:

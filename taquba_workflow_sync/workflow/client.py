@@ -174,14 +174,14 @@ class WorkflowClient:
 
     def _job_of(self, spec: RunSpec) -> NewJob:
         validation.instance(spec, RunSpec, "spec")
-        check_headers(spec.headers)  # again: a dict can be changed after the spec was made
         config = self._queue.config_of(self._queue_name)
         job_id = new_ulid()
         return NewJob(
             id=job_id,
             queue=self._queue_name,
             payload=validation.payload(spec.input, self._queue.max_payload_bytes, "input"),
-            headers=validation.headers(spec.headers),
+            # Checked again: a dict can be changed after the spec was made.
+            headers=validation.headers_text(check_headers(spec.headers)),
             priority=config.default_priority if spec.priority is None else spec.priority,
             max_attempts=config.max_attempts if spec.max_attempts_per_step is None else spec.max_attempts_per_step,
             run_at_ms=validation.moment_ms(spec.run_at, "run_at"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -70,16 +69,14 @@ class RunSpec:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers as they were when they were checked, whatever the mapping says at another look.
+    """Return checked headers of a run.
 
     Raises:
         TypeError: no mapping of str to str.
         ReservedHeaderError: a name starts with ``workflow.``.
         PayloadTooLargeError: more than 64 KiB together.
     """
-    validation.instance(headers, Mapping, "headers")
-    text = validation.headers(headers)
-    checked: dict[str, str] = json.loads(text) if text else {}
+    checked = validation.checked_headers(headers)
     for name in checked:
         if name.startswith(RESERVED_HEADER_PREFIX):
             raise ReservedHeaderError(

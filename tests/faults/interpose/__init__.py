@@ -54,7 +54,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _MAGIC: Final = 0x51544C46
 _PAGE: Final = 65536
@@ -319,28 +319,9 @@ class Recorder:
     # -- injection ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def rule(
-        self,
-        operations: str,
-        suffix: str = "",
-        *,
-        fails: int | None = None,
-        short: int | None = None,
-        partial: int | None = None,
-        pauses: bool = False,
-        kills: bool = False,
-        delays: float | None = None,
-        after: bool = False,
-        skip: int = 0,
-        times: int | None = None,
-        pid: int = 0,
-        only: str = "",
-    ) -> Iterator[Rule]:
-        """Have calls go wrong for as long as the block lasts; :meth:`add` is the same without a block."""
-        rule = self.add(
-            operations, suffix, fails=fails, short=short, partial=partial, pauses=pauses, kills=kills, delays=delays,
-            after=after, skip=skip, times=times, pid=pid, only=only,
-        )  # fmt: skip
+    def rule(self, operations: str, suffix: str = "", **how: Any) -> Iterator[Rule]:
+        """Have calls go wrong for as long as the block lasts, in the words of :meth:`add`."""
+        rule = self.add(operations, suffix, **how)
         try:
             yield rule
         finally:

@@ -148,7 +148,7 @@ class Disk:
             case Operation.SYNC:
                 self._nodes[record.inode].sync(record.offset)
             case Operation.RENAME | Operation.LINK | Operation.SYMLINK | Operation.ALLOCATE:
-                raise NotImplementedError(f"the model does not know what a power cut makes of {record}")
+                raise ValueError(f"the model does not know what a power cut makes of {record}")
 
     def _change(self, record: Record, offset: int, data: bytes | None) -> None:
         node = self._nodes[record.inode]

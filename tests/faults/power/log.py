@@ -98,5 +98,5 @@ def commits(records: Iterable[Record], base: Tree, before: bytes) -> list[Commit
                 pages = {number: value for number, value in pages.items() if number <= size}
                 found.append(Commit(record.sequence, fingerprint(pages)))
         else:
-            raise NotImplementedError(f"not how SQLite writes its log as far as this model knows: {record}")
+            raise ValueError(f"not how SQLite writes its log as far as this model knows: {record}")
     return found

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.embedded.cache import SETTINGS
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import claim, put_one
 
+from .conftest import OpenEmbedded
 from .raw import Child, raw
 
 OPEN_AND_INSERT = """
@@ -221,3 +222,11 @@ def test_opening_works_while_another_process_holds_the_write_lock(root: Path) ->
         assert store.counts() == {}
         connection.execute("ROLLBACK")
         store.close()
+
+
+def test_a_damaged_database_is_refused_with_what_to_do(open_embedded: OpenEmbedded, root: Path) -> None:
+    open_embedded().close()
+    database = root / "db" / "cache.db"
+    database.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="its database is damaged: restore a backup"):
+        open_embedded()
