@@ -14,7 +14,8 @@ from benchmarks.figures import Bench, Section
 from benchmarks.footprint import memory_over
 from benchmarks.steps import PAYLOAD
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
-from taquba_workflow_sync.storage.records import Advance, ClaimRequest, LaneClaim, Release, Settlement
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.settlement import Advance, Release, Settlement
 
 BATCH = 16
 WARMUP_TURNS = 50
@@ -97,18 +98,18 @@ def _turning(queue: Queue) -> Generator[float, None, None]:
     # The dispatcher's own call: through the public ones each step would be a call and a commit.
     engine = queue.store
     request = ClaimRequest((LaneClaim(WorkflowClient(queue).queue_name, LEASE_MS),), BATCH)
-    _, held = engine.turn((), [request])
+    _, held = engine.settle_and_claim((), [request])
     try:
         while True:
             settlements = [Settlement(row.id, row.token, Advance(PAYLOAD), True) for row in held]
             began = time.perf_counter()
-            refusals, held = engine.turn(settlements, [request])
+            refusals, held = engine.settle_and_claim(settlements, [request])
             took = (time.perf_counter() - began) * 1000
             if len(held) != BATCH or any(refusals):
                 raise RuntimeError(f"a turn claimed {len(held)} and was refused {refusals}")
             yield took
     finally:
-        engine.turn([Settlement(row.id, row.token, Release()) for row in held], ())
+        engine.settle_and_claim([Settlement(row.id, row.token, Release()) for row in held], ())
 
 
 def _add_stats(section: Section, bench: Bench, store: Path, waiting: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from taquba_workflow_sync.queue.transitions import TRANSITIONS, Transition
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS, Transition
 
 DOCS = Path(__file__).resolve().parent
 PICTURE = DOCS / "state-machine.svg"

@@ -29,6 +29,7 @@ from taquba_workflow_sync.errors import (
     TaqubaError,
     UnsupportedFilesystemError,
 )
+from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import (
     PRIORITY_HIGH,
     PRIORITY_LOW,
@@ -46,16 +47,16 @@ from taquba_workflow_sync.queue import (
     Worker,
     run_worker,
 )
-from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP, RESERVED_HEADER_PREFIX
-from taquba_workflow_sync.storage.records import IfFinished
+from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, RESERVED_HEADER_PREFIX
+from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook
 from taquba_workflow_sync.workflow.client import RunHandle, WorkflowClient
 from taquba_workflow_sync.workflow.hooks import NoopTerminalHook, TerminalHook
 from taquba_workflow_sync.workflow.outcomes import Cancel, Continue, ContinueAfter, Fail, StepOutcome, Succeed
-from taquba_workflow_sync.workflow.records import RunCounts, RunOutcome, RunPage, RunState, RunStatus, TerminalStatus
 from taquba_workflow_sync.workflow.runner import Step, StepRunner
 from taquba_workflow_sync.workflow.runtime import WorkflowRuntime, WorkflowRuntimeBuilder
 from taquba_workflow_sync.workflow.spec import RunSpec, StepOrder
+from taquba_workflow_sync.workflow.status import RunCounts, RunPage, RunState, RunStatus
 from taquba_workflow_sync.workflow.webhook_hook import WebhookTerminalHook
 
 __all__ = [

@@ -35,7 +35,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
-class SteadyClock:
+class BootClock:
     """Milliseconds since the machine started, suspended time included: no setting of the wall clock moves them.
 
     ``boot`` is what tells this start of the machine from all others; 0 where there is no such clock that the

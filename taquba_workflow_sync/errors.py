@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from taquba_workflow_sync.workflow.records import RunOutcome
+    from taquba_workflow_sync.outcome import RunOutcome
 
 
 class TaqubaError(Exception):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from taquba_workflow_sync.clock import to_ms
+from taquba_workflow_sync.outcome import RunOutcome
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.workflow.outcomes import StepOutcome
-from taquba_workflow_sync.workflow.records import RunOutcome
 from taquba_workflow_sync.workflow.runner import Step
 
 __all__ = ["ManualClock", "RecordingHook", "ScriptedRunner"]

@@ -4,7 +4,8 @@ from taquba_workflow_sync.queue.config import PRIORITY_HIGH, PRIORITY_LOW, PRIOR
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import Claim, JobAttempt, JobPage, JobRecord, QueueStats
 from taquba_workflow_sync.queue.worker import Worker, run_worker
-from taquba_workflow_sync.storage.records import AttemptOutcome, CancelOutcome, JobStatus
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
 
 __all__ = [
     "PRIORITY_HIGH",

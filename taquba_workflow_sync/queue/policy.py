@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taquba_workflow_sync.errors import PermanentFailure, StepError, TaqubaError
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import QueueConfig
-from taquba_workflow_sync.storage.records import Dead, Retry
+from taquba_workflow_sync.storage.port.settlement import DeadLetter, Nack
 
 
 def backoff_ms(config: QueueConfig, attempts: int, jitter: Callable[[], float] = random.random) -> int:
@@ -22,23 +22,25 @@ def backoff_ms(config: QueueConfig, attempts: int, jitter: Callable[[], float] =
 
 def after_failure(
     config: QueueConfig, *, attempts: int, max_attempts: int, error: str, retry_after: float | None = None
-) -> Retry | Dead:
+) -> Nack | DeadLetter:
     """Return what a transient failure of attempt ``attempts`` leads to.
 
     ``retry_after``, in seconds, is what the other side asked for; it takes the place of the backoff.
     """
     if attempts >= max_attempts:
-        return Dead(error)
+        return DeadLetter(error)
     if retry_after is not None:
-        return Retry(error, validation.duration_ms(max(retry_after, 0.0), "retry_after"))
-    return Retry(error, backoff_ms(config, attempts))
+        return Nack(error, validation.duration_ms(max(retry_after, 0.0), "retry_after"))
+    return Nack(error, backoff_ms(config, attempts))
 
 
-def after_exception(config: QueueConfig, error: BaseException, *, attempts: int, max_attempts: int) -> Retry | Dead:
+def after_exception(
+    config: QueueConfig, error: BaseException, *, attempts: int, max_attempts: int
+) -> Nack | DeadLetter:
     """Return what an exception that escaped a worker leads to: permanent errors are dead letters at once."""
     text = describe(error)
     if isinstance(error, TaqubaError) and error.is_permanent:
-        return Dead(text)
+        return DeadLetter(text)
     retry_after = getattr(error, "retry_after", None) if isinstance(error, TaqubaError) else None
     return after_failure(config, attempts=attempts, max_attempts=max_attempts, error=text, retry_after=retry_after)
 

@@ -16,12 +16,14 @@ from taquba_workflow_sync.errors import (
     ClaimLostError,
     StoreClosedError,
 )
-from taquba_workflow_sync.faults import Fault
+from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.ids import new_ulid
 from taquba_workflow_sync.queue import validation
+from taquba_workflow_sync.queue.commit_waiter import Waiter
 from taquba_workflow_sync.queue.config import Duration, QueueConfig
-from taquba_workflow_sync.queue.dispatcher import Dispatcher
-from taquba_workflow_sync.queue.opener import open_store
+from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.engines import open_store
 from taquba_workflow_sync.queue.policy import after_failure
 from taquba_workflow_sync.queue.records import (
     Claim,
@@ -34,25 +36,14 @@ from taquba_workflow_sync.queue.records import (
     record_of,
     record_of_claim,
 )
-from taquba_workflow_sync.queue.running import RUNNING
-from taquba_workflow_sync.queue.waiting import Waiter
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Action,
-    Advance,
-    CancelOutcome,
-    ClaimRequest,
-    Counts,
-    Dead,
-    Deaths,
-    Done,
-    Filter,
-    JobStatus,
-    LaneClaim,
-    NewJob,
-    Settlement,
-)
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.reads import Counts, Filter
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Settlement
+from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.store import Store
 
 DEFAULT_MAX_PAYLOAD_BYTES = 64 * 2**20
 _PROBE_INTERVAL = 0.5
@@ -76,10 +67,10 @@ class Queue:
         max_payload_bytes: int,
         clock: Clock,
         path: Path,
-        fault: Fault | None = None,
+        failpoint: Failpoint | None = None,
     ) -> None:
         self.path = path
-        self.fault = fault
+        self.failpoint = failpoint
         self.max_payload_bytes = max_payload_bytes
         self.clock = clock
         self.now_ms = clock_reader(clock)
@@ -90,7 +81,7 @@ class Queue:
         self._dispatchers: set[Dispatcher] = set()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._deaths: Deaths = NO_DEATHS
+        self._abandoned: Abandoned = NOTHING_ABANDONED
         self._next_probe = 0.0
         self._on_closed: Callable[[], None] | None = None
         self.waiter = Waiter(store, lambda: self._is_closed)
@@ -220,7 +211,7 @@ class Queue:
             self._check_open()
             self._dispatchers.add(dispatcher)
 
-        unsubscribe = on_advance(self.clock, dispatcher.ring)
+        unsubscribe = on_advance(self.clock, dispatcher.notify)
 
         def ended() -> None:
             unsubscribe()
@@ -359,12 +350,16 @@ class Queue:
         validation.queue_name(queue_name)
         limit = validation.integer(max_jobs, "max_jobs", least=1)
         lease_ms = self._lease_ms(queue_name, lease)
-        request = ClaimRequest((LaneClaim(queue_name, lease_ms),), limit, is_bare=True, deaths=self._known_deaths())
-        _, rows = self.store.turn((), [request])
+        request = ClaimRequest(
+            (LaneClaim(queue_name, lease_ms),), limit, is_bare=True, abandoned=self._known_abandoned()
+        )
+        _, rows = self.store.settle_and_claim((), [request])
         damaged = {row.token: damage for row in rows if (damage := damage_of(row)) is not None}
         if damaged:
-            dead = [Settlement(row.id, row.token, Dead(damaged[row.token])) for row in rows if row.token in damaged]
-            self.store.turn(dead, ())
+            dead = [
+                Settlement(row.id, row.token, DeadLetter(damaged[row.token])) for row in rows if row.token in damaged
+            ]
+            self.store.settle_and_claim(dead, ())
             if len(dead) == len(rows):
                 return self.claim_batch(queue_name, max_jobs, lease=lease)
         return [self._claim_of(record_of_claim(row), row.token) for row in rows if row.token not in damaged]
@@ -408,17 +403,17 @@ class Queue:
         RUNNING.watch(token, event)
         return Claim(job, token, event)
 
-    def _known_deaths(self, *, doubted: str | None = None) -> Deaths:
+    def _known_abandoned(self, *, suspect: str | None = None) -> Abandoned:
         now = time.monotonic()
-        if doubted is not None or now >= self._next_probe:
+        if suspect is not None or now >= self._next_probe:
             self._next_probe = now + _PROBE_INTERVAL
-            self._deaths = self.store.find_deaths(doubted=doubted)
-        return self._deaths
+            self._abandoned = self.store.abandoned_claims(suspect=suspect)
+        return self._abandoned
 
     # -- ends of a claim ---------------------------------------------------------------------------------------
 
     def _settle(self, claim: Claim, action: Action, *, yields_to_cancel: bool = False) -> None:
-        refusals, _ = self.store.turn([Settlement(claim.job.id, claim.token, action, yields_to_cancel)], ())
+        refusals, _ = self.store.settle_and_claim([Settlement(claim.job.id, claim.token, action, yields_to_cancel)], ())
         if refusals[0] is not None:
             raise refusals[0]
 
@@ -438,7 +433,7 @@ class Queue:
             ClaimLostError: the claim was settled before or taken over; nothing was applied.
         """
         self._check_claim(claim)
-        self._settle(claim, Done())
+        self._settle(claim, Ack())
 
     def nack(self, claim: Claim, error: str) -> None:
         """Settle: the attempt failed. The job waits for its backoff, or is a dead letter if it is out of attempts.
@@ -462,7 +457,7 @@ class Queue:
         """
         self._check_claim(claim)
         self._check_error(error)
-        self._settle(claim, Dead(error))
+        self._settle(claim, DeadLetter(error))
 
     def advance(
         self,
@@ -506,17 +501,17 @@ class Queue:
     def cancel(self, job_id: str) -> CancelOutcome:
         """Cancel a job: a waiting one leaves its queue (REMOVED), a claimed one is asked to stop (REQUESTED)."""
         validation.identifier(job_id, "job_id")
-        cancellation = self.store.cancel(job_id, self.deaths_for_cancel(job_id), None)
+        cancellation = self.store.cancel(job_id, self.abandoned_for_cancel(job_id), None)
         if cancellation.token is not None:
             RUNNING.cancel(cancellation.token)
         return cancellation.outcome
 
-    def deaths_for_cancel(self, job_id: str) -> Deaths:
+    def abandoned_for_cancel(self, job_id: str) -> Abandoned:
         """Return whose claims a cancel of this job may end at once; looks only if the job is claimed."""
         row = self.store.get(job_id, whole=False)
         if row is None or row.status != JobStatus.CLAIMED:
-            return NO_DEATHS
-        return self._known_deaths(doubted=row.owner)
+            return NOTHING_ABANDONED
+        return self._known_abandoned(suspect=row.owner)
 
     def get_job(self, job_id: str) -> JobRecord | None:
         """Return the job as it is now, or None if there is none of that id (any more)."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taquba_workflow_sync.clock import from_ms, maybe_from_ms
-from taquba_workflow_sync.storage.decisions import readable_headers
-from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP
-from taquba_workflow_sync.storage.records import AttemptOutcome, AttemptRow, ClaimedRow, JobRow, JobStatus, Verdict
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, readable_headers
+from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
 
 
 @dataclass(frozen=True, slots=True)

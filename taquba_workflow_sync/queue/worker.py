@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
 
 from taquba_workflow_sync.errors import ClaimLostError, TaqubaError
-from taquba_workflow_sync.faults import between
+from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
-from taquba_workflow_sync.queue.dispatcher import Dispatcher
-from taquba_workflow_sync.queue.lanes import Crew, Execution, Lane
+from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
+from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
+from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import Claim, JobRecord, record_of_claim
-from taquba_workflow_sync.storage.records import Done, Settlement
+from taquba_workflow_sync.storage.port.settlement import Ack, Settlement
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def worker_lane(queue: Queue, queue_name: str, worker: Worker | WorkerFunction) 
     process = worker.process if isinstance(worker, Worker) else worker
     if not callable(process):
         raise TypeError(f"worker must be a function or have a method process, not {type(worker).__name__}")
-    process = between(queue.fault, "worker", process)
+    process = between(queue.failpoint, "worker", process)
     config = queue.config_of(queue_name)
 
     def execute(execution: Execution) -> Settlement:
@@ -58,7 +59,7 @@ def worker_lane(queue: Queue, queue_name: str, worker: Worker | WorkerFunction) 
             )
             action = after_exception(config, error, attempts=row.attempts, max_attempts=row.max_attempts)
             return Settlement(row.id, row.token, action)
-        return Settlement(row.id, row.token, Done())
+        return Settlement(row.id, row.token, Ack())
 
     return Lane(queue_name, config.lease_ms, execute, log_refusal)
 
@@ -99,9 +100,9 @@ def run_worker(
     poll = validation.seconds(poll_interval, "poll_interval", least=1)
     if shutdown is not None:
         validation.instance(shutdown, threading.Event, "shutdown")
-    crew = Crew(queue_name[:40], [worker_lane(queue, queue_name, worker)], size)
+    pool = Pool(queue_name[:40], [worker_lane(queue, queue_name, worker)], size)
     dispatcher = Dispatcher(
-        queue.store, [crew], now_ms=queue.now_ms, poll_interval=poll, name=f"worker-{queue_name[:40]}"
+        queue.store, [pool], now_ms=queue.now_ms, poll_interval=poll, name=f"worker-{queue_name[:40]}"
     )
     queue.attach(dispatcher)
     try:

@@ -18,31 +18,19 @@ from taquba_workflow_sync.errors import (
     RunNotFoundError,
 )
 from taquba_workflow_sync.ids import new_ulid
+from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.queue.running import RUNNING
-from taquba_workflow_sync.storage.records import (
-    Cancellation,
-    CancelOutcome,
-    Filter,
-    JobRow,
-    JobStatus,
-    NewJob,
-    RunName,
-    Verdict,
-)
+from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
+from taquba_workflow_sync.storage.port.job import JobRow, NewJob
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.run import RunName
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 from taquba_workflow_sync.workflow.hooks import LANE_SUFFIX
-from taquba_workflow_sync.workflow.records import (
-    RunOutcome,
-    RunPage,
-    RunState,
-    RunStatus,
-    TerminalStatus,
-    outcome_of,
-    status_of,
-)
 from taquba_workflow_sync.workflow.spec import RunSpec, check_headers
+from taquba_workflow_sync.workflow.status import RunPage, RunState, RunStatus, outcome_of, status_of
 
 DEFAULT_QUEUE_NAME: Final = "workflow-steps"
 _NAME_BYTES: Final = 246  # 255 less the suffix of the notification lane
@@ -289,7 +277,7 @@ class WorkflowClient:
         return cancellation.outcome is not CancelOutcome.NOT_FOUND
 
     def _cancel_job(self, job_id: str) -> Cancellation:
-        return self._queue.store.cancel(job_id, self._queue.deaths_for_cancel(job_id), None)
+        return self._queue.store.cancel(job_id, self._queue.abandoned_for_cancel(job_id), None)
 
     def retry(self, run_id: str) -> None:
         """Have a failed run go on at the step that failed, with all its attempts; durable on return.

@@ -6,7 +6,8 @@ from typing import NamedTuple, assert_never
 
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.policy import after_exception
-from taquba_workflow_sync.storage.records import Action, Advance, Cancelled, Dead, Done, Verdict
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.outcomes import (
     Cancel,
     Continue,
@@ -42,30 +43,30 @@ def conclude(returned: object, *, cancel_requested: bool, limits: Limits) -> Act
     The runner's own ``Cancel`` goes before a requested cancellation, which goes before anything else.
     """
     if cancel_requested and not isinstance(returned, Cancel):
-        return Cancelled(None)
+        return SettleCancelled(None)
     if isinstance(returned, BaseException):
         return _after_error(returned, limits)
     if not isinstance(returned, KNOWN):
-        return Dead(_no_outcome(returned))
+        return DeadLetter(_no_outcome(returned))
     match returned:
         case Cancel(reason=reason):
-            return Cancelled(reason)
+            return SettleCancelled(reason)
         case Continue(payload=payload):
             return _too_large(payload, "payload", limits) or Advance(payload, keeps_place=limits.keeps_place)
         case ContinueAfter(payload=payload):
             advance = Advance(payload, None, returned.delay_ms, limits.keeps_place)
             return _too_large(payload, "payload", limits) or advance
         case Succeed(result=result):
-            return _too_large(result, "result", limits) or Done(Verdict.SUCCEEDED, result)
+            return _too_large(result, "result", limits) or Ack(Verdict.SUCCEEDED, result)
         case Fail(reason=reason):
-            return Done(Verdict.FAILED, error=reason)
+            return Ack(Verdict.FAILED, error=reason)
         case _:
             assert_never(returned)
 
 
 def _after_error(error: BaseException, limits: Limits) -> Action:
     if isinstance(error, OutcomeTypeError):  # a retry would make the same outcome
-        return Dead(f"TypeError: {error}")
+        return DeadLetter(f"TypeError: {error}")
     return after_exception(limits.config, error, attempts=limits.attempts, max_attempts=limits.max_attempts)
 
 
@@ -80,7 +81,7 @@ def _no_outcome(returned: object) -> str:
     return f"run_step returned {kind}{hint}; it must return Continue, ContinueAfter, Succeed, Fail or Cancel"
 
 
-def _too_large(data: bytes, name: str, limits: Limits) -> Dead | None:
+def _too_large(data: bytes, name: str, limits: Limits) -> DeadLetter | None:
     if len(data) <= limits.max_payload_bytes:
         return None
-    return Dead(f"PayloadTooLargeError: {name} has {len(data)} bytes, the limit is {limits.max_payload_bytes}")
+    return DeadLetter(f"PayloadTooLargeError: {name} has {len(data)} bytes, the limit is {limits.max_payload_bytes}")

@@ -8,13 +8,15 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from taquba_workflow_sync.clock import from_ms
 from taquba_workflow_sync.errors import MissingHeaderError, TaqubaError
-from taquba_workflow_sync.faults import between
-from taquba_workflow_sync.queue.lanes import Execution, Lane
+from taquba_workflow_sync.failpoints import between
+from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
+from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.queue.worker import log_refusal
-from taquba_workflow_sync.storage.headers import (
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.headers import (
     HEADER_ERROR,
     HEADER_FINISHED_MS,
     HEADER_JOB_ID,
@@ -24,10 +26,10 @@ from taquba_workflow_sync.storage.headers import (
     HEADER_TERMINATION,
     RESERVED_HEADER_PREFIX,
 )
-from taquba_workflow_sync.storage.records import ClaimedRow, Dead, Done, Settlement
-from taquba_workflow_sync.workflow.records import RunOutcome, TerminalStatus
+from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Settlement
 
 _log = logging.getLogger(__name__)
+
 
 LANE_SUFFIX: Final = ".terminal"
 
@@ -102,10 +104,10 @@ class Notifier:
         try:
             outcome = decode_notification(row)
         except Exception as error:
-            return Settlement(row.id, row.token, Dead(f"not a notification: {type(error).__name__}: {error}"))
+            return Settlement(row.id, row.token, DeadLetter(f"not a notification: {type(error).__name__}: {error}"))
         try:
             if self._observes is None or self._observes(outcome):
-                between(queue.fault, "hook", self._call)(outcome)
+                between(queue.failpoint, "hook", self._call)(outcome)
         except BaseException as error:
             _log.warning(
                 "the terminal hook failed for run %s: %s",
@@ -116,7 +118,7 @@ class Notifier:
             config = queue.config_of(self.lane_name)
             action = after_exception(config, error, attempts=row.attempts, max_attempts=row.max_attempts)
             return Settlement(row.id, row.token, action)
-        return Settlement(row.id, row.token, Done())
+        return Settlement(row.id, row.token, Ack())
 
 
 def decode_notification(row: ClaimedRow) -> RunOutcome:

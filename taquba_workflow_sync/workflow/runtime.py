@@ -13,14 +13,18 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from taquba_workflow_sync.errors import InvalidStateError, StorageError
+from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
-from taquba_workflow_sync.queue.dispatcher import Dispatcher
-from taquba_workflow_sync.queue.lanes import Crew
+from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
+from taquba_workflow_sync.queue.dispatch.pool import Pool
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.queue.worker import wait_for_shutdown, worker_lane
-from taquba_workflow_sync.storage.records import Cancellation, Counts, LaneClaim, Observer
+from taquba_workflow_sync.storage.port.cancellation import Cancellation
+from taquba_workflow_sync.storage.port.claim import LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.workflow.client import DEFAULT_QUEUE_NAME, WorkflowClient
 from taquba_workflow_sync.workflow.hooks import (
     LANE_SUFFIX,
@@ -29,9 +33,9 @@ from taquba_workflow_sync.workflow.hooks import (
     Notifier,
     TerminalHook,
 )
-from taquba_workflow_sync.workflow.records import RunCounts, TerminalStatus
 from taquba_workflow_sync.workflow.runner import StepFunction, StepRunner, step_function
 from taquba_workflow_sync.workflow.spec import StepOrder
+from taquba_workflow_sync.workflow.status import RunCounts
 from taquba_workflow_sync.workflow.steps import StepLane
 from taquba_workflow_sync.workflow.webhook_hook import WebhookTerminalHook
 
@@ -73,7 +77,7 @@ class WorkflowRuntime(WorkflowClient):
         """
         super().__init__(queue, queue_name=queue_name, keep_runs=keep_runs)
         self._run_step = step_function(runner)
-        self._size = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
+        self.size_of = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
         self._poll_interval = validation.seconds(poll_interval, "poll_interval", least=1)
         self._grace = validation.optional_seconds(shutdown_grace, "shutdown_grace")
         if not isinstance(step_order, str):
@@ -110,8 +114,8 @@ class WorkflowRuntime(WorkflowClient):
         if self._notifier is None or self._is_registered:
             return
         config = self._queue.config_of(self._notifier.lane_name)
-        observer = Observer(self._notifier.lane_name, config.max_attempts, config.keep_dead_ms)
-        self._queue.store.observe(self._queue_name, observer)
+        subscription = Subscription(self._notifier.lane_name, config.max_attempts, config.keep_dead_ms)
+        self._queue.store.subscribe(self._queue_name, subscription)
         self._is_registered = True
 
     def _is_inside(self) -> bool:
@@ -132,11 +136,11 @@ class WorkflowRuntime(WorkflowClient):
         lanes = [steps.lane]
         if self._notifier is not None:
             lanes.insert(0, self._notifier.lane(self._queue, self._around, lambda: sum(steps.ended.values())))
-        crews = [Crew("step", lanes, self._size)]
+        pools = [Pool("step", lanes, self.size_of)]
         if self._webhooks is not None:
             # Threads of their own: a receiver that answers slowly must not take a step's.
-            crews.append(
-                Crew(
+            pools.append(
+                Pool(
                     "webhook",
                     [worker_lane(self._queue, self._webhooks.target_queue, self._webhooks.worker)],
                     _WEBHOOK_THREADS,
@@ -144,7 +148,7 @@ class WorkflowRuntime(WorkflowClient):
             )
         dispatcher = Dispatcher(
             self._queue.store,
-            crews,
+            pools,
             now_ms=self._queue.now_ms,
             poll_interval=self._poll_interval,
             name=self._queue_name[:40],
@@ -271,16 +275,16 @@ class WorkflowRuntime(WorkflowClient):
 
     def _cancel_job(self, job_id: str) -> Cancellation:
         notice = None if self._notifier is None else LaneClaim(self._notifier.lane_name, _INLINE_LEASE_MS)
-        cancellation = self._queue.store.cancel(job_id, self._queue.deaths_for_cancel(job_id), notice)
+        cancellation = self._queue.store.cancel(job_id, self._queue.abandoned_for_cancel(job_id), notice)
         row = cancellation.notification
         if row is not None and self._notifier is not None:
             notifier = self._notifier
             RUNNING.add(row.token, threading.Event())
             try:
                 settlement = self._around(lambda: notifier.deliver(self._queue, row))
-                [refusal], _ = self._queue.store.turn([settlement], ())
+                [refusal], _ = self._queue.store.settle_and_claim([settlement], ())
                 if isinstance(refusal, StorageError):
-                    RUNNING.give_up(row.token)
+                    RUNNING.abandon(row.token)
             finally:
                 RUNNING.discard(row.token)
         return cancellation

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from taquba_workflow_sync.errors import InvalidRunIdError, ReservedHeaderError
 from taquba_workflow_sync.queue import validation
-from taquba_workflow_sync.storage.headers import RESERVED_HEADER_PREFIX
-from taquba_workflow_sync.storage.records import IfFinished
+from taquba_workflow_sync.storage.port.headers import RESERVED_HEADER_PREFIX
+from taquba_workflow_sync.storage.port.run import IfFinished
 
 
 class StepOrder(enum.StrEnum):

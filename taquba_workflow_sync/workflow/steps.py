@@ -6,16 +6,18 @@ import logging
 from collections.abc import Callable
 
 from taquba_workflow_sync.errors import CancelRequestedError, InvalidStepHeaderError, MissingHeaderError, TaqubaError
-from taquba_workflow_sync.faults import between
-from taquba_workflow_sync.queue.lanes import Execution, Lane
+from taquba_workflow_sync.failpoints import between
+from taquba_workflow_sync.outcome import TerminalStatus
+from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.policy import describe
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.queue.worker import log_refusal
-from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP
-from taquba_workflow_sync.storage.records import Action, Cancelled, ClaimedRow, Dead, Done, Settlement, Verdict
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, DeadLetter, SettleCancelled, Settlement
+from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.conclude import Limits, Returned, conclude
-from taquba_workflow_sync.workflow.records import TerminalStatus
 from taquba_workflow_sync.workflow.runner import Step, StepFunction
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class StepLane:
         around: Callable[[Callable[[], object]], object],
     ) -> None:
         self._queue = queue
-        self._run_step = between(queue.fault, "runner", run_step)
+        self._run_step = between(queue.failpoint, "runner", run_step)
         self._keeps_place = keeps_place
         self._around = around
         self._config = queue.config_of(queue_name)
@@ -46,15 +48,15 @@ class StepLane:
         row = execution.row
         foreign = check_is_step(row)
         if foreign is not None:
-            return Settlement(row.id, row.token, Dead(describe(foreign)))
+            return Settlement(row.id, row.token, DeadLetter(describe(foreign)))
         if row.cancel_requested:
-            return Settlement(row.id, row.token, Cancelled(None))
+            return Settlement(row.id, row.token, SettleCancelled(None))
         returned = self._around(lambda: self._call(execution))
         limits = Limits(row.attempts, row.max_attempts, self._config, self._queue.max_payload_bytes, self._keeps_place)
         action = conclude(returned, cancel_requested=False, limits=limits)
         # Whether a cancellation was requested is decided by the stored row, when the settlement meets it: the
         # execution's own token proves nothing, since the runner may have set it.
-        return Settlement(row.id, row.token, action, not isinstance(action, Cancelled))
+        return Settlement(row.id, row.token, action, not isinstance(action, SettleCancelled))
 
     def _call(self, execution: Execution) -> object:
         row = execution.row
@@ -94,7 +96,7 @@ class StepLane:
 
     def _settled(self, execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:
         if isinstance(refusal, CancelRequestedError):
-            return Settlement(settlement.job_id, settlement.token, Cancelled(None))
+            return Settlement(settlement.job_id, settlement.token, SettleCancelled(None))
         if refusal is not None:
             return log_refusal(execution, settlement, refusal)
         ended = _terminal(settlement.action)
@@ -105,11 +107,11 @@ class StepLane:
 
 def _terminal(action: Action) -> TerminalStatus | None:
     match action:
-        case Done(verdict=Verdict.SUCCEEDED):
+        case Ack(verdict=Verdict.SUCCEEDED):
             return TerminalStatus.SUCCEEDED
-        case Done() | Dead():
+        case Ack() | DeadLetter():
             return TerminalStatus.FAILED
-        case Cancelled():
+        case SettleCancelled():
             return TerminalStatus.CANCELLED
         case _:
             return None

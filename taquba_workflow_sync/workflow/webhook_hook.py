@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Final
 
 from taquba_workflow_sync.errors import DuplicateJobIdError, StepError
+from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook, merge_headers, passed_through
-from taquba_workflow_sync.workflow.records import RunOutcome, TerminalStatus
 
 HEADER_WEBHOOK_RUN_ID: Final = "Workflow-Run-Id"
 HEADER_WEBHOOK_STATUS: Final = "Workflow-Run-Status"

@@ -14,10 +14,10 @@ import pytest
 
 import taquba_workflow_sync
 from taquba_workflow_sync import testing
-from taquba_workflow_sync.queue.transitions import TRANSITIONS
 from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Settlement
+from taquba_workflow_sync.storage.port.settlement import Settlement
+from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from tests.docs.pages import NAMES, ROOT, code_spans
 
 PACKAGE = "taquba_workflow_sync"

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from taquba_workflow_sync import JobStatus
-from taquba_workflow_sync.queue.transitions import TRANSITIONS
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from tests.docs.pages import ROOT, read
 
 

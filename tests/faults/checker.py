@@ -142,9 +142,7 @@ def _check_idle(rows: dict[str, sqlite3.Row], figures: Figures) -> None:
 # -- the store against the log -----------------------------------------------------------------------------------------
 
 
-def check_submits(
-    rows: dict[str, sqlite3.Row], events: Sequence[Event], figures: Figures, *, is_idle: bool
-) -> None:
+def check_submits(rows: dict[str, sqlite3.Row], events: Sequence[Event], figures: Figures, *, is_idle: bool) -> None:
     """Every acknowledged submit is there or has ended; every ended one carries the trail of each of its steps."""
     plans: dict[str, str] = {}
     ended = {(event["run"], event["job"]) for event in events if event["event"] == "hook"}
@@ -226,9 +224,7 @@ def check_executions(events: Iterable[Event], figures: Figures) -> None:
                     passed.add(key)
 
 
-def check_history(
-    rows: dict[str, sqlite3.Row], history: dict[str, list[sqlite3.Row]], figures: Figures
-) -> None:
+def check_history(rows: dict[str, sqlite3.Row], history: dict[str, list[sqlite3.Row]], figures: Figures) -> None:
     """Each step was settled for good at most once in each life of its run, and in order."""
     for job, attempts in history.items():
         row = rows.get(job)

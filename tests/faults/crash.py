@@ -19,23 +19,20 @@ from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
 from taquba_workflow_sync.clock import SystemClock
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    ClaimedRow,
-    ClaimRequest,
-    Dead,
-    Deaths,
-    Done,
-    LaneClaim,
-    Observer,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
+    SettleCancelled,
     Settlement,
-    Verdict,
 )
+from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, open_queue
@@ -82,7 +79,7 @@ class Stage:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def open(self, **options: object) -> tuple[Queue, WorkflowRuntime]:
-        queue = open_queue(self.root, fault=self.fault, **options)  # type: ignore[arg-type]
+        queue = open_queue(self.root, failpoint=self.fault, **options)  # type: ignore[arg-type]
         return queue, WorkflowRuntime(queue, LabRunner(self.journal), hook_of(self.journal), queue_name=QUEUE)
 
     def submit(self, runtime: WorkflowRuntime, plan: str = "go go", **fields: object) -> str:
@@ -92,8 +89,8 @@ class Stage:
         return handle.first_job_id
 
 
-def _claim(queue: Queue, name: str = QUEUE, deaths: Deaths = NO_DEATHS) -> ClaimedRow:
-    _, rows = queue.store.turn((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, deaths=deaths)])
+def _claim(queue: Queue, name: str = QUEUE, abandoned: Abandoned = NOTHING_ABANDONED) -> ClaimedRow:
+    _, rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)])
     return rows[0]
 
 
@@ -108,7 +105,7 @@ def _settling(action: Action, plan: str = "go go") -> Callable[[Stage], None]:
             outcome = "continue" if isinstance(action, Advance) else "raise"
             stage.journal.note("end", **me, outcome=outcome, is_set=False)
         stage.is_armed = True
-        refusals, _ = queue.store.turn([Settlement(row.id, row.token, action)], ())
+        refusals, _ = queue.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
         assert refusals == [None]
 
     return scenario
@@ -168,17 +165,17 @@ def _reap(stage: Stage) -> None:
 
     forked(die_holding_a_claim)
     queue, _ = stage.open()
-    deaths = queue.store.find_deaths()
-    assert deaths
+    abandoned = queue.store.abandoned_claims()
+    assert abandoned
     stage.is_armed = True
-    _claim(queue, deaths=deaths)
+    _claim(queue, abandoned=abandoned)
 
 
 def _requeue(stage: Stage) -> None:
     queue, _ = stage.open()
     job_id = queue.enqueue(BARE, b"x", job_id="bare-1")
     row = _claim(queue, BARE)
-    queue.store.turn([Settlement(row.id, row.token, Dead("broken"))], ())
+    queue.store.settle_and_claim([Settlement(row.id, row.token, DeadLetter("broken"))], ())
     stage.is_armed = True
     queue.requeue_dead_job(job_id)
 
@@ -187,7 +184,7 @@ def _retry(stage: Stage) -> None:
     queue, runtime = stage.open()
     job = stage.submit(runtime, "fail")
     row = _claim(queue)
-    queue.store.turn([Settlement(row.id, row.token, Done(Verdict.FAILED, error="as planned"))], ())
+    queue.store.settle_and_claim([Settlement(row.id, row.token, Ack(Verdict.FAILED, error="as planned"))], ())
     stage.is_armed = True
     stage.journal.note("retrying", run="r", job=job)
     runtime.retry("r")
@@ -209,7 +206,7 @@ def _bury(stage: Stage) -> None:
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("UPDATE taquba_job SET attempts = max_attempts")  # no claim can take it
     stage.is_armed = True
-    queue.store.turn((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
+    queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
 
 
 def _enter_boot(stage: Stage) -> None:
@@ -219,7 +216,7 @@ def _enter_boot(stage: Stage) -> None:
     me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
     stage.journal.note("begin", **me, max=row.max_attempts)
     stage.journal.note("end", **me, outcome="continue", is_set=False)
-    queue.store.turn([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
+    queue.store.settle_and_claim([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
     queue.close()
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")  # a delay of another boot
@@ -231,7 +228,7 @@ def _enter_boot(stage: Stage) -> None:
 def _observe(stage: Stage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
-    queue.store.observe(QUEUE, Observer("steps.terminal", 3, None))
+    queue.store.subscribe(QUEUE, Subscription("steps.terminal", 3, None))
 
 
 def _opening(stage: Stage) -> None:
@@ -274,11 +271,11 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
     "enqueue": _enqueue,
     "claim": _claims,
     "promote": _promote,
-    "ack": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
+    "ack": _settling(Ack(Verdict.SUCCEEDED, b"0"), "go"),
     "advance": _settling(Advance(b"0")),
-    "nack": _settling(Retry("boom", 1)),
-    "dead_letter": _settling(Dead("broken")),
-    "settle_cancelled": _settling(Cancelled("enough")),
+    "nack": _settling(Nack("boom", 1)),
+    "dead_letter": _settling(DeadLetter("broken")),
+    "settle_cancelled": _settling(SettleCancelled("enough")),
     "release": _settling(Release()),
     "renew": _renew,
     "cancel": _cancel,
@@ -287,7 +284,7 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
     "requeue": _requeue,
     "retry": _retry,
     "sweep": _sweep,
-    "notify": _settling(Done(Verdict.SUCCEEDED, b"0"), "go"),
+    "notify": _settling(Ack(Verdict.SUCCEEDED, b"0"), "go"),
     "observe": _observe,
     "bury": _bury,
     "enter_boot": _enter_boot,

@@ -34,8 +34,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.clock import Clock, SystemClock
-from taquba_workflow_sync.faults import Fault
-from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.failpoints import Failpoint
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.faults.checker import digest
@@ -118,7 +118,7 @@ def hook_of(journal: Journal) -> Callable[[RunOutcome], None]:
 def open_queue(
     root: Path,
     *,
-    fault: Fault | None = None,
+    fault: Failpoint | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
     durability: str = "full",
     clock: Clock | None = None,
@@ -131,7 +131,7 @@ def open_queue(
         is_durable=durability == "full",
         clock=time_source,
         running=RUNNING,
-        fault=fault,
+        failpoint=fault,
         checkpoint_bytes=checkpoint_bytes,
     )
     settings = {"retry_backoff_base": 0.0, "keep_done_jobs": 86_400.0} | config
@@ -142,7 +142,7 @@ def open_queue(
         max_payload_bytes=64 << 20,
         clock=time_source,
         path=root,
-        fault=fault,
+        failpoint=fault,
     )
 
 

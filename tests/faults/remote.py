@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from taquba_workflow_sync.clock import Clock
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.port.store import Store
 from tests.processes.harness import ROOT
 
 

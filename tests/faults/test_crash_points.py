@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import Queue, QueueConfig, WorkflowRuntime, run_worker
-from taquba_workflow_sync.queue.transitions import TRANSITIONS
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from tests.faults import crash
 from tests.faults.checker import check, looking_at
 from tests.faults.journal import Journal, read

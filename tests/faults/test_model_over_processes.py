@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.port.store import Store
 from tests.faults.checker import check
 from tests.faults.remote import Host, opened
 from tests.storage.test_model import StoreMachine

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.queue.heartbeat import Heartbeat
-from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
+from taquba_workflow_sync.storage.port.store import Store
 
 
 class Failing:

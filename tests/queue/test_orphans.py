@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from taquba_workflow_sync.queue import dispatcher as dispatcher_module
-from taquba_workflow_sync.queue.dispatcher import Dispatcher
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Release, Running, Settlement
+from taquba_workflow_sync.queue.dispatch import dispatcher as dispatcher_module
+from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
+from taquba_workflow_sync.storage.port.presence import RunningClaim
+from taquba_workflow_sync.storage.port.settlement import Release, Settlement
+from taquba_workflow_sync.storage.port.store import Store
 
 
 class Holding:
@@ -19,8 +20,8 @@ class Holding:
     def __init__(self) -> None:
         self.settled: list[Settlement] = []
 
-    def running(self, *, foreign: bool) -> list[Running]:
-        return [Running("job", "t.1.1", "owner", False, 30_000, 30_000)]
+    def running(self, *, foreign: bool) -> list[RunningClaim]:
+        return [RunningClaim("job", "t.1.1", "owner", False, 30_000, 30_000)]
 
     def turn(self, settlements: Sequence[Settlement], claims: Sequence[object]) -> tuple[list[None], list[object]]:
         self.settled += settlements

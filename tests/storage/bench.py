@@ -9,31 +9,24 @@ from itertools import count
 from typing import Any
 
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.job import JobRow, NewJob
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.reads import Counts, Filter
+from taquba_workflow_sync.storage.port.run import IfFinished, RunName
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    ClaimedRow,
-    ClaimRequest,
-    Counts,
-    Dead,
-    Deaths,
-    Done,
-    Filter,
-    IfFinished,
-    JobRow,
-    JobStatus,
-    LaneClaim,
-    NewJob,
-    Observer,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
-    RunName,
+    SettleCancelled,
     Settlement,
-    Verdict,
 )
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.store import Store
 
 QUEUE = "steps"
 LANE = "steps.terminal"
@@ -43,15 +36,15 @@ EVERYTHING = 1_000_000
 
 #: One of each way to end a claim.
 ACTIONS: dict[str, Action] = {
-    "ack": Done(result=b"result"),
-    "ack as failed": Done(Verdict.FAILED, None, "the runner said so"),
+    "ack": Ack(result=b"result"),
+    "ack as failed": Ack(Verdict.FAILED, None, "the runner said so"),
     "advance": Advance(b"next"),
     "advance later": Advance(b"next", delay_ms=5_000),
     "advance with headers": Advance(b"next", headers='{"a":"b"}'),
-    "nack": Retry("boom"),
-    "nack with backoff": Retry("boom", 5_000),
-    "dead-letter": Dead("broken"),
-    "settle cancelled": Cancelled("enough"),
+    "nack": Nack("boom"),
+    "nack with backoff": Nack("boom", 5_000),
+    "dead-letter": DeadLetter("broken"),
+    "settle cancelled": SettleCancelled("enough"),
     "release": Release(),
 }
 
@@ -100,11 +93,11 @@ def claims(
     queue: str | tuple[str, ...] = QUEUE,
     lease_ms: int = LEASE_MS,
     is_bare: bool = False,
-    deaths: Deaths = NO_DEATHS,
+    abandoned: Abandoned = NOTHING_ABANDONED,
 ) -> list[ClaimedRow]:
     names = (queue,) if isinstance(queue, str) else queue
     lanes = tuple(LaneClaim(name, lease_ms) for name in names)
-    return store.turn([], [ClaimRequest(lanes, limit, is_bare, deaths)])[1]
+    return store.settle_and_claim([], [ClaimRequest(lanes, limit, is_bare, abandoned)])[1]
 
 
 def claim(store: Store, **options: Any) -> ClaimedRow:
@@ -125,7 +118,7 @@ def settle(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: 
 
 
 def refusal(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False) -> TaqubaError | None:
-    (error,), claimed = store.turn([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
+    (error,), claimed = store.settle_and_claim([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
     assert claimed == []
     return error
 
@@ -143,7 +136,7 @@ def status(store: Store, job_id: str) -> str | None:
 
 
 def observe(store: Store, queue: str = QUEUE, lane: str = LANE, max_attempts: int = 5) -> None:
-    store.observe(queue, Observer(lane, max_attempts, None))
+    store.subscribe(queue, Subscription(lane, max_attempts, None))
 
 
 def owner_of(store: Store) -> str:

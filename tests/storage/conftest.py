@@ -15,7 +15,7 @@ import pytest
 
 from taquba_workflow_sync.clock import Clock
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port import Store
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import check_counters

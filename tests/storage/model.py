@@ -8,20 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from taquba_workflow_sync.queue.transitions import TRANSITIONS
-from taquba_workflow_sync.storage.records import (
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    Dead,
-    Done,
-    IfFinished,
-    JobStatus,
-    NewJob,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
-    Verdict,
+    SettleCancelled,
 )
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 
 PENDING, SCHEDULED, CLAIMED = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED
 DONE, DEAD, CANCELLED = JobStatus.DONE, JobStatus.DEAD, JobStatus.CANCELLED
@@ -180,7 +179,7 @@ class Model:
                 row.step, row.attempts, row.payload, row.last_error = row.step + 1, 0, payload, None
                 if not keeps:
                     row.place = self._number()
-            case Retry(error=error, delay_ms=delay):
+            case Nack(error=error, delay_ms=delay):
                 self._move("nack", row, SCHEDULED if delay else PENDING)
                 row.history.append((*attempt, "retried"))
                 row.due_ms = now + delay if delay else None
@@ -188,13 +187,13 @@ class Model:
             case Release():
                 self._move("release", row, PENDING)
                 row.attempts -= 1
-            case Done(verdict=verdict, result=result, error=error):
+            case Ack(verdict=verdict, result=result, error=error):
                 row.history.append((*attempt, verdict.value))
                 self._end("ack", row, DONE, now, verdict=verdict, result=result, error=error)
-            case Dead(error=error):
+            case DeadLetter(error=error):
                 row.history.append((*attempt, "dead"))
                 self._end("dead_letter", row, DEAD, now, error=error)
-            case Cancelled(reason=reason):
+            case SettleCancelled(reason=reason):
                 row.history.append((*attempt, "cancelled"))
                 self._end("settle_cancelled", row, CANCELLED, now, error=reason)
         return None

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Action,
-    Advance,
-    AttemptOutcome,
-    Cancellation,
-    CancelOutcome,
-    Counts,
-    Dead,
-    Deaths,
-    Done,
-    Release,
-    Retry,
-)
+from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
+from taquba_workflow_sync.storage.port.status import AttemptOutcome
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -41,8 +32,8 @@ NOT_FOUND = Cancellation(CancelOutcome.NOT_FOUND)
 REMOVED = Cancellation(CancelOutcome.REMOVED)
 
 
-def cancel(store: Store, job_id: str, deaths: Deaths = NO_DEATHS) -> Cancellation:
-    return store.cancel(job_id, deaths, None)
+def cancel(store: Store, job_id: str, abandoned: Abandoned = NOTHING_ABANDONED) -> Cancellation:
+    return store.cancel(job_id, abandoned, None)
 
 
 def test_an_unknown_job_cannot_be_cancelled(store: Store) -> None:
@@ -87,7 +78,7 @@ def test_a_waiting_run_is_cancelled_and_kept(store: Store, clock: ManualClock, i
 
 def test_a_run_waiting_for_its_retry_is_cancelled_without_its_error(store: Store) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Retry("boom", 60_000))
+    settle(store, claim(store), Nack("boom", 60_000))
     assert cancel(store, job_id) == REMOVED
     assert stored(store, job_id).last_error is None
 
@@ -131,7 +122,7 @@ def test_a_finished_run_cannot_be_cancelled(store: Store, end: str, kept: int | 
         assert cancel(store, job_id) == NOT_FOUND
 
 
-@pytest.mark.parametrize("action", [Retry("boom"), Retry("boom", 1_000), Release(), Advance(b"x")])
+@pytest.mark.parametrize("action", [Nack("boom"), Nack("boom", 1_000), Release(), Advance(b"x")])
 def test_a_request_survives_what_puts_the_job_back(store: Store, clock: ManualClock, action: Action) -> None:
     job_id = put_run(store)
     held = claim(store)
@@ -158,7 +149,7 @@ def test_a_flagged_job_that_waits_again_is_cancelled_by_the_next_cancel(store: S
     job_id = put_run(store)
     held = claim(store)
     cancel(store, job_id)
-    settle(store, held, Retry("boom"))
+    settle(store, held, Nack("boom"))
     assert cancel(store, job_id) == REMOVED
     assert status(store, job_id) == "cancelled"
 
@@ -169,8 +160,8 @@ def test_a_cancel_ends_the_claim_of_a_dead_owner_at_once(make_store: MakeStore, 
     job_id = put_run(store)
     held = claim(dead)
     owners = frozenset({owner_of(dead)} if by == "owner" else ())
-    deaths = Deaths(owners, {held.token: held.lease_until_ms} if by == "token" else {})
-    assert cancel(store, job_id, deaths) == REMOVED
+    abandoned = Abandoned(owners, {held.token: held.lease_until_ms} if by == "token" else {})
+    assert cancel(store, job_id, abandoned) == REMOVED
     row = stored(store, job_id)
     assert (row.status, row.termination, row.owner) == ("cancelled", 1, None)
     assert counts_of(store) == Counts(cancelled=1)
@@ -181,16 +172,16 @@ def test_the_death_of_another_owner_only_flags(make_store: MakeStore) -> None:
     store = make_store()
     job_id = put_run(store)
     held = claim(store)
-    deaths = Deaths(frozenset({"someone-else"}), {"another-token": 0})
-    assert cancel(store, job_id, deaths) == Cancellation(CancelOutcome.REQUESTED, held.token)
+    abandoned = Abandoned(frozenset({"someone-else"}), {"another-token": 0})
+    assert cancel(store, job_id, abandoned) == Cancellation(CancelOutcome.REQUESTED, held.token)
 
 
 def test_a_cancel_never_ends_a_claim_whose_step_runs_in_this_process(store: Store, running: set[str]) -> None:
     job_id = put_run(store)
     held = claim(store)
     running.add(held.token)
-    deaths = Deaths(frozenset({owner_of(store)}), {held.token: held.lease_until_ms})
-    assert cancel(store, job_id, deaths) == Cancellation(CancelOutcome.REQUESTED, held.token)
+    abandoned = Abandoned(frozenset({owner_of(store)}), {held.token: held.lease_until_ms})
+    assert cancel(store, job_id, abandoned) == Cancellation(CancelOutcome.REQUESTED, held.token)
     assert status(store, job_id) == "claimed"
 
 
@@ -198,7 +189,7 @@ def test_a_new_life_of_the_name_knows_nothing_of_the_old_ones_cancellation(store
     old = put_run(store)
     held = claim(store)
     cancel(store, old)
-    settle(store, held, Dead("broken"))
+    settle(store, held, DeadLetter("broken"))
     store.requeue(old)
     assert stored(store, old).cancel_requested == 0
     assert claim(store).cancel_requested == 0
@@ -215,5 +206,5 @@ def test_an_ack_that_does_not_yield_ends_a_flagged_run_as_it_says(store: Store) 
     job_id = put_run(store)
     held = claim(store)
     cancel(store, job_id)
-    settle(store, held, Done(result=b"x"))
+    settle(store, held, Ack(result=b"x"))
     assert stored(store, job_id)[3] == "done"

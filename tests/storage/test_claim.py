@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Advance, ClaimRequest, Counts, Done, LaneClaim, Release, Retry
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, Nack, Release
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -100,7 +102,7 @@ def test_tokens_are_unique_to_their_claim(store: Store) -> None:
         assert len(tokens) == 10
         assert not tokens & seen
         seen |= tokens
-        store.turn([ending(row, Retry("again")) for row in held], [])
+        store.settle_and_claim([ending(row, Nack("again")) for row in held], [])
 
 
 def test_a_released_claim_gets_another_token_though_its_attempt_repeats(store: Store) -> None:
@@ -130,21 +132,23 @@ def test_one_request_fills_up_from_the_next_lane(store: Store) -> None:
 def test_each_lane_has_its_own_lease(store: Store, clock: ManualClock) -> None:
     put(store, job("a"), job("b"))
     request = ClaimRequest((LaneClaim("a", 1_000), LaneClaim("b", 9_000)), 10)
-    held = store.turn([], [request])[1]
+    held = store.settle_and_claim([], [request])[1]
     assert [row.lease_until_ms - now_ms(clock) for row in held] == [1_000, 9_000]
 
 
 def test_several_requests_of_one_turn_do_not_meet(store: Store) -> None:
     put(store, *(job() for _ in range(5)))
     requests = [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), limit) for limit in (2, 2, 2)]
-    held = store.turn([], requests)[1]
+    held = store.settle_and_claim([], requests)[1]
     assert len({row.id for row in held}) == len(held) == 5
 
 
 def test_a_turn_settles_before_it_claims(store: Store) -> None:
     job_id = put_one(store)
     held = claim(store)
-    refusals, claimed = store.turn([ending(held, Advance(b"next"))], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)])
+    refusals, claimed = store.settle_and_claim(
+        [ending(held, Advance(b"next"))], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)]
+    )
     assert refusals == [None]
     assert [(row.id, row.step, row.payload) for row in claimed] == [(job_id, 1, b"next")]
 
@@ -152,8 +156,8 @@ def test_a_turn_settles_before_it_claims(store: Store) -> None:
 def test_a_turn_claims_although_its_settlement_is_refused(store: Store) -> None:
     put(store, job(), job())
     held = claim(store)
-    settle(store, held, Done())
-    refusals, claimed = store.turn([ending(held, Done())], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)])
+    settle(store, held, Ack())
+    refusals, claimed = store.settle_and_claim([ending(held, Ack())], [ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 1)])
     assert refusals[0] is not None
     assert len(claimed) == 1
 
@@ -200,7 +204,7 @@ def test_a_claim_promotes_only_in_its_lanes(store: Store, clock: ManualClock) ->
 
 def test_a_claimed_job_carries_why_its_last_attempt_failed(store: Store) -> None:
     put_one(store)
-    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Nack("boom"))
     held = claim(store)
     assert (held.attempts, held.last_error) == (2, "boom")
 
@@ -223,7 +227,7 @@ def test_a_renewal_moves_the_lease_of_the_tokens_it_names(store: Store, clock: M
 def test_a_renewal_of_ended_or_unknown_claims_writes_nothing(store: Store) -> None:
     put(store, job(), job())
     ended, live = claims(store)
-    settle(store, ended, Retry("boom"))
+    settle(store, ended, Nack("boom"))
     with writes_nothing(store):
         assert store.renew([ended.token, "nonsense", "", "1.2.3", live.token + "0"], 60_000)[1] == frozenset()
         assert store.renew([], 60_000)[1] == frozenset()
@@ -232,7 +236,7 @@ def test_a_renewal_of_ended_or_unknown_claims_writes_nothing(store: Store) -> No
 def test_a_renewal_never_touches_a_later_claim_of_the_same_job(store: Store) -> None:
     put_one(store)
     old = claim(store)
-    settle(store, old, Retry("boom"))
+    settle(store, old, Nack("boom"))
     claim(store)
     with writes_nothing(store):
         assert store.renew([old.token], 999_000)[1] == frozenset()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import DuplicateJobIdError, TaqubaError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import NO_DEATHS, Counts, Dead, Done, Inserted, Retry
+from taquba_workflow_sync.storage.port.job import Inserted
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Nack
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -66,14 +69,14 @@ def test_an_id_that_exists_is_refused_and_nothing_is_written(store: Store) -> No
 
 def test_an_id_of_another_queue_and_of_a_finished_job_is_taken_too(store: Store) -> None:
     taken = put_one(store, keep_done_ms=1000)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     with writes_nothing(store), pytest.raises(DuplicateJobIdError):
         store.insert([job("elsewhere", id=taken, id_is_generated=False)])
 
 
 def test_an_id_whose_row_is_gone_is_free(store: Store) -> None:
     gone = put_one(store)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     assert store.insert([job(id=gone, id_is_generated=False)]) == [Inserted(gone, True)]
 
 
@@ -144,17 +147,17 @@ def test_a_nacked_job_does_not_take_its_dedup_key_back(store: Store) -> None:
     put_one(store, dedup_key="k")
     held = claim(store)
     successor = put_one(store, dedup_key="k")
-    settle(store, held, Retry("boom"))
+    settle(store, held, Nack("boom"))
     assert stored(store, successor).dedup_key == "k"
     assert stored(store, held.id).dedup_key is None
 
 
 def test_a_cancelled_and_a_dead_job_free_the_dedup_key(store: Store) -> None:
     cancelled = put_one(store, dedup_key="k", keep_done_ms=100_000)
-    store.cancel(cancelled, NO_DEATHS, None)
+    store.cancel(cancelled, NOTHING_ABANDONED, None)
     dead = put_one(store, dedup_key="k")
     assert dead != cancelled
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     assert put_one(store, dedup_key="k") not in (cancelled, dead)
 
 
@@ -194,5 +197,5 @@ def test_other_callers_are_unharmed_by_a_refused_batch(store: Store) -> None:
     held = claim(store)
     with pytest.raises(DuplicateJobIdError):
         store.insert([job(id=held.id, id_is_generated=False)])
-    assert refusal(store, held, Done()) is None
+    assert refusal(store, held, Ack()) is None
     assert status(store, held.id) is None

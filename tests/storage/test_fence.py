@@ -7,19 +7,18 @@ from collections.abc import Callable
 import pytest
 
 from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    ClaimedRow,
-    Dead,
-    Deaths,
-    Done,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
+    SettleCancelled,
 )
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -47,17 +46,17 @@ Staling = Callable[[Store, ClaimedRow], ClaimedRow]
 
 
 def settled_before(store: Store, held: ClaimedRow) -> ClaimedRow:
-    settle(store, held, Done(result=b"first"))
+    settle(store, held, Ack(result=b"first"))
     return held
 
 
 def died_before(store: Store, held: ClaimedRow) -> ClaimedRow:
-    settle(store, held, Dead("first"))
+    settle(store, held, DeadLetter("first"))
     return held
 
 
 def cancelled_before(store: Store, held: ClaimedRow) -> ClaimedRow:
-    settle(store, held, Cancelled("first"))
+    settle(store, held, SettleCancelled("first"))
     return held
 
 
@@ -72,18 +71,18 @@ def released_before(store: Store, held: ClaimedRow) -> ClaimedRow:
 
 
 def backed_off_before(store: Store, held: ClaimedRow) -> ClaimedRow:
-    settle(store, held, Retry("first", 60_000))
+    settle(store, held, Nack("first", 60_000))
     return held
 
 
 def claimed_again(store: Store, held: ClaimedRow) -> ClaimedRow:
-    settle(store, held, Retry("first"))
+    settle(store, held, Nack("first"))
     assert claim(store).id == held.id
     return held
 
 
 def taken_over(store: Store, held: ClaimedRow) -> ClaimedRow:
-    (again,) = claims(store, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
+    (again,) = claims(store, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
     assert again.id == held.id
     return held
 
@@ -130,7 +129,7 @@ def test_of_one_claim_settled_twice_in_a_turn_exactly_one_settlement_holds(
     held = claims(store)
     # All yield, so that an engine that applies plain advances in bulk meets the duplicates there.
     both = [ending(row, action, yields_to_cancel=True) for row in held] * 2
-    refusals, _ = store.turn(both, [])
+    refusals, _ = store.settle_and_claim(both, [])
     assert sum(error is None for error in refusals) == twice
     assert sum(isinstance(error, ClaimLostError) for error in refusals) == twice
     once = dump(store)
@@ -147,7 +146,7 @@ def test_an_advance_and_another_end_of_one_claim_in_a_turn_do_not_both_hold(
     ends = [ending(held, Advance(b"one"), yields_to_cancel=True), ending(held, action)]
     # A second plain advance, so that an engine that applies several in bulk does so here.
     bulk = ending(other, Advance(b"x"), yields_to_cancel=True)
-    refusals, _ = store.turn([bulk, *(ends if is_advance_first else ends[::-1])], [])
+    refusals, _ = store.settle_and_claim([bulk, *(ends if is_advance_first else ends[::-1])], [])
     assert refusals[0] is None
     assert [type(error) for error in refusals[1:] if error is not None] == [ClaimLostError]
     advance_holds = refusals[1 if is_advance_first else 2] is None
@@ -161,7 +160,7 @@ def test_the_one_of_two_advances_that_is_answered_well_is_the_one_that_holds(sto
     held, other = claims(store)
     settlements = [ending(row, Advance(text), yields_to_cancel=True)
                    for row, text in ((held, b"one"), (other, b"x"), (held, b"two"))]  # fmt: skip
-    refusals, _ = store.turn(settlements, [])
+    refusals, _ = store.settle_and_claim(settlements, [])
     winner = b"one" if refusals[0] is None else b"two"
     assert (stored(store, held.id).payload, stored(store, held.id).step) == (winner, 1)
     assert sum(error is None for error in refusals) == 2
@@ -191,12 +190,12 @@ def test_a_refused_settlement_harms_no_other_of_its_turn(store: Store) -> None:
     put(store, *(run(f"r{number}") for number in range(len(ACTIONS) + 2)))
     held = claims(store)
     stale, asked, *good = held
-    settle(store, stale, Done())
-    store.cancel(asked.id, NO_DEATHS, None)
+    settle(store, stale, Ack())
+    store.cancel(asked.id, NOTHING_ABANDONED, None)
     settlements = [ending(row, action) for row, action in zip(good, ACTIONS.values(), strict=True)]
     settlements.insert(3, ending(stale, Advance(b"late"), yields_to_cancel=True))
     settlements.insert(6, ending(asked, Advance(b"late"), yields_to_cancel=True))
-    refusals, _ = store.turn(settlements, [])
+    refusals, _ = store.settle_and_claim(settlements, [])
     assert isinstance(refusals.pop(6), CancelRequestedError)
     assert isinstance(refusals.pop(3), ClaimLostError)
     assert refusals == [None] * len(ACTIONS)
@@ -208,8 +207,8 @@ def test_many_plain_advances_with_stale_ones_between_them(store: Store) -> None:
     put(store, *(run(f"r{number}") for number in range(150)))
     held = claims(store)
     for row in held[::7]:
-        settle(store, row, Retry("first"))
-    refusals, _ = store.turn([ending(row, Advance(b"next"), yields_to_cancel=True) for row in held], [])
+        settle(store, row, Nack("first"))
+    refusals, _ = store.settle_and_claim([ending(row, Advance(b"next"), yields_to_cancel=True) for row in held], [])
     for number, (row, error) in enumerate(zip(held, refusals, strict=True)):
         if number % 7:
             assert error is None
@@ -223,9 +222,9 @@ def test_many_plain_advances_with_stale_ones_between_them(store: Store) -> None:
 def test_a_settlement_is_built_on_the_stored_row_not_on_the_claims_copy(store: Store) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
     # The claim's copy knows of no cancellation; the row does, and keeps it.
-    settle(store, held, Retry("boom"))
+    settle(store, held, Nack("boom"))
     row = stored(store, job_id)
     assert (row.cancel_requested, row.status) == (1, "pending")
     assert claim(store).cancel_requested == 1
@@ -234,8 +233,8 @@ def test_a_settlement_is_built_on_the_stored_row_not_on_the_claims_copy(store: S
 def test_a_settlement_of_a_row_that_was_swept_is_lost(store: Store) -> None:
     put_one(store)
     held = claim(store)
-    settle(store, held, Done())
+    settle(store, held, Ack())
     successor = put(store, job(payload=b"successor"))
     with writes_nothing(store):
-        assert isinstance(refusal(store, held, Done()), ClaimLostError)
+        assert isinstance(refusal(store, held, Ack()), ClaimLostError)
     assert status(store, successor[0]) == "pending"

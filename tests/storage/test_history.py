@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Action, Advance, Dead, Done, Filter, Release, Retry
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import claim, claims, ending, put, put_one, put_run, run, settle, stored
@@ -22,7 +23,7 @@ def test_a_job_that_was_never_claimed_has_no_history(store: Store) -> None:
 def test_history_tells_step_attempt_times_and_outcome_in_order(store: Store, clock: ManualClock) -> None:
     job_id = put_run(store)
     start = stored(store, job_id).enqueued_ms
-    for action in (Retry("a"), Retry("b"), Advance(b"x"), Retry("c"), Done()):
+    for action in (Nack("a"), Nack("b"), Advance(b"x"), Nack("c"), Ack()):
         held = claim(store)
         clock.advance(1)
         settle(store, held, action)
@@ -42,10 +43,10 @@ def _go_round(store: Store, action: Action, times: int, *, together: int = 1) ->
     for _ in range(times):
         held = claims(store)
         assert len(held) == together
-        assert not any(store.turn([ending(row, action, yields_to_cancel=True) for row in held], [])[0])
+        assert not any(store.settle_and_claim([ending(row, action, yields_to_cancel=True) for row in held], [])[0])
 
 
-@pytest.mark.parametrize("action", [Advance(b"x"), Retry("boom")], ids=["advance", "nack"])
+@pytest.mark.parametrize("action", [Advance(b"x"), Nack("boom")], ids=["advance", "nack"])
 @pytest.mark.parametrize("together", [1, 2], ids=["alone", "in bulk"])
 def test_history_keeps_the_first_hundred_and_the_last_thousand(store: Store, action: Action, together: int) -> None:
     _go_round(store, action, 1_250, together=together)
@@ -56,14 +57,14 @@ def test_history_keeps_the_first_hundred_and_the_last_thousand(store: Store, act
 
 
 def test_history_is_whole_up_to_eleven_hundred(store: Store) -> None:
-    _go_round(store, Retry("boom"), 1_100)
+    _go_round(store, Nack("boom"), 1_100)
     (row,) = store.page("steps", Filter(), 10, 0)
     assert [each.attempt for each in store.history(row.id)] == list(range(1, 1_101))
 
 
 def test_a_release_leaves_no_gap_and_no_line(store: Store) -> None:
     job_id = put_run(store)
-    for action in (Retry("a"), Release(), Release(), Retry("b")):
+    for action in (Nack("a"), Release(), Release(), Nack("b")):
         settle(store, claim(store), action)
     history = store.history(job_id)
     assert [(each.attempt, each.error) for each in history] == [(1, "a"), (2, "b")]
@@ -72,16 +73,16 @@ def test_a_release_leaves_no_gap_and_no_line(store: Store) -> None:
 
 def test_history_goes_on_after_a_requeue(store: Store) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     store.requeue(job_id)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     assert [(each.attempt, each.outcome) for each in store.history(job_id)] == [(1, "dead"), (1, "succeeded")]
 
 
 def test_a_reused_id_starts_with_an_empty_history(store: Store) -> None:
     first = put_one(store)
-    settle(store, claim(store), Retry("a"))
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Nack("a"))
+    settle(store, claim(store), Ack())
     second = put_one(store, id=first)
     assert second == first
     assert store.history(second) == []

@@ -8,19 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from taquba_workflow_sync.errors import ClaimLostError, StoreClosedError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Advance,
-    ClaimRequest,
-    Dead,
-    Done,
-    Filter,
-    LaneClaim,
-    Observer,
-    Retry,
-    Settlement,
-)
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Settlement
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -46,14 +39,14 @@ from .test_enqueue import now_ms
 
 CALLS: dict[str, Callable[[Store], object]] = {
     "insert": lambda store: store.insert([job()]),
-    "turn": lambda store: store.turn([Settlement("a", "b", Done())], []),
-    "claim": lambda store: store.turn([], [ClaimRequest((LaneClaim(QUEUE, 1),), 1)]),
-    "empty turn": lambda store: store.turn([], []),
+    "turn": lambda store: store.settle_and_claim([Settlement("a", "b", Ack())], []),
+    "claim": lambda store: store.settle_and_claim([], [ClaimRequest((LaneClaim(QUEUE, 1),), 1)]),
+    "empty turn": lambda store: store.settle_and_claim([], []),
     "renew": lambda store: store.renew(["a"], 1),
-    "cancel": lambda store: store.cancel("a", NO_DEATHS, None),
+    "cancel": lambda store: store.cancel("a", NOTHING_ABANDONED, None),
     "requeue": lambda store: store.requeue("a"),
     "sweep": lambda store: store.sweep(),
-    "observe": lambda store: store.observe(QUEUE, Observer(LANE, 1, None)),
+    "observe": lambda store: store.subscribe(QUEUE, Subscription(LANE, 1, None)),
     "get": lambda store: store.get("a"),
     "find_run": lambda store: store.find_run(QUEUE, "a"),
     "page": lambda store: store.page(QUEUE, Filter(), 1, 0),
@@ -61,7 +54,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "history": lambda store: store.history("a"),
     "readiness": lambda store: store.readiness(QUEUE),
     "running": lambda store: store.running(foreign=True),
-    "find_deaths": lambda store: store.find_deaths(),
+    "find_deaths": lambda store: store.abandoned_claims(),
     "version": lambda store: store.version(),
     "listen": lambda store: store.listen(lambda woken, ended: None).__enter__(),
 }
@@ -95,8 +88,8 @@ def test_everything_is_there_after_a_restart(make_store: MakeStore, clock: Manua
     put(first, job(payload=b"x" * 9_000), job(run_at_ms=now_ms(clock) + 1_000), job(), job())
     put_run(first, "r")
     held = claims(first, 2)
-    settle(first, held[0], Retry("boom", 500))
-    settle(first, claims(first, 2)[1], Dead("broken"))
+    settle(first, held[0], Nack("boom", 500))
+    settle(first, claims(first, 2)[1], DeadLetter("broken"))
     before = dump(first)
     first.close()
     second = make_store()
@@ -110,8 +103,8 @@ def test_a_claim_can_be_settled_after_a_restart(make_store: MakeStore) -> None:
     held = claim(first)
     first.close()
     second = make_store()
-    assert refusal(second, held, Done()) is None
-    assert isinstance(refusal(second, held, Done()), ClaimLostError)
+    assert refusal(second, held, Ack()) is None
+    assert isinstance(refusal(second, held, Ack()), ClaimLostError)
 
 
 def test_the_line_goes_on_where_it_was_after_a_restart(make_store: MakeStore) -> None:
@@ -157,18 +150,18 @@ def test_a_listener_is_told_which_queues_got_work_and_whether_a_run_ended(store:
         assert told() == [({QUEUE}, False)]
         held = claim(store)
         assert told() == []
-        settle(store, held, Retry("x", 1_000))
+        settle(store, held, Nack("x", 1_000))
         assert told() == [({QUEUE}, False)], "a waiter must learn of the new due time"
         clock.advance(1)
         settle(store, claim(store), Advance(b"x"))
         assert told()[-1] == ({QUEUE}, False)
-        settle(store, claim(store), Dead("x"))
+        settle(store, claim(store), DeadLetter("x"))
         assert told() == [(set(), True)]
         store.requeue(job_id)
         assert told() == [({QUEUE}, False)]
         observe(store)
         told()
-        settle(store, claim(store), Done())
+        settle(store, claim(store), Ack())
         assert told() == [({LANE}, True)], "a notification is work too"
     put_one(store)
     assert told() == [], "a listener that left hears nothing"
@@ -177,11 +170,11 @@ def test_a_listener_is_told_which_queues_got_work_and_whether_a_run_ended(store:
 def test_a_refused_write_is_told_to_nobody(store: Store) -> None:
     put_run(store)
     held = claim(store)
-    settle(store, held, Done())
+    settle(store, held, Ack())
     heard: list[object] = []
     with store.listen(lambda woken, ended: heard.append(woken)):
-        refusal(store, held, Done())
-        store.cancel("nobody", NO_DEATHS, None)
+        refusal(store, held, Ack())
+        store.cancel("nobody", NOTHING_ABANDONED, None)
     assert heard == []
 
 
@@ -200,7 +193,7 @@ def test_an_attendant_commits_for_other_threads(store: Store) -> None:
         thread = threading.Thread(target=lambda: done.append(put_one(store)))
         thread.start()
         assert rung.wait(30)
-        store.turn([], [])
+        store.settle_and_claim([], [])
         thread.join(30)
         assert not thread.is_alive()
     assert stored(store, done[0]).status == "pending"
@@ -245,7 +238,7 @@ def test_concurrent_callers_lose_and_double_nothing(make_store: MakeStore) -> No
                 put(store, job(), job())
                 for row in claims(store, 2):
                     claimed.append(row.id)
-                    assert refusal(store, row, Done()) is None
+                    assert refusal(store, row, Ack()) is None
         except BaseException as error:
             errors.append(error)
 
@@ -269,7 +262,7 @@ def test_of_many_threads_that_settle_one_claim_one_succeeds(store: Store) -> Non
     def race(number: int) -> None:
         barrier.wait(30)
         settlements = [ending(held, Advance(str(number).encode()), yields_to_cancel=True)]
-        answers.append((number, store.turn(settlements, [])[0][0]))
+        answers.append((number, store.settle_and_claim(settlements, [])[0][0]))
 
     threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -12,26 +12,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.queue.transitions import TRANSITIONS
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.presence import Abandoned
+from taquba_workflow_sync.storage.port.reads import Counts, Readiness
+from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    CancelOutcome,
-    Counts,
-    Dead,
-    Deaths,
-    Done,
-    IfFinished,
-    JobStatus,
-    NewJob,
-    Readiness,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
+    SettleCancelled,
     Settlement,
-    Verdict,
 )
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import claims, job, observe, rows_of, run
@@ -48,11 +46,11 @@ payloads = st.sampled_from([b"", b"small", b"L" * 3_000])
 keeps = st.sampled_from([None, 0, 5_000, 120_000])
 actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(Advance, payloads, delay_ms=st.sampled_from([None, 1_000, 90_000]), keeps_place=st.booleans()),
-    st.builds(Retry, st.just("boom"), st.sampled_from([None, 1_000])),
-    st.builds(Done, st.just(Verdict.SUCCEEDED), payloads),
-    st.just(Done(Verdict.FAILED, None, "no")),
-    st.just(Dead("broken")),
-    st.builds(Cancelled, st.sampled_from([None, "why"])),
+    st.builds(Nack, st.just("boom"), st.sampled_from([None, 1_000])),
+    st.builds(Ack, st.just(Verdict.SUCCEEDED), payloads),
+    st.just(Ack(Verdict.FAILED, None, "no")),
+    st.just(DeadLetter("broken")),
+    st.builds(SettleCancelled, st.sampled_from([None, "why"])),
     st.just(Release()),
 )
 picks = st.integers(0, 10**6)
@@ -144,17 +142,17 @@ class StoreMachine(RuleBasedStateMachine):
     def claim(
         self, queue: str, limit: int, bare: bool, lease: int, handle: int, dead: str, pick: int, runs: bool
     ) -> None:
-        deaths = Deaths()
+        abandoned = Abandoned()
         if dead == "owner" and 1 - handle in self.owners:
-            deaths = Deaths(owners=frozenset({self.owners[1 - handle]}))
+            abandoned = Abandoned(owners=frozenset({self.owners[1 - handle]}))
         elif dead == "token":
             job_id, token = self.held[-1 - pick % min(len(self.held), 5)][:2]
             row = self.handles[handle].get(job_id)
-            deaths = Deaths(tokens={token: row.lease_until_ms or 0} if row is not None else {})
-        self.model.promote_and_reap(queue, self.now, deaths.owners, deaths.tokens.keys(), self.running)
+            abandoned = Abandoned(tokens={token: row.lease_until_ms or 0} if row is not None else {})
+        self.model.promote_and_reap(queue, self.now, abandoned.owners, abandoned.tokens.keys(), self.running)
         expected = self.model.line(queue)[:limit]
         store = self.handles[handle]
-        held = claims(store, limit, queue=queue, lease_ms=lease, is_bare=bare, deaths=deaths)
+        held = claims(store, limit, queue=queue, lease_ms=lease, is_bare=bare, abandoned=abandoned)
         assert [row.id for row in held] == [row.new.id for row in expected]
         if held and not bare:
             tokens = {row.token for row in held}
@@ -177,8 +175,8 @@ class StoreMachine(RuleBasedStateMachine):
             row = self.model.rows.get(job_id)
             if token in seen:
                 continue  # which of two ends of one claim holds is the engine's choice
-            if isinstance(action, Retry) and row is not None and row.attempts >= row.new.max_attempts:
-                action = Dead("out of attempts")  # policy stands above the port
+            if isinstance(action, Nack) and row is not None and row.attempts >= row.new.max_attempts:
+                action = DeadLetter("out of attempts")  # policy stands above the port
             seen.add(token)
             if not (yields and row is not None and row.token == token and row.cancel_requested):
                 self.running.discard(token)
@@ -187,16 +185,16 @@ class StoreMachine(RuleBasedStateMachine):
         settlements.sort(key=lambda each: not _is_plain(each[2], yields=each[3]))
         for job_id, token, action, yields in settlements:
             expected.append(self.model.settle(job_id, token, action, self.now, yields=yields))
-        refusals, _ = self.handles[handle].turn([Settlement(*each) for each in settlements], [])
+        refusals, _ = self.handles[handle].settle_and_claim([Settlement(*each) for each in settlements], [])
         assert [None if error is None else type(error).__name__ for error in refusals] == expected
 
     @rule(pick=picks, handle=st.integers(0, 1), owner_is_dead=st.booleans())
     def cancel(self, pick: int, handle: int, owner_is_dead: bool) -> None:
         job_id = self._id(pick)
         other = self.owners.get(1 - handle)
-        deaths = Deaths(owners=frozenset({other} if other is not None and owner_is_dead else ()))
-        expected = self.model.cancel(job_id, self.now, deaths.owners, self.running)
-        answer = self.handles[handle].cancel(job_id, deaths, None)
+        abandoned = Abandoned(owners=frozenset({other} if other is not None and owner_is_dead else ()))
+        expected = self.model.cancel(job_id, self.now, abandoned.owners, self.running)
+        answer = self.handles[handle].cancel(job_id, abandoned, None)
         assert answer.outcome is CancelOutcome(expected)
 
     @rule(pick=picks, failed_run=st.booleans(), handle=st.integers(0, 1))

@@ -9,23 +9,14 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Advance,
-    Cancelled,
-    CancelOutcome,
-    ClaimRequest,
-    Counts,
-    Dead,
-    Deaths,
-    Done,
-    LaneClaim,
-    Observer,
-    Release,
-    Retry,
-    Verdict,
-)
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Release, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -69,18 +60,18 @@ class End:
 
 def _reap(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    claims(store, 0, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
+    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
 
 
 def _reap_cancelled(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, NO_DEATHS, None)
-    claims(store, 0, deaths=Deaths(tokens={held.token: held.lease_until_ms}))
+    store.cancel(job_id, NOTHING_ABANDONED, None)
+    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
 
 
 def _cancel_dead(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, Deaths(tokens={held.token: held.lease_until_ms}), None)
+    store.cancel(job_id, Abandoned(tokens={held.token: held.lease_until_ms}), None)
 
 
 def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
@@ -91,16 +82,16 @@ def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
 
 def _cancel_scheduled(store: Store, job_id: str, clock: ManualClock) -> None:
     settle(store, claim(store), Advance(b"input", delay_ms=5_000))
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
 
 
 ENDS = {
-    "success": End(lambda s, j, c: settle(s, claim(s), Done(result=b"res")), "succeeded", None, b"res"),
-    "failure": End(lambda s, j, c: settle(s, claim(s), Done(Verdict.FAILED, None, "no")), "failed", "no"),
-    "dead letter": End(lambda s, j, c: settle(s, claim(s), Dead("broken")), "failed", "broken"),
-    "runner's cancel": End(lambda s, j, c: settle(s, claim(s), Cancelled("why")), "cancelled", "why"),
-    "settled cancelled": End(lambda s, j, c: settle(s, claim(s), Cancelled()), "cancelled"),
-    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j, NO_DEATHS, None) and None, "cancelled"),
+    "success": End(lambda s, j, c: settle(s, claim(s), Ack(result=b"res")), "succeeded", None, b"res"),
+    "failure": End(lambda s, j, c: settle(s, claim(s), Ack(Verdict.FAILED, None, "no")), "failed", "no"),
+    "dead letter": End(lambda s, j, c: settle(s, claim(s), DeadLetter("broken")), "failed", "broken"),
+    "runner's cancel": End(lambda s, j, c: settle(s, claim(s), SettleCancelled("why")), "cancelled", "why"),
+    "settled cancelled": End(lambda s, j, c: settle(s, claim(s), SettleCancelled()), "cancelled"),
+    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j, NOTHING_ABANDONED, None) and None, "cancelled"),
     "cancel of a scheduled run": End(_cancel_scheduled, "cancelled"),
     "cancel of a dead claim": End(_cancel_dead, "cancelled"),
     "reaped as dead": End(_reap, "failed", "out of attempts"),
@@ -164,7 +155,7 @@ def test_a_run_of_which_nothing_is_kept_is_told_of_too(
 def test_a_second_termination_is_told_beside_an_undelivered_first(store: Store, clock: ManualClock, end: End) -> None:
     observe(store)
     job_id = put_run(store, max_attempts=1)
-    settle(store, claim(store), Dead("first"))
+    settle(store, claim(store), DeadLetter("first"))
     store.requeue(job_id)
     end.act(store, job_id, clock)
     assert [note["id"] for note in told(store)] == [f"{job_id}-1", f"{job_id}-2"]
@@ -172,8 +163,8 @@ def test_a_second_termination_is_told_beside_an_undelivered_first(store: Store, 
     assert stored(store, job_id).termination == 2
 
 
-@pytest.mark.parametrize("action", [Advance(b"x"), Advance(b"x", delay_ms=5), Retry("boom"), Release()])
-def test_what_does_not_terminate_tells_nothing(store: Store, action: Advance | Retry | Release) -> None:
+@pytest.mark.parametrize("action", [Advance(b"x"), Advance(b"x", delay_ms=5), Nack("boom"), Release()])
+def test_what_does_not_terminate_tells_nothing(store: Store, action: Advance | Nack | Release) -> None:
     observe(store)
     put_run(store)
     settle(store, claim(store), action)
@@ -184,9 +175,9 @@ def test_a_refused_settlement_tells_nothing(store: Store) -> None:
     observe(store)
     put_run(store)
     held = claim(store)
-    settle(store, held, Done())
+    settle(store, held, Ack())
     with writes_nothing(store):
-        store.turn([ending(held, Done(result=b"late"))], [])
+        store.settle_and_claim([ending(held, Ack(result=b"late"))], [])
 
 
 def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> None:
@@ -194,7 +185,7 @@ def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> N
     put(store, run("a"), run("b"))
     held = claim(store)
     request = ClaimRequest((LaneClaim(LANE, 9_000), LaneClaim(QUEUE, LEASE_MS)), 2)
-    refusals, claimed = store.turn([ending(held, Done(result=b"x"))], [request])
+    refusals, claimed = store.settle_and_claim([ending(held, Ack(result=b"x"))], [request])
     assert refusals == [None]
     assert [(row.queue, row.id) for row in claimed] == [(LANE, f"{held.id}-1"), (QUEUE, claimed[1].id)]
     assert claimed[0].payload == b"x"
@@ -204,7 +195,7 @@ def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> N
 def test_a_cancel_may_take_the_notification_claimed(store: Store, clock: ManualClock, scheduled: bool) -> None:
     observe(store)
     job_id = put_run(store, run_at_ms=now_ms(clock) + 1_000 if scheduled else None)
-    answer = store.cancel(job_id, NO_DEATHS, LaneClaim(LANE, 600_000))
+    answer = store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 600_000))
     note = answer.notification
     assert answer.outcome is CancelOutcome.REMOVED
     assert note is not None
@@ -214,7 +205,7 @@ def test_a_cancel_may_take_the_notification_claimed(store: Store, clock: ManualC
     assert counts_of(store, LANE) == Counts(claimed=1)
     assert claims(store, queue=LANE) == [], "it runs where it was cancelled, once"
     assert owner_of(store) == stored(store, note.id).owner
-    settle(store, note, Done())
+    settle(store, note, Ack())
     assert counts_of(store, LANE) == Counts(done=1)
 
 
@@ -222,34 +213,34 @@ def test_a_cancel_that_only_requests_brings_no_notification(store: Store) -> Non
     observe(store)
     job_id = put_run(store)
     claim(store)
-    assert store.cancel(job_id, NO_DEATHS, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
     assert told(store) == []
 
 
 def test_a_cancel_without_an_observer_brings_no_notification(store: Store) -> None:
     job_id = put_run(store)
-    assert store.cancel(job_id, NO_DEATHS, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
     assert set(store.counts()) == {QUEUE}
 
 
 def test_an_observer_is_known_to_every_handle_and_survives_a_restart(make_store: MakeStore) -> None:
     first, second = make_store(), make_store()
     put(second, run("before"), run("after"))
-    settle(second, claim(second), Done())
+    settle(second, claim(second), Ack())
     observe(first)
-    settle(second, claim(second), Done())
+    settle(second, claim(second), Ack())
     first.close()
     third = make_store()
     put_run(third, "later")
-    settle(third, claim(third), Done())
+    settle(third, claim(third), Ack())
     assert [note["workflow.run_id"] for note in told(third)] == ["after", "later"]
 
 
 def test_the_last_observer_registered_holds(store: Store) -> None:
     observe(store, lane="old-lane")
-    store.observe(QUEUE, Observer(LANE, 2, 77))
+    store.subscribe(QUEUE, Subscription(LANE, 2, 77))
     job_id = put_run(store)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     assert store.get(f"{job_id}-1") is not None
     assert (stored(store, f"{job_id}-1").queue, stored(store, f"{job_id}-1").max_attempts) == (LANE, 2)
 
@@ -266,7 +257,7 @@ def test_large_headers_and_results_are_carried_whole(store: Store) -> None:
     observe(store)
     headers = json.dumps({"big": "h" * 60_000})
     put_run(store, headers=headers)
-    settle(store, claim(store), Done(result=b"r" * 100_000))
+    settle(store, claim(store), Ack(result=b"r" * 100_000))
     (note,) = told(store)
     assert (note["big"], note["payload"]) == ("h" * 60_000, b"r" * 100_000)
 
@@ -274,7 +265,7 @@ def test_large_headers_and_results_are_carried_whole(store: Store) -> None:
 def test_a_very_long_error_does_not_swell_the_notification(store: Store) -> None:
     observe(store)
     put_run(store)
-    settle(store, claim(store), Dead("e" * 1_000_000))
+    settle(store, claim(store), DeadLetter("e" * 1_000_000))
     (note,) = told(store)
     assert len(note["workflow.error"]) < 20_000
 
@@ -282,15 +273,15 @@ def test_a_very_long_error_does_not_swell_the_notification(store: Store) -> None
 def test_notifications_of_one_turn_are_all_there_in_order(store: Store) -> None:
     observe(store)
     put(store, *(run(f"r{number}") for number in range(20)))
-    store.turn([ending(row, Done()) for row in claims(store)], [])
+    store.settle_and_claim([ending(row, Ack()) for row in claims(store)], [])
     assert [note["workflow.run_id"] for note in told(store)] == [f"r{number}" for number in range(20)]
 
 
 def test_a_notification_that_died_does_not_stand_in_the_way_of_the_next_end(store: Store) -> None:
     observe(store, max_attempts=1)
     job_id = put_run(store)
-    settle(store, claim(store), Dead("x"))
-    settle(store, claim(store, queue=LANE), Dead("the hook is broken"))
+    settle(store, claim(store), DeadLetter("x"))
+    settle(store, claim(store, queue=LANE), DeadLetter("the hook is broken"))
     store.requeue(job_id)
-    settle(store, claim(store), Dead("y"))
+    settle(store, claim(store), DeadLetter("y"))
     assert [row.status for row in rows_of(store, LANE)] == ["dead", "pending"]

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Advance, Dead, Done, Filter, Release, Retry
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Release
+from taquba_workflow_sync.storage.port.store import Store
 
 from .bench import QUEUE, claim, claims, ending, job, put, put_one, put_run, run, settle, stored
 
@@ -36,7 +37,7 @@ def test_headers_come_back_whole(store: Store, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_result_comes_back_whole_beside_the_payload(store: Store, size: int) -> None:
     job_id = put_run(store, payload=b"p" * size)
-    settle(store, claim(store), Done(result=b"r" * size))
+    settle(store, claim(store), Ack(result=b"r" * size))
     assert stored(store, job_id).result == b"r" * size
     assert stored(store, job_id).payload == b"p" * size
 
@@ -44,8 +45,8 @@ def test_a_result_comes_back_whole_beside_the_payload(store: Store, size: int) -
 def test_no_result_and_an_empty_result_are_different(store: Store) -> None:
     none, empty = put(store, run("a"), run("b"))
     held = claims(store)
-    settle(store, held[0], Done(result=None))
-    settle(store, held[1], Done(result=b""))
+    settle(store, held[0], Ack(result=None))
+    settle(store, held[1], Ack(result=b""))
     assert (stored(store, none).result, stored(store, empty).result) == (None, b"")
 
 
@@ -57,7 +58,7 @@ def test_a_payload_changes_its_size_from_step_to_step(store: Store, sizes: tuple
         held = claims(store)
         assert [row.payload for row in held] == [str(step).encode() * sizes[step]] * together
         action = Advance(str(step + 1).encode() * size)
-        assert not any(store.turn([ending(row, action, yields_to_cancel=True) for row in held], [])[0])
+        assert not any(store.settle_and_claim([ending(row, action, yields_to_cancel=True) for row in held], [])[0])
         assert all(row.headers == headers_of(5_000) for row in held)
     for row in claims(store):
         assert row.payload == str(len(sizes) - 1).encode() * sizes[-1]
@@ -71,8 +72,8 @@ def test_headers_change_their_size_with_an_advance(store: Store, before: int, af
     assert claim(store).headers == headers_of(after)
 
 
-@pytest.mark.parametrize("action", [Retry("boom"), Release()])
-def test_large_parts_survive_what_puts_the_job_back(store: Store, action: Retry | Release) -> None:
+@pytest.mark.parametrize("action", [Nack("boom"), Release()])
+def test_large_parts_survive_what_puts_the_job_back(store: Store, action: Nack | Release) -> None:
     put_run(store, payload=b"p" * 9_000, headers=headers_of(9_000))
     settle(store, claim(store), action)
     held = claim(store)
@@ -82,15 +83,15 @@ def test_large_parts_survive_what_puts_the_job_back(store: Store, action: Retry 
 @pytest.mark.parametrize("size", [10, 9_000])
 def test_a_retried_run_has_its_payload_and_loses_its_old_result(store: Store, size: int) -> None:
     job_id = put_run(store, payload=b"p" * size)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     store.requeue(job_id)
-    settle(store, claim(store), Done(result=b"r" * size))
+    settle(store, claim(store), Ack(result=b"r" * size))
     assert (stored(store, job_id).payload, stored(store, job_id).result) == (b"p" * size, b"r" * size)
 
 
 def test_a_read_that_is_not_whole_leaves_out_large_payload_and_result_but_not_headers(store: Store) -> None:
     job_id = put_run(store, payload=b"p" * 9_000, headers=headers_of(9_000))
-    settle(store, claim(store), Done(result=b"r" * 9_000))
+    settle(store, claim(store), Ack(result=b"r" * 9_000))
     row = store.get(job_id, whole=False)
     assert row is not None
     assert (row.payload, row.result, row.headers) == (b"", None, headers_of(9_000))
@@ -113,7 +114,7 @@ def test_the_parts_of_a_job_are_not_those_of_the_next_one(store: Store) -> None:
         put_one(store, payload=payload, headers=headers_of(3_000 + number))
         held = claim(store)
         assert (held.payload, held.headers) == (payload, headers_of(3_000 + number))
-        settle(store, held, Done(result=payload))
+        settle(store, held, Ack(result=payload))
     small = put_one(store, payload=b"small")
     assert (stored(store, small).payload, stored(store, small).headers, stored(store, small).result) == (
         b"small", "", None,

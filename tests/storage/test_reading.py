@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Advance,
-    Cancelled,
-    Counts,
-    Dead,
-    Done,
-    Filter,
-    JobStatus,
-    Readiness,
-    Retry,
-    Verdict,
-)
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Counts, Filter, Readiness
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 from tests.stable_ids import stable_id
 
@@ -70,7 +61,7 @@ def test_a_cursor_survives_the_removal_of_the_row_it_stands_on(store: Store) -> 
     ids = put(store, *(job() for _ in range(6)))
     (*_, last) = store.page(QUEUE, Filter(), 3, 0)
     for job_id in (ids[2], ids[3], ids[0]):
-        store.cancel(job_id, NO_DEATHS, None)
+        store.cancel(job_id, NOTHING_ABANDONED, None)
     assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == ids[4:]
 
 
@@ -78,7 +69,7 @@ def test_a_cursor_survives_the_removal_of_all_rows_and_new_ones_follow(store: St
     ids = put(store, *(job() for _ in range(3)))
     (*_, last) = store.page(QUEUE, Filter(), 3, 0)
     for job_id in ids:
-        store.cancel(job_id, NO_DEATHS, None)
+        store.cancel(job_id, NOTHING_ABANDONED, None)
     new = put_one(store)
     assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == [new]
 
@@ -94,10 +85,10 @@ def test_a_row_that_changes_its_place_in_line_keeps_its_place_in_the_listing(
         case "advance":
             settle(store, held, Advance(b"x"))
         case "requeue":
-            settle(store, held, Dead("x"))
+            settle(store, held, DeadLetter("x"))
             store.requeue(held.id)
         case "promote":
-            settle(store, held, Retry("x", 1))
+            settle(store, held, Nack("x", 1))
             clock.advance(1)
             claims(store, 0)
     assert walk(store, Filter(), 2) == ids
@@ -110,18 +101,18 @@ def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for number in range(2):
         for name, action in {
-            "succeeded": Done(), "failed": Done(Verdict.FAILED, None, "no"), "dead": Dead("x"),
-            "cancelled": Cancelled(), "scheduled": Retry("x", 10**9),
+            "succeeded": Ack(), "failed": Ack(Verdict.FAILED, None, "no"), "dead": DeadLetter("x"),
+            "cancelled": SettleCancelled(), "scheduled": Nack("x", 10**9),
         }.items():  # fmt: skip
             kinds.setdefault(name, []).append(put_run(store, f"{name}{number}", keep_done_ms=60_000 * (1 + number)))
             settle(store, claim(store), action)
         kinds.setdefault("bare done", []).append(put_one(store, keep_done_ms=60_000))
-        settle(store, claim(store), Done())
+        settle(store, claim(store), Ack())
         kinds.setdefault("claimed", []).append(put_run(store, f"claimed{number}"))
         claim(store)
         kinds.setdefault("cancelling", []).append(put_run(store, f"cancelling{number}"))
         claim(store)
-        store.cancel(kinds["cancelling"][-1], NO_DEATHS, None)
+        store.cancel(kinds["cancelling"][-1], NOTHING_ABANDONED, None)
     kinds["pending"] = [put_run(store, "pending0"), put_run(store, "pending1")]
     kinds["bare"] = [put_one(store), put_one(store)]
     return kinds
@@ -181,7 +172,7 @@ def test_counters_equal_the_counted_rows(store: Store, mixed: dict[str, list[str
 def test_every_queue_that_ever_held_a_job_is_counted(store: Store) -> None:
     assert store.counts() == {}
     put(store, job("b"), job("a"))
-    settle(store, claim(store, queue="b"), Done())
+    settle(store, claim(store, queue="b"), Ack())
     assert store.counts() == {"a": Counts(pending=1), "b": Counts(done=1)}
 
 
@@ -198,7 +189,7 @@ def test_an_empty_or_unknown_queue_is_not_ready(store: Store) -> None:
 
 def settle_all(store: Store) -> None:
     put_one(store)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
 
 
 def test_a_pending_job_makes_its_queue_ready(store: Store) -> None:
@@ -241,7 +232,7 @@ def test_retries_are_told_apart_from_what_was_scheduled(store: Store, clock: Man
     first, continued = claims(store)
     settle(store, continued, Advance(b"x", delay_ms=500))
     assert store.readiness(QUEUE, retries_only=True) == NOT_READY
-    settle(store, first, Retry("boom", 2_000))
+    settle(store, first, Nack("boom", 2_000))
     assert store.readiness(QUEUE, retries_only=True).next_due_ms == start + 2_000
     assert store.readiness(QUEUE).next_due_ms == start + 500
 
@@ -272,7 +263,7 @@ def test_what_one_handle_wrote_another_reads(make_store: MakeStore) -> None:
     first, second = make_store(), make_store()
     job_id = put_run(first)
     assert second.get(job_id) == first.get(job_id)
-    settle(second, claim(second), Done(result=b"x"))
+    settle(second, claim(second), Ack(result=b"x"))
     assert first.get(job_id) == second.get(job_id)
     assert [row.id for row in rows_of(first, QUEUE)] == [job_id]
     assert first.history(job_id) == second.history(job_id)
@@ -281,6 +272,14 @@ def test_what_one_handle_wrote_another_reads(make_store: MakeStore) -> None:
 def test_many_jobs_in_one_turn_are_counted_right(store: Store) -> None:
     put(store, *(run(f"r{number}") for number in range(200)))
     held = claims(store, 150)
-    actions = [Done(), Dead("x"), Cancelled(), Retry("x"), Retry("x", 5), Advance(b"x"), Advance(b"x", delay_ms=5)]
-    store.turn([ending(row, actions[number % 7]) for number, row in enumerate(held)], [])
+    actions = [
+        Ack(),
+        DeadLetter("x"),
+        SettleCancelled(),
+        Nack("x"),
+        Nack("x", 5),
+        Advance(b"x"),
+        Advance(b"x", delay_ms=5),
+    ]
+    store.settle_and_claim([ending(row, actions[number % 7]) for number, row in enumerate(held)], [])
     check_counters(store)

@@ -5,19 +5,12 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import InvalidStateError, JobNotFoundError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Action,
-    Advance,
-    Cancelled,
-    Counts,
-    Dead,
-    Done,
-    IfFinished,
-    Retry,
-    Verdict,
-)
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -36,13 +29,13 @@ from .bench import (
     writes_nothing,
 )
 
-FAILED = Done(Verdict.FAILED, None, "no")
+FAILED = Ack(Verdict.FAILED, None, "no")
 
 
 def test_a_dead_job_goes_back_in_line_as_if_new(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, max_attempts=2, keep_dead_ms=1_000, headers='{"a":"1"}')
-    settle(store, claim(store), Retry("boom"))
-    settle(store, claim(store), Dead("broken"))
+    settle(store, claim(store), Nack("boom"))
+    settle(store, claim(store), DeadLetter("broken"))
     store.requeue(job_id)
     row = stored(store, job_id)
     assert (row.status, row.attempts, row.last_error, row.finished_ms) == ("pending", 0, None, None)
@@ -54,7 +47,7 @@ def test_a_dead_job_goes_back_in_line_as_if_new(store: Store, clock: ManualClock
     assert claim(store).attempts == 1
 
 
-@pytest.mark.parametrize("action", [Dead("broken"), FAILED])
+@pytest.mark.parametrize("action", [DeadLetter("broken"), FAILED])
 def test_a_failed_run_resumes_at_the_step_that_failed_with_that_steps_input(store: Store, action: Action) -> None:
     job_id = put_run(store)
     settle(store, claim(store), Advance(b"second"))
@@ -65,7 +58,7 @@ def test_a_failed_run_resumes_at_the_step_that_failed_with_that_steps_input(stor
     assert (row.verdict, row.last_error, row.result, row.termination) == (None, None, None, 1)
     held = claim(store)
     assert (held.id, held.step, held.payload, held.attempts) == (job_id, 2, b"third" * 1_000, 1)
-    settle(store, held, Done(result=b"well"))
+    settle(store, held, Ack(result=b"well"))
     assert stored(store, job_id).termination == 2
     assert [each.outcome for each in store.history(job_id)][-1] == "succeeded"
 
@@ -73,7 +66,7 @@ def test_a_failed_run_resumes_at_the_step_that_failed_with_that_steps_input(stor
 @pytest.mark.parametrize("failed_run", [False, True])
 def test_what_is_put_back_goes_to_the_back_of_its_priority(store: Store, failed_run: bool) -> None:
     dead = put_run(store, "dead", priority=5)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     others = put(store, job(priority=5), job(priority=5), job(priority=9))
     store.requeue(dead, failed_run=failed_run)
     assert [row.id for row in claims(store)] == [others[0], others[1], dead, others[2]]
@@ -82,8 +75,8 @@ def test_what_is_put_back_goes_to_the_back_of_its_priority(store: Store, failed_
 def test_a_requeue_clears_the_cancel_flag(store: Store) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NO_DEATHS, None)
-    settle(store, held, Dead("x"))
+    store.cancel(job_id, NOTHING_ABANDONED, None)
+    settle(store, held, DeadLetter("x"))
     store.requeue(job_id)
     assert stored(store, job_id).cancel_requested == 0
 
@@ -97,7 +90,7 @@ def test_an_unknown_job_is_not_created_by_a_requeue(store: Store, failed_run: bo
 
 def test_a_swept_dead_letter_is_not_created_again(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_dead_ms=1_000)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     clock.advance(1)
     assert store.sweep() == 1
     with writes_nothing(store), pytest.raises(JobNotFoundError):
@@ -110,13 +103,13 @@ def test_only_what_failed_can_be_put_back(store: Store, state: str, failed_run: 
     job_id = put_run(store)
     match state:
         case "scheduled":
-            settle(store, claim(store), Retry("x", 1_000))
+            settle(store, claim(store), Nack("x", 1_000))
         case "claimed":
             claim(store)
         case "succeeded":
-            settle(store, claim(store), Done())
+            settle(store, claim(store), Ack())
         case "cancelled":
-            settle(store, claim(store), Cancelled())
+            settle(store, claim(store), SettleCancelled())
         case "failed":
             settle(store, claim(store), FAILED)
     if state == "failed" and failed_run:
@@ -127,7 +120,7 @@ def test_only_what_failed_can_be_put_back(store: Store, state: str, failed_run: 
             store.requeue(job_id, failed_run=failed_run)
 
 
-@pytest.mark.parametrize("action", [Dead("broken"), FAILED])
+@pytest.mark.parametrize("action", [DeadLetter("broken"), FAILED])
 @pytest.mark.parametrize("failed_run", [False, True])
 def test_an_older_life_is_not_put_back_beside_an_active_one(store: Store, action: Action, failed_run: bool) -> None:
     old = put_run(store)
@@ -139,16 +132,16 @@ def test_an_older_life_is_not_put_back_beside_an_active_one(store: Store, action
 
 def test_an_older_life_may_be_put_back_once_the_newer_has_ended(store: Store) -> None:
     old = put_run(store)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     put_run(store, if_finished=IfFinished.RERUN)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     store.requeue(old)
     assert claim(store).id == old
 
 
 def test_a_second_requeue_changes_nothing(store: Store) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     store.requeue(job_id)
     with writes_nothing(store), pytest.raises(InvalidStateError):
         store.requeue(job_id)
@@ -156,17 +149,17 @@ def test_a_second_requeue_changes_nothing(store: Store) -> None:
 
 def test_a_retried_run_holds_its_name_again(store: Store) -> None:
     job_id = put_run(store, keep_done_ms=None)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     store.requeue(job_id, failed_run=True)
     assert put(store, run("r", keep_done_ms=None)) == [job_id]
 
 
 def test_a_retried_run_can_be_kept_again_for_its_whole_retention(store: Store, clock: ManualClock) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     clock.advance(KEEP_MS / 1000 - 1)
     store.requeue(job_id)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     clock.advance(KEEP_MS / 1000 - 1)
     assert store.sweep() == 0
     clock.advance(1)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import NO_DEATHS, Action, Cancelled, Counts, Dead, Done, Filter, Verdict
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Counts, Filter
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, DeadLetter, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -29,10 +32,10 @@ from .bench import (
 from .test_enqueue import now_ms
 
 ENDS: dict[str, Action] = {
-    "succeeded": Done(),
-    "failed": Done(Verdict.FAILED, None, "no"),
-    "dead": Dead("broken"),
-    "cancelled": Cancelled(),
+    "succeeded": Ack(),
+    "failed": Ack(Verdict.FAILED, None, "no"),
+    "dead": DeadLetter("broken"),
+    "cancelled": SettleCancelled(),
 }
 each_end = pytest.mark.parametrize("action", ENDS.values(), ids=ENDS.keys())
 
@@ -75,19 +78,19 @@ def test_a_run_of_which_little_is_kept_stays_a_minute_unseen(
 
 def test_a_bare_job_that_is_kept_leaves_after_its_time(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_done_ms=5_000)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     leaves_after(store, clock, job_id, 5)
 
 
 def test_a_bare_dead_letter_has_a_retention_of_its_own(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_done_ms=1, keep_dead_ms=5_000)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     leaves_after(store, clock, job_id, 5)
 
 
 def test_a_dead_letter_without_retention_stays_for_ever(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_dead_ms=None)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     clock.advance(100 * 365 * 86_400)
     assert store.sweep() == 0
     assert status(store, job_id) == "dead"
@@ -95,7 +98,7 @@ def test_a_dead_letter_without_retention_stays_for_ever(store: Store, clock: Man
 
 def test_a_dead_letter_with_no_retention_at_all_leaves_at_once(store: Store) -> None:
     job_id = put_one(store, keep_dead_ms=0)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     assert store.get(job_id) is None
     assert counts_of(store) == Counts()
 
@@ -103,7 +106,7 @@ def test_a_dead_letter_with_no_retention_at_all_leaves_at_once(store: Store) -> 
 def test_retention_counts_from_the_end_not_from_the_submit(store: Store, clock: ManualClock) -> None:
     job_id = put_run(store, keep_done_ms=60_000)
     clock.advance(1_000_000)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     leaves_after(store, clock, job_id, 60)
 
 
@@ -120,7 +123,7 @@ def test_what_is_not_finished_never_leaves(store: Store, clock: ManualClock, sta
 
 def test_a_sweep_takes_at_most_five_hundred(store: Store, clock: ManualClock) -> None:
     put(store, *(run(f"r{number}", keep_done_ms=0) for number in range(1_100)))
-    store.turn([ending(row, Dead("x")) for row in claims(store)], [])
+    store.settle_and_claim([ending(row, DeadLetter("x")) for row in claims(store)], [])
     assert counts_of(store).dead == 1_100
     clock.advance(60)
     assert [store.sweep() for _ in range(4)] == [500, 500, 100, 0]
@@ -131,7 +134,7 @@ def test_a_sweep_takes_at_most_five_hundred(store: Store, clock: ManualClock) ->
 def test_a_sweep_leaves_the_counters_of_all_that_ever_was(store: Store, clock: ManualClock) -> None:
     put(store, run("a"), run("b"), run("c"), run("d"))
     held = claims(store)
-    store.turn([ending(row, action) for row, action in zip(held, ENDS.values(), strict=True)], [])
+    store.settle_and_claim([ending(row, action) for row, action in zip(held, ENDS.values(), strict=True)], [])
     assert counts_of(store) == Counts(done=2, dead=1, cancelled=1)
     clock.advance(10**6)
     assert store.sweep() == 4
@@ -141,7 +144,7 @@ def test_a_sweep_leaves_the_counters_of_all_that_ever_was(store: Store, clock: M
 def test_a_sweep_takes_parts_and_history_with_it_and_nobody_elses(store: Store, clock: ManualClock) -> None:
     put(store, run("old", b"o" * 9_000, keep_done_ms=60_000), run("new", b"n" * 9_000))
     held = claims(store)
-    store.turn([ending(row, Done(result=row.payload)) for row in held], [])
+    store.settle_and_claim([ending(row, Ack(result=row.payload)) for row in held], [])
     new = stored(store, held[1].id)
     clock.advance(60)
     assert store.sweep() == 1
@@ -151,13 +154,13 @@ def test_a_sweep_takes_parts_and_history_with_it_and_nobody_elses(store: Store, 
 
 def test_a_cancelled_bare_job_that_is_kept_leaves_too(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_done_ms=2_000)
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
     leaves_after(store, clock, job_id, 2)
 
 
 def test_only_what_is_over_leaves(store: Store, clock: ManualClock) -> None:
     ids = put(store, *(job(keep_done_ms=1_000 * keep) for keep in (3, 1, 2)))
-    store.turn([ending(row, Done()) for row in claims(store)], [])
+    store.settle_and_claim([ending(row, Ack()) for row in claims(store)], [])
     clock.advance(2)
     assert store.sweep() == 2
     assert [row.id for row in rows_of(store, QUEUE)] == [ids[0]]

@@ -7,18 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from taquba_workflow_sync.errors import InputMismatchError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    Advance,
-    Cancelled,
-    Dead,
-    Done,
-    IfFinished,
-    Inserted,
-    Retry,
-    Verdict,
-)
+from taquba_workflow_sync.storage.port.job import Inserted
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import KEEP_MS, claim, job, put_run, rows_of, run, settle, stored, writes_nothing
@@ -39,12 +33,12 @@ def go_on(store: Store, job_id: str) -> None:
 
 
 def back_off(store: Store, job_id: str) -> None:
-    settle(store, claim(store), Retry("boom", 60_000))
+    settle(store, claim(store), Nack("boom", 60_000))
 
 
 def be_cancelling(store: Store, job_id: str) -> None:
     claim(store)
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
 
 
 ACTIVE: list[Callable[[Store, str], None]] = [wait, hold, go_on, back_off, be_cancelling]
@@ -72,19 +66,19 @@ def test_an_active_run_with_other_input_refuses(
 
 
 def succeed(store: Store) -> None:
-    settle(store, claim(store), Done(result=b"x"))
+    settle(store, claim(store), Ack(result=b"x"))
 
 
 def fail(store: Store) -> None:
-    settle(store, claim(store), Done(Verdict.FAILED, None, "no"))
+    settle(store, claim(store), Ack(Verdict.FAILED, None, "no"))
 
 
 def die(store: Store) -> None:
-    settle(store, claim(store), Dead("broken"))
+    settle(store, claim(store), DeadLetter("broken"))
 
 
 def be_cancelled(store: Store) -> None:
-    settle(store, claim(store), Cancelled())
+    settle(store, claim(store), SettleCancelled())
 
 
 @pytest.mark.parametrize(

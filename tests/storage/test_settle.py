@@ -5,20 +5,19 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import CancelRequestedError
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    AttemptOutcome,
-    Cancelled,
-    Counts,
-    Dead,
-    Done,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
-    Verdict,
+    SettleCancelled,
 )
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, Verdict
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -53,7 +52,7 @@ def test_ack_ends_a_run_as_done_with_its_result(store: Store, clock: ManualClock
     job_id = put_run(store)
     held = claim(store)
     clock.advance(3)
-    settle(store, held, Done(result=b"the result"))
+    settle(store, held, Ack(result=b"the result"))
     row = stored(store, job_id)
     assert (row.status, row.verdict, row.result, row.last_error) == ("done", "succeeded", b"the result", None)
     assert (row.finished_ms, row.termination) == (now_ms(clock), 1)
@@ -65,7 +64,7 @@ def test_ack_ends_a_run_as_done_with_its_result(store: Store, clock: ManualClock
 
 def test_ack_with_a_verdict_of_failure_keeps_reason_and_payload(store: Store) -> None:
     job_id = put_run(store, payload=b"the input")
-    settle(store, claim(store), Done(Verdict.FAILED, None, "no such customer"))
+    settle(store, claim(store), Ack(Verdict.FAILED, None, "no such customer"))
     row = stored(store, job_id)
     assert (row.status, row.verdict, row.last_error) == ("done", "failed", "no such customer")
     assert (row.payload, row.result) == (b"the input", None)
@@ -75,7 +74,7 @@ def test_ack_with_a_verdict_of_failure_keeps_reason_and_payload(store: Store) ->
 
 def test_ack_of_a_bare_job_that_keeps_nothing_leaves_no_row(store: Store) -> None:
     job_id = put_one(store)
-    settle(store, claim(store), Done(result=b"x"))
+    settle(store, claim(store), Ack(result=b"x"))
     assert store.get(job_id) is None
     assert store.history(job_id) == []
     assert counts_of(store) == Counts(done=1)
@@ -83,7 +82,7 @@ def test_ack_of_a_bare_job_that_keeps_nothing_leaves_no_row(store: Store) -> Non
 
 def test_ack_of_a_bare_job_that_is_kept_leaves_its_row(store: Store) -> None:
     job_id = put_one(store, keep_done_ms=1_000)
-    settle(store, claim(store), Done(result=b"x"))
+    settle(store, claim(store), Ack(result=b"x"))
     assert stored(store, job_id)[3] == "done"
     assert stored(store, job_id).result == b"x"
     assert stored(store, job_id).termination == 0, "only runs terminate"
@@ -94,7 +93,7 @@ def test_ack_of_a_bare_job_that_is_kept_leaves_its_row(store: Store) -> None:
 
 def test_advance_puts_the_same_job_back_one_step_on(store: Store) -> None:
     job_id = put_run(store, headers='{"a":"1"}', max_attempts=2, priority=3)
-    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Nack("boom"))
     settle(store, claim(store), Advance(b"second input"))
     row = stored(store, job_id)
     assert (row.status, row.step, row.attempts, row.payload) == ("pending", 1, 0, b"second input")
@@ -112,7 +111,7 @@ def test_any_number_of_advances_in_one_turn_do_the_same(store: Store, many: int,
     ids = put(store, *(run(f"r{number}") for number in range(many)))
     held = claims(store)
     settlements = [ending(row, Advance(row.id.encode()), yields_to_cancel=yields) for row in held]
-    assert store.turn(settlements, [])[0] == [None] * many
+    assert store.settle_and_claim(settlements, [])[0] == [None] * many
     for job_id in ids:
         row = stored(store, job_id)
         assert (row.status, row.step, row.attempts, row.payload) == ("pending", 1, 0, job_id.encode())
@@ -124,9 +123,9 @@ def test_any_number_of_advances_in_one_turn_do_the_same(store: Store, many: int,
 @pytest.mark.parametrize("many", [1, 5])
 def test_advance_forgets_error_and_due_time_of_the_attempts_before(store: Store, clock: ManualClock, many: int) -> None:
     ids = put(store, *(run(f"r{number}") for number in range(many)))
-    store.turn([ending(row, Retry("boom", 1_000)) for row in claims(store)], [])
+    store.settle_and_claim([ending(row, Nack("boom", 1_000)) for row in claims(store)], [])
     clock.advance(1)
-    store.turn([ending(row, Advance(b"x"), yields_to_cancel=True) for row in claims(store)], [])
+    store.settle_and_claim([ending(row, Advance(b"x"), yields_to_cancel=True) for row in claims(store)], [])
     for job_id in ids:
         row = stored(store, job_id)
         assert (row.last_error, row.run_at_ms, row.attempts, row.step) == (None, None, 0, 1)
@@ -167,7 +166,7 @@ def test_advance_goes_to_the_back_of_its_priority(store: Store, together: bool) 
     held = claims(store, 2)
     settlements = [ending(row, Advance(b"x"), yields_to_cancel=True) for row in held]
     for batch in [settlements] if together else [[each] for each in settlements]:
-        store.turn(batch, [])
+        store.settle_and_claim(batch, [])
     assert [row.id for row in claims(store)] == [third, first, second]
 
 
@@ -177,7 +176,7 @@ def test_advance_that_keeps_its_place_stays_ahead(store: Store, together: bool) 
     held = claims(store, 2)
     settlements = [ending(row, Advance(b"x", keeps_place=True), yields_to_cancel=True) for row in held]
     for batch in [settlements] if together else [[each] for each in settlements]:
-        store.turn(batch, [])
+        store.settle_and_claim(batch, [])
     assert [row.id for row in claims(store)] == [first, second, third]
 
 
@@ -192,18 +191,18 @@ def test_advance_that_yields_is_refused_once_a_cancel_was_requested(store: Store
     ids = put(store, *(run(f"r{number}") for number in range(4 if together else 1)))
     held = claims(store)
     for job_id in ids:
-        store.cancel(job_id, NO_DEATHS, None)
+        store.cancel(job_id, NOTHING_ABANDONED, None)
     with writes_nothing(store):
-        refusals, _ = store.turn([ending(row, Advance(b"x"), yields_to_cancel=True) for row in held], [])
+        refusals, _ = store.settle_and_claim([ending(row, Advance(b"x"), yields_to_cancel=True) for row in held], [])
     assert all(isinstance(error, CancelRequestedError) for error in refusals)
-    assert all(refusal(store, row, Cancelled()) is None for row in held), "the claims are still held"
+    assert all(refusal(store, row, SettleCancelled()) is None for row in held), "the claims are still held"
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
 def test_every_action_that_yields_is_refused_once_a_cancel_was_requested(store: Store, action: Action) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
     with writes_nothing(store):
         assert isinstance(refusal(store, held, action, yields_to_cancel=True), CancelRequestedError)
     assert refusal(store, held, action) is None, "what does not yield goes through"
@@ -216,7 +215,7 @@ def test_nack_with_backoff_schedules_the_next_attempt(store: Store, clock: Manua
     job_id = put_run(store)
     held = claim(store)
     clock.advance(1)
-    settle(store, held, Retry("boom", 4_000))
+    settle(store, held, Nack("boom", 4_000))
     row = stored(store, job_id)
     assert (row.status, row.run_at_ms, row.last_error) == ("scheduled", now_ms(clock) + 4_000, "boom")
     assert (row.step, row.attempts, row.payload) == (0, 1, b"input")
@@ -229,7 +228,7 @@ def test_nack_with_backoff_schedules_the_next_attempt(store: Store, clock: Manua
 @pytest.mark.parametrize("delay", [None, 0])
 def test_nack_without_backoff_is_pending_at_once(store: Store, delay: int | None) -> None:
     job_id = put_one(store)
-    settle(store, claim(store), Retry("boom", delay))
+    settle(store, claim(store), Nack("boom", delay))
     assert status(store, job_id) == "pending"
     assert stored(store, job_id).run_at_ms is None
 
@@ -237,7 +236,7 @@ def test_nack_without_backoff_is_pending_at_once(store: Store, delay: int | None
 @pytest.mark.parametrize("delay", [None, 1_000])
 def test_nack_keeps_the_place_in_line(store: Store, clock: ManualClock, delay: int | None) -> None:
     ids = put(store, *(job() for _ in range(3)))
-    settle(store, claim(store), Retry("boom", delay))
+    settle(store, claim(store), Nack("boom", delay))
     clock.advance(1)
     assert [row.id for row in claims(store)] == ids
 
@@ -247,7 +246,7 @@ def test_nack_keeps_the_place_in_line(store: Store, clock: ManualClock, delay: i
 
 def test_dead_letter_keeps_error_and_payload(store: Store, clock: ManualClock) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Dead("broken"))
+    settle(store, claim(store), DeadLetter("broken"))
     row = stored(store, job_id)
     assert (row.status, row.last_error, row.payload, row.finished_ms) == ("dead", "broken", b"input", now_ms(clock))
     assert (row.verdict, row.termination) == ("failed", 1)
@@ -257,7 +256,7 @@ def test_dead_letter_keeps_error_and_payload(store: Store, clock: ManualClock) -
 
 def test_dead_letter_of_a_bare_job_stays_for_operators(store: Store) -> None:
     job_id = put_one(store)
-    settle(store, claim(store), Dead("broken"))
+    settle(store, claim(store), DeadLetter("broken"))
     assert stored(store, job_id)[3] == "dead"
     assert stored(store, job_id).verdict is None
 
@@ -265,7 +264,7 @@ def test_dead_letter_of_a_bare_job_stays_for_operators(store: Store) -> None:
 @pytest.mark.parametrize("reason", [None, "changed my mind"])
 def test_settle_cancelled_keeps_the_reason_if_there_is_one(store: Store, reason: str | None) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Cancelled(reason))
+    settle(store, claim(store), SettleCancelled(reason))
     row = stored(store, job_id)
     assert (row.status, row.last_error, row.verdict, row.result) == ("cancelled", reason, None, None)
     assert row.termination == 1
@@ -275,8 +274,8 @@ def test_settle_cancelled_keeps_the_reason_if_there_is_one(store: Store, reason:
 
 def test_settle_cancelled_forgets_the_error_of_an_earlier_attempt(store: Store) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Retry("boom"))
-    settle(store, claim(store), Cancelled())
+    settle(store, claim(store), Nack("boom"))
+    settle(store, claim(store), SettleCancelled())
     assert stored(store, job_id).last_error is None
 
 
@@ -291,16 +290,16 @@ def test_release_charges_no_attempt_and_keeps_the_place(store: Store) -> None:
     again = claims(store)
     assert [row.id for row in again] == ids
     assert again[0].attempts == 1
-    settle(store, again[0], Done())
+    settle(store, again[0], Ack())
     assert outcomes(store, ids[0]) == [(0, 1, "succeeded", None)]
 
 
 def test_release_keeps_what_the_attempt_before_it_left(store: Store) -> None:
     job_id = put_run(store)
-    settle(store, claim(store), Retry("boom"))
+    settle(store, claim(store), Nack("boom"))
     settle(store, claim(store), Release())
     assert (stored(store, job_id).attempts, stored(store, job_id).last_error) == (1, "boom")
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     assert outcomes(store, job_id) == [(0, 1, "retried", "boom"), (0, 2, "succeeded", None)]
 
 
@@ -309,7 +308,7 @@ _LONG = "x" * 100_000
 
 @pytest.mark.parametrize(
     "action",
-    [Done(Verdict.FAILED, None, _LONG), Retry(_LONG), Dead(_LONG), Cancelled(_LONG)],
+    [Ack(Verdict.FAILED, None, _LONG), Nack(_LONG), DeadLetter(_LONG), SettleCancelled(_LONG)],
     ids=["ack", "nack", "dead", "cancelled"],
 )
 def test_a_very_long_error_is_cut_with_a_note(store: Store, action: Action) -> None:
@@ -328,6 +327,6 @@ def test_an_advance_into_the_future_and_back_keeps_one_row(store: Store, clock: 
         assert held.step == step
         settle(store, held, Advance(str(step).encode(), delay_ms=1_000))
         clock.advance(1)
-    settle(store, claim(store), Done(result=b"end"))
+    settle(store, claim(store), Ack(result=b"end"))
     assert stored(store, job_id).step == 5
     assert [each.step for each in store.history(job_id)] == [0, 1, 2, 3, 4, 5]

@@ -17,7 +17,8 @@ from taquba_workflow_sync import (
     Succeed,
     TaqubaError,
 )
-from taquba_workflow_sync.storage.records import Advance, Cancelled, Dead, Done, Retry, Verdict
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
+from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.conclude import Limits, conclude
 from taquba_workflow_sync.workflow.outcomes import OutcomeTypeError
 
@@ -69,24 +70,24 @@ NO_OUTCOME = {"none": "NoneType", "bytes": "bytes", "base outcome": "StepOutcome
 def expected(name: str, requested: bool, attempts: int, max_attempts: int, keeps_place: bool) -> object:
     """Say it anew, as a table, in another way than the code does."""
     if name == "cancel":
-        return Cancelled("reason")
+        return SettleCancelled("reason")
     if name == "cancel empty":
-        return Cancelled("")
+        return SettleCancelled("")
     if requested:
-        return Cancelled(None)
+        return SettleCancelled(None)
     if name in TRANSIENT:
         text = TRANSIENT[name]
-        return Dead(text) if attempts >= max_attempts else Retry(text, 1000 * 2 ** (attempts - 1))
+        return DeadLetter(text) if attempts >= max_attempts else Nack(text, 1000 * 2 ** (attempts - 1))
     if name in PERMANENT:
-        return Dead(PERMANENT[name])
+        return DeadLetter(PERMANENT[name])
     return {
         "continue": Advance(SMALL, None, None, keeps_place),
         "continue exact": Advance(EXACT, None, None, keeps_place),
         "after": Advance(SMALL, None, 2500, keeps_place),
         "after nothing": Advance(SMALL, None, 0, keeps_place),
-        "succeed": Done(Verdict.SUCCEEDED, SMALL),
-        "succeed exact": Done(Verdict.SUCCEEDED, EXACT),
-        "fail": Done(Verdict.FAILED, error="reason"),
+        "succeed": Ack(Verdict.SUCCEEDED, SMALL),
+        "succeed exact": Ack(Verdict.SUCCEEDED, EXACT),
+        "fail": Ack(Verdict.FAILED, error="reason"),
     }[name]
 
 
@@ -102,10 +103,10 @@ def test_every_combination_is_settled_as_the_table_says(
     action = conclude(CASES[name], cancel_requested=requested, limits=limits)
 
     if not requested and name in LARGE_ONES:
-        assert isinstance(action, Dead)
+        assert isinstance(action, DeadLetter)
         assert action.error.startswith(f"PayloadTooLargeError: {LARGE_ONES[name]} has {LIMIT + 1} bytes")
     elif not requested and name in NO_OUTCOME:
-        assert isinstance(action, Dead)
+        assert isinstance(action, DeadLetter)
         assert f"returned {NO_OUTCOME[name]}" in action.error
         assert "must return Continue, ContinueAfter, Succeed, Fail or Cancel" in action.error
     else:

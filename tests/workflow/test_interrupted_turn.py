@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync import Continue, Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowRuntime
-from taquba_workflow_sync.queue.dispatcher import Dispatcher
+from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
 
 
 def two_steps(step: Step) -> StepOutcome:

@@ -101,9 +101,9 @@ def test_claims_that_no_thread_has_started_are_released_without_an_attempt(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that do not come: every claim is one whose step never started."""
-    from taquba_workflow_sync.queue.lanes import Crew
+    from taquba_workflow_sync.queue.dispatch.pool import Pool
 
-    monkeypatch.setattr(Crew, "_call_one", lambda self: None)
+    monkeypatch.setattr(Pool, "_call_one", lambda self: None)
     runtime = WorkflowRuntime(queue, echo)
     handle = runtime.submit()
     runtime.start()

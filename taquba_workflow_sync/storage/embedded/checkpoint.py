@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from taquba_workflow_sync.faults import Fault, between
+from taquba_workflow_sync.failpoints import Failpoint, between
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -37,12 +37,12 @@ class Checkpointer:
         connections: Connections,
         *,
         threshold: int = CHECKPOINT_BYTES,
-        fault: Fault | None = None,
+        failpoint: Failpoint | None = None,
     ) -> None:
         self._wal = directory / f"{DATABASE_NAME}-wal"
         self._connections = connections
         self._threshold = threshold
-        self._fault = fault
+        self._failpoint = failpoint
         self._backoff = 0.0
         self._not_before = 0.0
 
@@ -70,7 +70,7 @@ class Checkpointer:
         except sqlite3.OperationalError:
             return False  # another process writes; the next commit looks again
         try:
-            row = between(self._fault, "checkpoint", self._move)()
+            row = between(self._failpoint, "checkpoint", self._move)()
         except sqlite3.Error as error:
             _log.warning("checkpoint failed, the WAL keeps growing: %s", error)
             self._connections.drop_checkpointer()  # it may have been opened while the file could only be read

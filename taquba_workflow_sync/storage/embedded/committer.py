@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from taquba_workflow_sync.clock import SteadyClock
+from taquba_workflow_sync.clock import BootClock
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
-from taquba_workflow_sync.faults import Fault
+from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.damage import is_garbled
+from taquba_workflow_sync.storage.embedded.repair.showing import is_undecodable
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -84,20 +84,20 @@ class Committer:
         owner: Callable[[], str],
         read_clock: Callable[[], int],
         clock_is_ours: bool,
-        steady: SteadyClock,
+        boot_clock: BootClock,
         bulk: Bulk,
         on_commit: Callable[[frozenset[str], bool], None],
-        fault: Fault | None,
+        failpoint: Failpoint | None,
     ) -> None:
         self._connections = connections
         self._checkpointer = checkpointer
         self._owner = owner
         self._read_clock = read_clock
         self._clock_is_ours = clock_is_ours
-        self._steady = steady
+        self._boot_clock = boot_clock
         self._bulk = bulk
         self._on_commit = on_commit
-        self._fault = fault
+        self._failpoint = failpoint
         #: How many transactions could not be committed, ever, for what the disk or another process did.
         self.failures = 0
         self.reset_after_fork()
@@ -114,13 +114,13 @@ class Committer:
         self._attendant_thread: int | None = None
         self._others_write = False
 
-    def attend(self, ring: Callable[[], None]) -> bool:
+    def attend(self, notify: Callable[[], None]) -> bool:
         """Make the calling thread the one that commits for everyone; False if another does already."""
         with self._mutex:
             if self._attendant is not None:
                 return False
             self._attendant_thread = threading.get_ident()
-            self._attendant = ring
+            self._attendant = notify
             return True
 
     def dismiss(self) -> None:
@@ -147,19 +147,19 @@ class Committer:
         if not slots:
             return slots
         last = slots[-1]
-        bell = last.wake = threading.Lock()
-        bell.acquire()
+        wakeup = last.wake = threading.Lock()
+        wakeup.acquire()
         self._queue.extend(slots)
         may_lead = self._attendant_thread in (None, me)
-        ring = self._attendant
-        if not may_lead and ring is not None:
-            ring()
+        notify = self._attendant
+        if not may_lead and notify is not None:
+            notify()
         try:
             while not last.is_done:
                 if not (may_lead and self._lead_once(me)):
                     if last.is_done:
                         break
-                    bell.acquire(timeout=_UNANSWERED)
+                    wakeup.acquire(timeout=_UNANSWERED)
                     may_lead = True
         except BaseException:
             # Nobody waits for these answers any more. What a leader has taken already may still be committed.
@@ -191,11 +191,11 @@ class Committer:
 
     def _wake_next(self) -> None:
         try:
-            bell = next((slot.wake for slot in self._queue if slot.wake is not None), None)
+            wakeup = next((slot.wake for slot in self._queue if slot.wake is not None), None)
         except RuntimeError:  # the queue grew while we looked; whoever put it there leads
             return
-        if bell is not None and bell.locked():
-            _ring(bell)
+        if wakeup is not None and wakeup.locked():
+            _notify(wakeup)
 
     def _run_batch(self) -> None:
         batch: list[Slot] = []
@@ -213,7 +213,7 @@ class Committer:
                 self._queue.extendleft(slot for slot in reversed(batch) if not slot.is_done)
             for slot in batch:
                 if slot.is_done and slot.wake is not None:
-                    _ring(slot.wake)
+                    _notify(slot.wake)
 
     def _commit(self, batch: Sequence[Slot]) -> None:
         """Run the batch in one transaction; if that fails before its COMMIT, each operation in one of its own."""
@@ -245,9 +245,9 @@ class Committer:
                         writer,
                         self._read_clock() if now_ms is None else now_ms,
                         self._owner(),
-                        self._steady,
+                        self._boot_clock,
                         # A clock of the user's own is the only time that there is.
-                        delays_are_steady=self._clock_is_ours and self._steady.boot != 0,
+                        delays_by_boot_clock=self._clock_is_ours and self._boot_clock.boot != 0,
                     )
                     self._fill(tx, batch, bulk)
                     self._checkpoint()
@@ -309,9 +309,9 @@ class Committer:
             self._roll_back()
             if isinstance(error, sqlite3.Error) and is_read_only(error):
                 self._connections.drop_writer()
-            if not isinstance(error, (sqlite3.Error, StorageError, _Tainted, MemoryError, OverflowError)):
+            if not isinstance(error, (sqlite3.Error, StorageError, _PartialWrite, MemoryError, OverflowError)):
                 raise
-            cause = error.error if isinstance(error, _Tainted) else error
+            cause = error.error if isinstance(error, _PartialWrite) else error
             if is_committing:
                 # It may have happened all the same (EIO at the fsync: the row was there after a reboot).
                 text = f"the outcome of this write is unknown, its COMMIT failed: {cause}"
@@ -336,13 +336,13 @@ class Committer:
             slot.value = slot.operation(tx)
         except TaqubaError as error:
             if tx.connection.total_changes != changes:
-                raise _Tainted(error) from error
+                raise _PartialWrite(error) from error
             slot.error = error
         except sqlite3.Error:
             raise
         except Exception as error:  # a fault of ours in one operation must not take the other callers' along
             if tx.connection.total_changes != changes:
-                raise _Tainted(error) from error
+                raise _PartialWrite(error) from error
             slot.error = error
         if not tx.connection.in_transaction:
             # FULL, IOERR and NOMEM roll the whole transaction back by themselves; what followed would commit alone.
@@ -366,8 +366,8 @@ class Committer:
             self._connections.drop_writer()
 
     def _at(self, tx: Transaction, when: str) -> None:
-        if self._fault is not None:
-            self._fault(f"{'+'.join(sorted(tx.transitions))}:{when}")
+        if self._failpoint is not None:
+            self._failpoint(f"{'+'.join(sorted(tx.transitions))}:{when}")
 
 
 class _NotBegun(Exception):
@@ -386,7 +386,7 @@ class _NotApplied(Exception):
         self.error = error
 
 
-class _Tainted(Exception):
+class _PartialWrite(Exception):
     """An operation failed after it had written, so the transaction cannot be committed with the others'."""
 
     def __init__(self, error: BaseException) -> None:
@@ -410,7 +410,7 @@ def _fail(batch: Sequence[Slot], error: TaqubaError) -> None:
 def _is_permanent(error: BaseException) -> bool:
     """Whether the data is at fault, not the disk or another process."""
     if isinstance(error, sqlite3.Error):
-        return isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)) or is_garbled(error)
+        return isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)) or is_undecodable(error)
     return not isinstance(error, MemoryError)
 
 
@@ -425,8 +425,8 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _ring(bell: threading.Lock) -> None:
+def _notify(wakeup: threading.Lock) -> None:
     try:
-        bell.release()
+        wakeup.release()
     except RuntimeError:
         pass  # rung already

@@ -7,75 +7,25 @@ new ones waiting, closes every connection, and parent and child open theirs agai
 
 from __future__ import annotations
 
-import atexit
 import os
 import sqlite3
 import threading
-import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-# Imported for its order: fork hooks run last registered first, and filelock refuses a fork while another thread is
-# between filelock's own hooks. Registered after them, ours (which wait, and close connections) run outside of that.
-import filelock  # noqa: F401  # for its side effect
-
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
+from taquba_workflow_sync.storage.embedded.gate import Gate
 
 _READERS: Final = 3
+
+
 _FULL: Final = 2
+
+
 _NORMAL: Final = 1
-_LOST_WAKE_UP: Final = 0.1
-
-
-class Gate:
-    """Knows which threads use a connection, lets in at most ``limit`` at once, and shuts when the process forks.
-
-    It counts threads, not entries, and is left in a ``finally`` whether it was entered or not: an interrupt (a signal
-    handler that raises) may come between any two lines here, and a count that it left too high would hang every later
-    fork and close. A call never nests in its own thread.
-    """
-
-    def __init__(self, limit: int | None = None) -> None:
-        # The lock is taken by itself: Condition.__enter__ is Python, and an interrupt inside it would keep it for ever.
-        self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
-        self._limit = limit
-        self._inside: set[int] = set()
-        self._closed = 0
-
-    def enter(self) -> None:
-        """Wait until the gate is open and has room; the caller leaves in a ``finally`` around this very call."""
-        with self._lock:
-            while self._closed or (self._limit is not None and len(self._inside) >= self._limit):
-                self._condition.wait(_LOST_WAKE_UP)
-            self._inside.add(threading.get_ident())
-
-    def leave(self) -> None:
-        """Be outside, whatever was before."""
-        self._inside.discard(threading.get_ident())
-        if self._closed or self._limit is not None:
-            with self._lock:
-                self._condition.notify_all()
-
-    def shut(self, timeout: float = float("inf")) -> None:
-        """Keep new calls out and wait, at most ``timeout`` seconds, until those of other threads have left."""
-        me = threading.get_ident()
-        until = time.monotonic() + timeout
-        with self._lock:
-            self._closed += 1
-            while self._inside - {me} and time.monotonic() < until:
-                self._condition.wait(_LOST_WAKE_UP)
-
-    def open(self) -> None:
-        """Let calls in again, once every ``shut`` has been answered."""
-        with self._lock:
-            self._closed -= 1
-            if not self._closed:
-                self._condition.notify_all()
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
@@ -221,70 +171,3 @@ class Connections:
                 connection.close()
         self._checkpointer = self._watcher = self._wal_identity = None
         self._idle_readers.clear()
-
-
-class ForkGuard:
-    """What a store does around a fork; its methods never raise."""
-
-    def before_fork(self) -> None:
-        """Shut the gate and close every connection."""
-
-    def after_fork_in_parent(self) -> None:
-        """Open the gate."""
-
-    def after_fork_in_child(self) -> None:
-        """Forget everything that belongs to the parent."""
-
-    def close_at_exit(self) -> None:
-        """Close what nobody closed."""
-
-
-# The one piece of module-level state: os.register_at_fork cannot unregister, so the hooks look here.
-_open_stores: weakref.WeakSet[ForkGuard] = weakref.WeakSet()
-_forking: list[ForkGuard] = []
-_one_fork = threading.Lock()
-
-
-def guard_forks_of(store: ForkGuard) -> None:
-    """Have ``store`` told of every fork from now on, until it is garbage or says otherwise."""
-    _open_stores.add(store)
-
-
-def forget(store: ForkGuard) -> None:
-    """Undo :func:`guard_forks_of`."""
-    _open_stores.discard(store)
-
-
-def _before() -> None:
-    _one_fork.acquire()  # two threads that fork at once would open each other's gates
-    stores = sorted(_open_stores, key=id)
-    for store in stores:
-        store.before_fork()
-    _forking.extend(stores)
-
-
-def _in_parent() -> None:
-    # A store opened or closed by another thread meanwhile was not shut, so only those that were are opened.
-    stores = list(_forking)
-    _forking.clear()
-    for store in stores:
-        store.after_fork_in_parent()
-    _one_fork.release()
-
-
-def _in_child() -> None:
-    _forking.clear()
-    _one_fork.release()
-    for store in list(_open_stores):
-        store.after_fork_in_child()
-
-
-def _at_exit() -> None:
-    # Dispatchers registered their own exits later, so they have ended by now. Unclosed, a store would leave its lock
-    # file to be cleared away by others, and Python warns of each connection.
-    for store in list(_open_stores):
-        store.close_at_exit()
-
-
-atexit.register(_at_exit)
-os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from taquba_workflow_sync.errors import SchemaVersionError, StorageError
-from taquba_workflow_sync.faults import Fault, between
+from taquba_workflow_sync.failpoints import Failpoint, between
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, StoreCache, create_private, settings_hold
 from taquba_workflow_sync.storage.embedded.connections import Connections
@@ -18,12 +18,12 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
     sync_directory,
     sync_path,
 )
-from taquba_workflow_sync.storage.embedded.owners import opening
+from taquba_workflow_sync.storage.embedded.locks import opening
 
 _log = logging.getLogger(__name__)
 
 
-def prepare(root: Path, connections: Connections, fault: Fault | None = None) -> None:
+def prepare(root: Path, connections: Connections, failpoint: Failpoint | None = None) -> None:
     """Leave a complete, verified store at ``root``; a store that verifies is not written to.
 
     Raises:
@@ -41,7 +41,7 @@ def prepare(root: Path, connections: Connections, fault: Fault | None = None) ->
             check_private(root / name)
         if not _verifies(root / "db", connections):
             with opening(root):
-                _complete(root / "db", connections, fault)
+                _complete(root / "db", connections, failpoint)
     except (OSError, sqlite3.Error) as error:
         advice = "; its database is damaged: restore a backup (docs/operations.md)" if _is_corrupt(error) else ""
         raise StorageError(f"cannot open the store {root}: {error}{advice}") from error
@@ -91,14 +91,14 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _complete(directory: Path, connections: Connections, fault: Fault | None) -> None:
+def _complete(directory: Path, connections: Connections, failpoint: Failpoint | None) -> None:
     """Create, or complete a creation that was cut short; under the opening lock. Every part of it can be repeated."""
     if _verifies(directory, connections):
         return
-    between(fault, "create-file", create_private)(directory)
+    between(failpoint, "create-file", create_private)(directory)
     # Whoever made the directories may have been killed before they were durable, or may not have come to it yet.
     sync_path(directory)
-    between(fault, "write-settings", StoreCache.create)(directory)
+    between(failpoint, "write-settings", StoreCache.create)(directory)
     connection = connections.open()
     try:
         _version(connection)
@@ -107,7 +107,7 @@ def _complete(directory: Path, connections: Connections, fault: Fault | None) ->
         connection.execute(sql.BEGIN)
         for statement in sql.SCHEMA:
             connection.execute(statement)
-        between(fault, "commit-schema", connection.execute)(sql.COMMIT)
+        between(failpoint, "commit-schema", connection.execute)(sql.COMMIT)
     finally:
         connection.close()
     sync_directory(directory)

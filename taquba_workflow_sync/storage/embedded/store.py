@@ -11,48 +11,47 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from taquba_workflow_sync.clock import Clock, SteadyClock, SystemClock, clock_reader
+from taquba_workflow_sync.clock import BootClock, Clock, SystemClock, clock_reader
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
-from taquba_workflow_sync.faults import Fault, between
-from taquba_workflow_sync.storage.embedded import reading, upkeep
+from taquba_workflow_sync.failpoints import Failpoint, between
+from taquba_workflow_sync.storage.embedded import boot_clock as boots
+from taquba_workflow_sync.storage.embedded import reads
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
-from taquba_workflow_sync.storage.embedded.claiming import claim, renew
 from taquba_workflow_sync.storage.embedded.committer import Committer, Operation, Slot, UnstorableError
-from taquba_workflow_sync.storage.embedded.connections import Connections, ForkGuard, forget, guard_forks_of
-from taquba_workflow_sync.storage.embedded.damage import is_garbled, mend, tolerant
-from taquba_workflow_sync.storage.embedded.enqueueing import insert
+from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
+from taquba_workflow_sync.storage.embedded.forks import ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.opening import prepare
-from taquba_workflow_sync.storage.embedded.owners import Owner, opening
-from taquba_workflow_sync.storage.embedded.settling import advance_many, is_plain, settle
+from taquba_workflow_sync.storage.embedded.presence import Owner
+from taquba_workflow_sync.storage.embedded.repair.mending import repair
+from taquba_workflow_sync.storage.embedded.repair.showing import is_undecodable, tolerant
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.port import CommitListener
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
-    AttemptRow,
-    Cancellation,
-    ClaimedRow,
-    ClaimRequest,
-    Counts,
-    Deaths,
-    Filter,
-    Inserted,
-    JobRow,
-    LaneClaim,
-    NewJob,
-    Observer,
-    Readiness,
-    Running,
-    Settlement,
-)
+from taquba_workflow_sync.storage.embedded.transitions.advance import advance_many, is_plain
+from taquba_workflow_sync.storage.embedded.transitions.cancel import cancel
+from taquba_workflow_sync.storage.embedded.transitions.claim import claim
+from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
+from taquba_workflow_sync.storage.embedded.transitions.renew import renew
+from taquba_workflow_sync.storage.embedded.transitions.requeue import requeue
+from taquba_workflow_sync.storage.embedded.transitions.settle import settle
+from taquba_workflow_sync.storage.embedded.transitions.subscribe import is_subscribed, subscribe
+from taquba_workflow_sync.storage.embedded.transitions.sweep import sweep
+from taquba_workflow_sync.storage.port.cancellation import Cancellation
+from taquba_workflow_sync.storage.port.changes import CommitListener
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.job import AttemptRow, Inserted, JobRow, NewJob
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned, RunningClaim
+from taquba_workflow_sync.storage.port.reads import Counts, Filter, Readiness
+from taquba_workflow_sync.storage.port.settlement import Settlement
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _NOTHING_RUNS: Final = frozenset[str]()
 _CLEANING_INTERVAL: Final = 30.0
-_MENDING_INTERVAL: Final = 5.0
-_MENDING_SHARE: Final = 20.0
+_REPAIR_INTERVAL: Final = 5.0
+_REPAIR_SHARE: Final = 20.0
 _EXIT_PATIENCE: Final = 5.0
 
 
@@ -88,7 +87,7 @@ def _advance_in_bulk(tx: Transaction, batch: Sequence[Slot]) -> Sequence[Slot]:
     return left
 
 
-def _is_misfit(error: BaseException | None) -> bool:
+def _is_about_data(error: BaseException | None) -> bool:
     """Whether what failed may have met damaged data. What cannot be bound at all is the caller's own."""
     if isinstance(error, TaqubaError):
         return isinstance(error, UnstorableError)
@@ -96,7 +95,7 @@ def _is_misfit(error: BaseException | None) -> bool:
     return isinstance(error, Exception) and not isinstance(error, caller)
 
 
-def _read_garbled(connection: sqlite3.Connection, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+def _read_undecodable(connection: sqlite3.Connection, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
     """Read again where some text is no UTF-8; it comes as what fits no column of text."""
     factory = connection.text_factory
     connection.text_factory = tolerant
@@ -121,9 +120,9 @@ class EmbeddedStore(ForkGuard):
         is_durable: bool = True,
         is_exclusive: bool = False,
         clock: Clock | None = None,
-        steady: SteadyClock | None = None,
+        boot_clock: BootClock | None = None,
         running: Collection[str] = _NOTHING_RUNS,
-        fault: Fault | None = None,
+        failpoint: Failpoint | None = None,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         self._root = root
@@ -131,29 +130,29 @@ class EmbeddedStore(ForkGuard):
         self._running = running
         self.clock = clock if clock is not None else SystemClock()
         self._now = clock_reader(self.clock)
-        self._steady = steady if steady is not None else SteadyClock()
+        self._boot_clock = boot_clock if boot_clock is not None else BootClock()
         self._is_in_boot = False
         self._connections = Connections(root / "db", is_durable=is_durable)
         self._committer = Committer(
             self._connections,
-            Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes, fault=fault),
+            Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes, failpoint=failpoint),
             owner=lambda: self.owner.id,
             read_clock=self._now,
             clock_is_ours=isinstance(self.clock, SystemClock),
-            steady=self._steady,
+            boot_clock=self._boot_clock,
             bulk=_advance_in_bulk,
             on_commit=self._committed,
-            fault=fault,
+            failpoint=failpoint,
         )
-        self._fault = fault
+        self._failpoint = failpoint
         self._listeners: list[CommitListener] = []
         self._next_cleaning = 0.0
-        self._next_mending = 0.0
+        self._next_repair = 0.0
         self._failures_seen = 0
         self._is_closed = False
         self._is_attached = False
         self._attaching = threading.Lock()
-        prepare(root, self._connections, fault)
+        prepare(root, self._connections, failpoint)
         self._attach()
         guard_forks_of(self)
 
@@ -166,7 +165,7 @@ class EmbeddedStore(ForkGuard):
                 return
             owner = Owner(self._root / "owners", exclusive=self._is_exclusive)
             with opening(self._root):
-                between(self._fault, "lock-owner", owner.take)()
+                between(self._failpoint, "lock-owner", owner.take)()
             # Or a power cut takes the file and leaves the claims, and nobody could tell that their owner is dead.
             with suppress(OSError):
                 sync_directory(self._root / "owners")
@@ -189,7 +188,7 @@ class EmbeddedStore(ForkGuard):
 
     def _has_claims(self, owner: str) -> bool:
         with self._connections.reading() as connection:
-            return upkeep.has_claims(connection, owner)
+            return reads.has_claims(connection, owner)
 
     def close_at_exit(self) -> None:
         """Close what nobody closed; a daemon thread inside a call is not waited for without end."""
@@ -208,7 +207,7 @@ class EmbeddedStore(ForkGuard):
         gate = self._connections.gate
         gate.shut(patience)
         try:
-            between(self._fault, "close", self._connections.close)(for_good=True)
+            between(self._failpoint, "close", self._connections.close)(for_good=True)
         finally:
             gate.open()
         if self._is_attached:
@@ -237,7 +236,7 @@ class EmbeddedStore(ForkGuard):
     def _write(self, operation: Callable[[Transaction], _T]) -> _T:
         self._use()
         slot = self._run([operation])[0]
-        if _is_misfit(slot.error) and not isinstance(slot.error, TaqubaError):
+        if _is_about_data(slot.error) and not isinstance(slot.error, TaqubaError):
             raise StorageError(f"nothing was written: {slot.error!r}") from slot.error
         value: _T = slot.answer()
         return value
@@ -245,41 +244,41 @@ class EmbeddedStore(ForkGuard):
     def _run(self, operations: Sequence[Operation]) -> list[Slot]:
         """Commit; the first time, after what a boot of the machine since the last time asks for."""
         if self._is_in_boot:
-            return self._run_mending(operations)
-        boot = self._steady.boot
-        if self._read(upkeep.is_of_boot, boot):
+            return self._run_repairing(operations)
+        boot = self._boot_clock.boot
+        if self._read(boots.is_of_boot, boot):
             self._is_in_boot = True
-            return self._run_mending(operations)
-        entry, *slots = self._run_mending([lambda tx: upkeep.enter_boot(tx, boot), *operations])
+            return self._run_repairing(operations)
+        entry, *slots = self._run_repairing([lambda tx: boots.enter_boot(tx, boot), *operations])
         self._is_in_boot = entry.error is None
         return slots
 
-    def _run_mending(self, operations: Sequence[Operation]) -> list[Slot]:
+    def _run_repairing(self, operations: Sequence[Operation]) -> list[Slot]:
         """Commit; what does not fit the stored data is tried once more, after that was mended where it is damaged."""
         slots = self._committer.run(operations)
-        unstored = [slot for slot in slots if _is_misfit(slot.error)]
-        if unstored and self._mend():
+        unstored = [slot for slot in slots if _is_about_data(slot.error)]
+        if unstored and self._repair():
             again = self._committer.run([slot.operation for slot in unstored])
             for slot, second in zip(unstored, again, strict=True):
                 slot.value, slot.error = second.value, second.error
         return slots
 
-    def _mend(self) -> bool:
+    def _repair(self) -> bool:
         """Mend what is damaged in the store; whether there was anything, and that was stored."""
         began = time.monotonic()
-        if began < self._next_mending:
+        if began < self._next_repair:
             return False
-        slot = self._committer.run([mend])[0]
+        slot = self._committer.run([repair])[0]
         if not slot.value:
             # It counts every row: what it cannot help must not have it done at each try.
             ended = time.monotonic()
-            self._next_mending = ended + max(_MENDING_INTERVAL, _MENDING_SHARE * (ended - began))
+            self._next_repair = ended + max(_REPAIR_INTERVAL, _REPAIR_SHARE * (ended - began))
         if slot.error is not None:
             _log.error("damage in the store %s could not be mended: %r", self._root, slot.error)
             return False
         # Not before the commit: it could fail, and no handler of the user's runs under the write lock.
-        for mended in slot.value:
-            _log.error("%s", mended)
+        for repaired in slot.value:
+            _log.error("%s", repaired)
         return bool(slot.value)
 
     def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
@@ -289,9 +288,9 @@ class EmbeddedStore(ForkGuard):
                 try:
                     return query(connection, *args, **kwargs)
                 except sqlite3.OperationalError as error:
-                    if not is_garbled(error):
+                    if not is_undecodable(error):
                         raise
-                    return _read_garbled(connection, query, *args, **kwargs)
+                    return _read_undecodable(connection, query, *args, **kwargs)
         except sqlite3.Error as error:
             raise StorageError(f"cannot read the store {self._root}: {error}") from error
 
@@ -319,7 +318,7 @@ class EmbeddedStore(ForkGuard):
         """Insert jobs, all or none."""
         return self._write(lambda tx: insert(tx, jobs))
 
-    def turn(
+    def settle_and_claim(
         self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
     ) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
         """End claims and take new ones."""
@@ -353,59 +352,61 @@ class EmbeddedStore(ForkGuard):
         """Extend leases."""
         return self._write(lambda tx: renew(tx, tokens, lease_ms))
 
-    def cancel(self, job_id: str, deaths: Deaths = NO_DEATHS, notice: LaneClaim | None = None) -> Cancellation:
+    def cancel(
+        self, job_id: str, abandoned: Abandoned = NOTHING_ABANDONED, notice: LaneClaim | None = None
+    ) -> Cancellation:
         """Cancel a job, or ask its claim to."""
         running = frozenset(self._running)
-        return self._write(lambda tx: upkeep.cancel(tx, job_id, deaths, notice, running))
+        return self._write(lambda tx: cancel(tx, job_id, abandoned, notice, running))
 
     def requeue(self, job_id: str, *, failed_run: bool = False) -> None:
         """Put a dead job or a failed run back in line."""
-        self._write(lambda tx: upkeep.requeue(tx, job_id, failed_run=failed_run))
+        self._write(lambda tx: requeue(tx, job_id, failed_run=failed_run))
 
     def sweep(self) -> int:
         """Remove what is past its retention; takes the write lock only if there is something."""
-        return self._write(upkeep.sweep) if self._read(reading.has_expired, self._now()) else 0
+        return self._write(sweep) if self._read(reads.has_expired, self._now()) else 0
 
-    def observe(self, queue: str, observer: Observer) -> None:
+    def subscribe(self, queue: str, subscription: Subscription) -> None:
         """Register who is told of terminated runs; writes only what changes."""
-        if not self._read(upkeep.is_observed, queue, observer):
-            self._write(lambda tx: upkeep.observe(tx, queue, observer))
+        if not self._read(is_subscribed, queue, subscription):
+            self._write(lambda tx: subscribe(tx, queue, subscription))
 
     # -- reads -------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str, *, whole: bool = True) -> JobRow | None:
         """Return a job."""
-        return self._read(reading.get, job_id, whole=whole)
+        return self._read(reads.get, job_id, whole=whole)
 
     def find_run(self, queue: str, run_id: str) -> JobRow | None:
         """Return the newest row of a run id."""
-        return self._read(reading.find_run, queue, run_id)
+        return self._read(reads.find_run, queue, run_id)
 
     def page(self, queue: str, which: Filter, limit: int, after: int) -> list[JobRow]:
         """Return a page of a queue."""
-        return self._read(reading.page, queue, which, limit, after)
+        return self._read(reads.page, queue, which, limit, after)
 
     def counts(self) -> dict[str, Counts]:
         """Return every queue's counters."""
-        return self._read(reading.counts)
+        return self._read(reads.counts)
 
     def history(self, job_id: str) -> list[AttemptRow]:
         """Return a job's ended claims."""
-        return self._read(reading.history, job_id)
+        return self._read(reads.history, job_id)
 
     def readiness(self, queue: str, *, retries_only: bool = False) -> Readiness:
         """Return whether a claim could succeed."""
-        return self._read(reading.readiness, queue, self._now, self._steady.now_ms, retries_only=retries_only)
+        return self._read(reads.readiness, queue, self._now, self._boot_clock.now_ms, retries_only=retries_only)
 
-    def running(self, *, foreign: bool) -> list[Running]:
+    def running(self, *, foreign: bool) -> list[RunningClaim]:
         """Return claims of worker loops."""
         self._use()
-        running, is_damaged = self._read(reading.running, self.owner.id, foreign=foreign)
+        running, is_damaged = self._read(reads.running, self.owner.id, foreign=foreign)
         if is_damaged:
-            self._mend()  # what no owner can be told of would be held for ever
+            self._repair()  # what no owner can be told of would be held for ever
         return running
 
-    def find_deaths(self, *, doubted: str | None = None) -> Deaths:
+    def abandoned_claims(self, *, suspect: str | None = None) -> Abandoned:
         """Probe the owners of foreign claims; now and then, clear away the locks of the dead."""
         claims = self.running(foreign=True)
         if time.monotonic() >= self._next_cleaning:
@@ -414,7 +415,7 @@ class EmbeddedStore(ForkGuard):
         failures, self._failures_seen = self._failures_seen, self._committer.failures
         if failures != self._failures_seen:
             self.owner.watch_anew()  # while this process could not write, the others could not renew
-        return self.owner.find_deaths(claims, self._now(), doubted=doubted) if claims else NO_DEATHS
+        return self.owner.abandoned_claims(claims, self._now(), suspect=suspect) if claims else NOTHING_ABANDONED
 
     def version(self) -> int:
         """Return SQLite's data version."""

@@ -7,14 +7,19 @@ import sqlite3
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from taquba_workflow_sync.clock import LAST_MS, SteadyClock
-from taquba_workflow_sync.storage.decisions import clip_error
+from taquba_workflow_sync.clock import LAST_MS, BootClock
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.records import AttemptOutcome, JobStatus, Observer
+from taquba_workflow_sync.storage.embedded.overflow import INLINE_BYTES, Overflow, size_of
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
+from taquba_workflow_sync.storage.port.texts import clip_error
 
-WIDE_BYTES: Final = 2048
 FIRST_ATTEMPTS: Final = 100
+
+
 _LAST_ATTEMPTS: Final = 1000
+
+
 _COLUMN: Final = {
     JobStatus.PENDING: 0,
     JobStatus.SCHEDULED: 1,
@@ -25,19 +30,11 @@ _COLUMN: Final = {
 }
 
 
-class Part(IntEnum):
-    """The columns that move to a row of their own when they are large; the value is the low bits of its key."""
-
-    PAYLOAD = 0
-    HEADERS = 1
-    RESULT = 2
-
-
 class DueClock(IntEnum):
     """The scale of a due time: see the index of what is due."""
 
     WALL = 0
-    STEADY = 1
+    BOOT = 1
 
 
 class Due(NamedTuple):
@@ -51,44 +48,42 @@ class Due(NamedTuple):
 _AT_ONCE: Final = Due(DueClock.WALL, None, None)
 
 
-def _size(data: bytes | str) -> int:
-    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-
-
 class Transaction:
     """The state of one write transaction. Leads to nothing unless :meth:`finish` ran and the COMMIT returned."""
 
     def __init__(
-        self, connection: sqlite3.Connection, now_ms: int, owner: str, steady: SteadyClock, *, delays_are_steady: bool
+        self,
+        connection: sqlite3.Connection,
+        now_ms: int,
+        owner: str,
+        boot_clock: BootClock,
+        *,
+        delays_by_boot_clock: bool,
     ) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now_ms = now_ms
         self.owner = owner
-        self.steady_ms = steady.now_ms()
-        self._delays_are_steady = delays_are_steady
+        self.boot_ms = boot_clock.now_ms()
+        self._delays_by_boot_clock = delays_by_boot_clock
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended_run = False
         self._queues: dict[str, int] = {}
         self._names: dict[int, str] = {}
-        self._observers: dict[int, Observer | None] = {}
+        self._subscriptions: dict[int, Subscription | None] = {}
         self._counts: dict[int, list[int]] = {}
         self._next_seq = 0
         self._first_seq = 0
-
-    # -- time --------------------------------------------------------------------------------------------------
 
     def due_after(self, delay_ms: int | None) -> Due:
         """Return when a delay that begins now is over: on the steady clock, so that no step of the wall moves it."""
         if delay_ms is None or delay_ms <= 0:
             return _AT_ONCE
         run_at_ms = min(self.now_ms + delay_ms, LAST_MS)  # what a datetime can show
-        if self._delays_are_steady:
-            return Due(DueClock.STEADY, self.steady_ms + delay_ms, run_at_ms)
+        if self._delays_by_boot_clock:
+            return Due(DueClock.BOOT, self.boot_ms + delay_ms, run_at_ms)
         return Due(DueClock.WALL, run_at_ms, run_at_ms)
-
-    # -- queues and counters -----------------------------------------------------------------------------------
 
     def find_queue(self, name: str) -> int | None:
         """Return a queue's number, or None if nothing was ever put there."""
@@ -112,29 +107,29 @@ class Transaction:
     def queue_name(self, number: int) -> str:
         """Return the name of a queue."""
         if number not in self._names:
-            name, observer = self.execute(sql.QUEUE_NAME, (number,)).fetchone()
-            self._learn(number, name, observer)
+            name, subscription = self.execute(sql.QUEUE_NAME, (number,)).fetchone()
+            self._learn(number, name, subscription)
         return self._names[number]
 
-    def observer(self, number: int) -> Observer | None:
+    def subscription(self, number: int) -> Subscription | None:
         """Return who is told of a queue's terminated runs."""
         self.queue_name(number)
-        return self._observers[number]
+        return self._subscriptions[number]
 
     def forget_queues(self) -> None:
         """Read every queue again when it is next asked for."""
         self._queues.clear()
         self._names.clear()
-        self._observers.clear()
+        self._subscriptions.clear()
 
-    def forget_observer(self, number: int) -> None:
+    def forget_subscription(self, number: int) -> None:
         """Read the observer again when it is next asked for."""
         self._names.pop(number, None)
 
-    def _learn(self, number: int, name: str, observer: str | None) -> int:
+    def _learn(self, number: int, name: str, subscription: str | None) -> int:
         self._queues[name] = number
         self._names[number] = name
-        self._observers[number] = None if observer is None else Observer(**json.loads(observer))
+        self._subscriptions[number] = None if subscription is None else Subscription(**json.loads(subscription))
         return number
 
     def count(self, queue: int, status: str, change: int) -> None:
@@ -151,8 +146,6 @@ class Transaction:
         if target == JobStatus.PENDING or target == JobStatus.SCHEDULED:
             self.woken.add(self.queue_name(queue))
 
-    # -- the place in line -------------------------------------------------------------------------------------
-
     def next_seq(self) -> int:
         """Return the next number of the store's one counter: a new row's own, and its place in line."""
         if not self._next_seq:
@@ -160,28 +153,28 @@ class Transaction:
         self._next_seq += 1
         return self._next_seq - 1
 
-    # -- parts and history -------------------------------------------------------------------------------------
-
-    def put_part(self, seq: int, kind: Part, data: bytes | str | None, wide: int) -> tuple[bytes | str | None, int]:
+    def put_overflow(
+        self, seq: int, kind: Overflow, data: bytes | str | None, wide: int
+    ) -> tuple[bytes | str | None, int]:
         """Return what goes into the column (None if the part went into a row of its own), and the new ``wide``."""
         bit = 1 << kind
-        if data is not None and _size(data) > WIDE_BYTES:
-            self.execute(sql.PUT_PART, (seq * 4 + kind, data))
+        if data is not None and size_of(data) > INLINE_BYTES:
+            self.execute(sql.PUT_OVERFLOW, (seq * 4 + kind, data))
             return None, wide | bit
         if wide & bit:
-            self.execute(sql.DROP_PART, (seq * 4 + kind,))
+            self.execute(sql.DROP_OVERFLOW, (seq * 4 + kind,))
         return data, wide & ~bit
 
-    def get_part(self, seq: int, kind: Part) -> bytes | str | None:
+    def get_overflow(self, seq: int, kind: Overflow) -> bytes | str | None:
         """Return a part that has a row of its own, or None if that row is gone."""
-        row = self.execute(sql.GET_PART, (seq * 4 + kind,)).fetchone()
+        row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
         return None if row is None else row[0]
 
     def drop_row(self, seq: int, wide: int) -> None:
         """Delete a job with its parts and its history."""
         self.execute(sql.DROP_ATTEMPTS, (seq,))
         if wide:
-            self.execute(sql.DROP_PARTS, (seq * 4, seq * 4 + 3))
+            self.execute(sql.DROP_OVERFLOWS, (seq * 4, seq * 4 + 3))
         self.execute(sql.DELETE_JOB, (seq,))
 
     def record_attempt(
@@ -204,8 +197,6 @@ class Transaction:
         """Drop the attempt that the newest one pushes out."""
         if ordinal > FIRST_ATTEMPTS + _LAST_ATTEMPTS:
             self.execute(sql.DROP_ATTEMPT, (seq, ordinal - _LAST_ATTEMPTS))
-
-    # -- the end -----------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Write the counters; the caller commits next."""

@@ -21,11 +21,12 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
-from taquba_workflow_sync.clock import SteadyClock
+from taquba_workflow_sync.clock import BootClock
+from taquba_workflow_sync.storage.embedded.boot_clock import enter_boot
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.embedded.upkeep import enter_boot
-from taquba_workflow_sync.storage.port import Store
-from taquba_workflow_sync.storage.records import Action, Advance, Readiness, Retry
+from taquba_workflow_sync.storage.port.reads import Readiness
+from taquba_workflow_sync.storage.port.settlement import Action, Advance, Nack
+from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.clocks.times import HOUR, NOON_MS, SteppingWall, Wall
 from tests.faults.lab import open_queue
@@ -36,12 +37,12 @@ from tests.storage.embedded.raw import raw
 DELAY_MS = 60_000
 HOUR_MS = 3_600_000
 JUMPS = {"an hour ahead": HOUR_MS, "an hour back": -HOUR_MS, "a second ahead": 1_000, "nowhere": 0}
-DELAYS: dict[str, Action] = {"advance": Advance(b"next", delay_ms=DELAY_MS), "retry": Retry("boom", DELAY_MS)}
+DELAYS: dict[str, Action] = {"advance": Advance(b"next", delay_ms=DELAY_MS), "retry": Nack("boom", DELAY_MS)}
 
 Open = Callable[..., EmbeddedStore]
 
 
-class Boot(SteadyClock):
+class Boot(BootClock):
     """One start of a machine, whose time somebody sets by hand."""
 
     def __init__(self, boot: int = 7, ms: int = 5_000_000) -> None:
@@ -130,9 +131,9 @@ def test_both_kinds_are_promoted_together_and_stand_at_their_places(opened: Open
     held = {row.id: row for row in claims(store)}
     for number, each in enumerate(ids):
         if number % 2:
-            settle(store, held[each], Retry("boom", 1_000))
+            settle(store, held[each], Nack("boom", 1_000))
         else:
-            settle(store, held[each], Retry("boom"))
+            settle(store, held[each], Nack("boom"))
     put(store, job(run_at_ms=NOON_MS + 500))
     assert [row.id for row in claims(store)] == ids[::2]
     wall.ms += 500
@@ -148,7 +149,7 @@ def test_more_delays_than_one_transaction_promotes_all_come_and_none_is_starved(
     put(store, *(job() for _ in range(600)))
     held = claims(store)
     for each in held:
-        settle(store, each, Retry("boom", 1_000))
+        settle(store, each, Nack("boom", 1_000))
     put(store, *(job(run_at_ms=NOON_MS + 1) for _ in range(600)))
     wall.ms += 1
     boot.ms += 1_000
@@ -189,11 +190,11 @@ def test_a_delay_that_a_reboot_interrupts_goes_by_the_wall_clock(opened: Open, w
     wall.ms += DELAY_MS - 1
     # The new boot's scale begins anew, or is far beyond the old one's: neither says anything about the old delay.
     for number, uptime in ((8, 0), (9, 10 * HOUR_MS)):
-        after = opened(steady=Boot(number, uptime))
+        after = opened(boot_clock=Boot(number, uptime))
         assert claims(after) == [], "early"
         after.close()
     wall.ms += 1
-    after = opened(steady=Boot(10, 1))
+    after = opened(boot_clock=Boot(10, 1))
     assert after.readiness(QUEUE).next_due_ms is not None
     assert [row.id for row in claims(after)] == [job_id], "late"
 
@@ -201,7 +202,7 @@ def test_a_delay_that_a_reboot_interrupts_goes_by_the_wall_clock(opened: Open, w
 def test_delays_begun_after_a_reboot_are_steady_again(opened: Open, wall: Wall) -> None:
     opened().close()
     after = Boot(8, 10)
-    store, other = opened(steady=after), opened(steady=after)
+    store, other = opened(boot_clock=after), opened(boot_clock=after)
     job_id = delayed(store, DELAYS["advance"])
     other.insert(
         [job("elsewhere")]
@@ -237,7 +238,7 @@ def test_a_first_write_that_fails_after_a_reboot_leaves_the_delays_to_the_next(
         if failing:
             raise MemoryError(failing.pop())
 
-    after = opened(steady=Boot(8, 0), fault=fault)
+    after = opened(boot_clock=Boot(8, 0), failpoint=fault)
     failing += ["once", "again", "and again"]
     with pytest.raises(Exception, match="nothing was written"):
         after.insert([job("elsewhere")])
@@ -252,7 +253,7 @@ def test_a_first_write_that_fails_after_a_reboot_leaves_the_delays_to_the_next(
 
 
 def test_without_a_steady_clock_delays_go_by_the_wall(opened: Open, wall: Wall) -> None:
-    store = opened(steady=Boot(0, 0))
+    store = opened(boot_clock=Boot(0, 0))
     job_id = delayed(store, DELAYS["advance"])
     wall.ms += DELAY_MS - 1
     assert claims(store) == []
@@ -264,7 +265,7 @@ def test_a_process_without_a_steady_clock_takes_over_the_delays_of_those_with_on
     seeing = opened()
     job_id = delayed(seeing, DELAYS["advance"])
     seeing.close()
-    blind = opened(steady=Boot(0, 0))
+    blind = opened(boot_clock=Boot(0, 0))
     assert claims(blind) == []
     wall.ms += DELAY_MS
     assert [row.id for row in claims(blind)] == [job_id]

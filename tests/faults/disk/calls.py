@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
-from taquba_workflow_sync.storage.records import (
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
-    Cancelled,
-    ClaimedRow,
-    ClaimRequest,
-    Dead,
-    Done,
-    LaneClaim,
-    Observer,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
+    SettleCancelled,
     Settlement,
-    Verdict,
 )
+from taquba_workflow_sync.storage.port.status import Verdict
 from tests.faults.lab import open_queue
 from tests.processes.harness import eventually
 
@@ -95,14 +93,14 @@ def _with_claim(settle: Callable[[Queue, Any], object]) -> Callable[[Queue], Act
 
 
 def _claimed_run(queue: Queue) -> ClaimedRow:
-    queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None))
+    queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
-    _, rows = queue.store.turn((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
+    _, rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
     return rows[0]
 
 
 def _settle(queue: Queue, row: ClaimedRow, action: Action) -> None:
-    refusals, _ = queue.store.turn([Settlement(row.id, row.token, action)], ())
+    refusals, _ = queue.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
     for refusal in refusals:
         if refusal is not None:
             raise refusal
@@ -122,7 +120,7 @@ def _cancel(queue: Queue) -> Act:
 
 
 def _cancel_run(queue: Queue) -> Act:
-    queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None))
+    queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
     return lambda queue: WorkflowClient(queue).cancel("r")
 
@@ -133,7 +131,7 @@ def _requeue(queue: Queue) -> Act:
 
 
 def _retry(queue: Queue) -> Act:
-    _settle(queue, _claimed_run(queue), Done(Verdict.FAILED, error="as planned"))
+    _settle(queue, _claimed_run(queue), Ack(Verdict.FAILED, error="as planned"))
     return lambda queue: WorkflowClient(queue).retry("r")
 
 
@@ -173,10 +171,10 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "advance": _with_claim(lambda queue, claim: queue.advance(claim, WIDE)),
     "renew": _with_claim(lambda queue, claim: queue.renew_lease(claim, 7200)),
     "request_cancel": _with_claim(lambda queue, claim: queue.cancel(claim.job.id)),
-    "notify": _ending(Done(Verdict.SUCCEEDED, WIDE)),
-    "settle_cancelled": _ending(Cancelled("enough")),
-    "dead_run": _ending(Dead("broken")),
-    "retry_later": _ending(Retry("broken", 3_600_000)),
+    "notify": _ending(Ack(Verdict.SUCCEEDED, WIDE)),
+    "settle_cancelled": _ending(SettleCancelled("enough")),
+    "dead_run": _ending(DeadLetter("broken")),
+    "retry_later": _ending(Nack("broken", 3_600_000)),
     "release": _ending(Release()),
     "cancel": _cancel,
     "cancel_run": _cancel_run,
@@ -184,7 +182,7 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "retry": _retry,
     "sweep": _sweep,
     "enter_boot": _enter_boot,
-    "observe": lambda _: lambda queue: queue.store.observe(STEPS, Observer(f"{STEPS}.terminal", 3, None)),
+    "observe": lambda _: lambda queue: queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None)),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import owners, upkeep
+from taquba_workflow_sync.storage.embedded import presence, reads
 from tests.faults import interpose
 from tests.faults.checker import check
 from tests.faults.disk import volume as volumes
@@ -123,7 +123,7 @@ def test_an_error_while_the_locks_of_the_dead_are_cleared_away_is_none_of_the_ca
         def fail(*_: object) -> bool:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(upkeep, "has_claims", fail)
+        monkeypatch.setattr(reads, "has_claims", fail)
         assert queue.claim(BARE) is not None
 
 
@@ -137,7 +137,7 @@ def test_a_directory_of_locks_that_cannot_be_read_is_an_error_of_the_library_or_
         def fail(*_: object) -> list[str]:
             raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr(owners.os, "listdir", fail)
+        monkeypatch.setattr(presence.os, "listdir", fail)
         if call == "claim":
             assert answer_of(lambda: queue.claim(BARE))["came"] != "raw"
         else:

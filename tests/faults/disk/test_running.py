@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import Queue, RunOutcome, StorageError, WorkflowClient, WorkflowRuntime
-from taquba_workflow_sync.queue import dispatcher
-from taquba_workflow_sync.storage.records import ClaimRequest, LaneClaim
+from taquba_workflow_sync.queue.dispatch import dispatcher
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from tests.faults.checker import check
 from tests.faults.disk.volume import Volume
 from tests.faults.journal import Event, Journal, read
@@ -201,7 +201,7 @@ def test_a_claim_outlives_renewals_that_fail(scene: Scene) -> None:
             eventually(lambda: len(scene.logged("heartbeat failed")) >= 5, "renewals that fail")
             [claim] = other.store.running(foreign=True)
             eventually(lambda: queue.now_ms() > claim.lease_until_ms, "a lease that is over")
-            assert not other.store.find_deaths()
+            assert not other.store.abandoned_claims()
             scene.volume.give_back()
             eventually(lambda: other.store.running(foreign=True)[0].lease_until_ms > queue.now_ms(), "a renewal")
             assert not scene.tokens[0].is_set()
@@ -273,17 +273,17 @@ def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(scene: Scene, m
     with open_queue(scene.root) as queue, open_queue(scene.root) as other:
         assert submit(WorkflowClient(queue), scene.journal, "a", "go")
         lane = (LaneClaim(STEPS, 100),)
-        _, [claim] = queue.store.turn((), [ClaimRequest(lane, 1)])  # as if its step ran in another process
+        _, [claim] = queue.store.settle_and_claim((), [ClaimRequest(lane, 1)])  # as if its step ran in another process
         scene.volume.fill()
         eventually(lambda: queue.now_ms() > claim.lease_until_ms, "a lease that is over")
         now = [0.0]
         monkeypatch.setattr(other.store.owner, "_monotonic", lambda: now[0])  # type: ignore[attr-defined]
-        while not (deaths := other.store.find_deaths()):
+        while not (abandoned := other.store.abandoned_claims()):
             now[0] += 0.1  # the lease
         assert now[0] >= 1
         with pytest.raises(StorageError, match="full"):
-            other.store.turn((), [ClaimRequest(lane, 1, deaths=deaths)])
-        assert not other.store.find_deaths()
+            other.store.settle_and_claim((), [ClaimRequest(lane, 1, abandoned=abandoned)])
+        assert not other.store.abandoned_claims()
         scene.volume.give_back()
         queue.store.renew([claim.token], 60_000)
-        assert not other.store.find_deaths()
+        assert not other.store.abandoned_claims()

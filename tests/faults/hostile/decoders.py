@@ -16,15 +16,18 @@ from typing import Any, Final
 from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, decode_headers, record_of, record_of_claim
 from taquba_workflow_sync.storage.embedded import reading
-from taquba_workflow_sync.storage.embedded.claiming import _claimed
-from taquba_workflow_sync.storage.embedded.damage import _is_observer, readable_attempt
-from taquba_workflow_sync.storage.embedded.settling import row_number
-from taquba_workflow_sync.storage.records import AttemptRow, ClaimedRow, JobRow, Observer
+from taquba_workflow_sync.storage.embedded.repair.mending import _is_observer
+from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
+from taquba_workflow_sync.storage.embedded.transitions.claim import _claimed
+from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
+from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.webhooks.request import read_request
 from taquba_workflow_sync.webhooks.retry_after import MAX_RETRY_AFTER_S, parse_retry_after
 from taquba_workflow_sync.webhooks.signing import signing_keys
 from taquba_workflow_sync.workflow.hooks import decode_notification
-from taquba_workflow_sync.workflow.records import outcome_of, status_of
+from taquba_workflow_sync.workflow.status import outcome_of, status_of
 from taquba_workflow_sync.workflow.steps import check_is_step
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,7 +121,7 @@ _CLAIMED: Final = ("place", "id", "token", "step", "attempts", "max_attempts", "
 def decode_a_claim(data: bytes) -> None:
     """A row just claimed is refused, which has it looked into and buried, or dead-lettered, or is a good step."""
     values = _row(data, _CLAIMED, {**_JOB, "wide": 0})
-    tx: Any = SimpleNamespace(get_part=lambda *_: None, now_ms=5)
+    tx: Any = SimpleNamespace(get_overflow=lambda *_: None, now_ms=5)
     try:
         row = _claimed(tx, tuple(values), "q", 10)
     except (ValueError, TypeError):
@@ -194,7 +197,7 @@ def a_token(data: bytes) -> None:
 def an_observer(data: bytes) -> None:
     text = _stored(data)
     if _is_observer(text):
-        observer = Observer(**json.loads(text))
+        observer = Subscription(**json.loads(text))
         good = type(observer.lane) is str and type(observer.max_attempts) is int and observer.max_attempts > 0
         _demand(good, f"observer {observer!r:.100}")
 

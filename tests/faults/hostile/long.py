@@ -17,7 +17,7 @@ from typing import Final
 from unittest import mock
 
 from taquba_workflow_sync import PayloadTooLargeError, Queue
-from taquba_workflow_sync.queue import dispatcher
+from taquba_workflow_sync.queue.dispatch import dispatcher
 from tests.faults.figures import Figures
 from tests.faults.hostile import decoders, robbed, stage
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns

@@ -164,9 +164,7 @@ class Worker:
                 pipe.close()
 
 
-def rob(
-    name: str, directory: Path, *, busy: bool = False, kill: bool = False, user: int | None = None
-) -> list[str]:
+def rob(name: str, directory: Path, *, busy: bool = False, kill: bool = False, user: int | None = None) -> list[str]:
     """Rob a running worker, then look at the store as the next process does; returns what went wrong, in sentences."""
     root, other = directory / "store", directory / "other"
     for each in (root, other):

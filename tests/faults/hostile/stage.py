@@ -29,17 +29,8 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.storage.records import (
-    Cancelled,
-    ClaimedRow,
-    ClaimRequest,
-    Dead,
-    Done,
-    LaneClaim,
-    Release,
-    Retry,
-    Settlement,
-)
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Nack, Release, SettleCancelled, Settlement
 from taquba_workflow_sync.testing import ManualClock, RecordingHook
 from tests.faults.hostile.damage import Vandal
 
@@ -77,17 +68,17 @@ def make_template(root: Path, many: int) -> None:
 
         def settled(state: str, how: Callable[[ClaimedRow], Any]) -> None:
             submitted(state)
-            rows = queue.store.turn((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
-            refusals = queue.store.turn([Settlement(row.id, row.token, how(row)) for row in rows], ())[0]
+            rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
+            refusals = queue.store.settle_and_claim([Settlement(row.id, row.token, how(row)) for row in rows], ())[0]
             assert refusals == [None] * many
 
-        settled("done", lambda row: Done(result=b"out"))
-        settled("failed", lambda row: Done(error="no"))
-        settled("dead", lambda row: Dead("broken"))
-        settled("cancelled", lambda row: Cancelled())
+        settled("done", lambda row: Ack(result=b"out"))
+        settled("failed", lambda row: Ack(error="no"))
+        settled("dead", lambda row: DeadLetter("broken"))
+        settled("cancelled", lambda row: SettleCancelled())
         submitted("lost")
-        queue.store.turn((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])
-        settled("pending", lambda row: Retry("once"))  # so that it has a history
+        queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])
+        settled("pending", lambda row: Nack("once"))  # so that it has a history
         submitted("held")
         submitted("scheduled", run_at=THEN + timedelta(seconds=10))
         client.submit_many([RunSpec(run_id=f"healthy-{number}", input=b"in") for number in range(HEALTHY)])
@@ -99,9 +90,9 @@ def make_template(root: Path, many: int) -> None:
 
 def _give_a_history(queue: Queue, run_id: str) -> None:
     """Fail the first attempt of one run; it keeps its place at the end of the line."""
-    everything = queue.store.turn((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
-    ends = [Settlement(row.id, row.token, Retry("once") if row.run_id == run_id else Release()) for row in everything]
-    queue.store.turn(ends, ())
+    everything = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
+    ends = [Settlement(row.id, row.token, Nack("once") if row.run_id == run_id else Release()) for row in everything]
+    queue.store.settle_and_claim(ends, ())
 
 
 @dataclass
@@ -216,9 +207,7 @@ class Scene:
         runner = Runner(strike)
         with listening() as records:
             try:
-                queue = Queue.open(
-                    self.root, durability="relaxed", clock=ManualClock(NOW), default_config=CONFIG
-                )
+                queue = Queue.open(self.root, durability="relaxed", clock=ManualClock(NOW), default_config=CONFIG)
             except TaqubaError as error:
                 return [] if str(self.root) in str(error) or "schema" in str(error) else [f"open: {error}"]
             except Exception as error:
@@ -287,9 +276,7 @@ class Scene:
             return True
         return status is not None and status.state is RunState.SUCCEEDED
 
-    def _look(
-        self, queue: Queue, client: WorkflowClient, names: Sequence[str], ids: dict[str, str]
-    ) -> None:
+    def _look(self, queue: Queue, client: WorkflowClient, names: Sequence[str], ids: dict[str, str]) -> None:
         calls: list[tuple[str, Callable[[], Any]]] = []
         for name in names:
             job_id = ids[name]

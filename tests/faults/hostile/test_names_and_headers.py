@@ -178,4 +178,3 @@ def test_whatever_text_a_run_meets_it_ends(queue: Queue, headers: dict[str, str]
     assert [handle.wait(0).status for handle in handles] == [TerminalStatus.FAILED] * 3
     assert handles[0].wait(0).error == reason
     assert len(hook.outcomes) == 3
-

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync import StorageError
-from taquba_workflow_sync.queue.heartbeat import Heartbeat
+from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
 from tests.faults.hostile.robbed import LIMIT, NOBODY, ROBBERIES, rob
 from tests.faults.hostile.stage import listening
 

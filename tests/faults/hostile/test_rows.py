@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, StorageError, Succeed, WorkflowRuntime
-from taquba_workflow_sync.queue import dispatcher
+from taquba_workflow_sync.queue.dispatch import dispatcher
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
 from tests.faults.hostile.stage import STATES, Scene, make_template
 
@@ -58,9 +58,7 @@ def test_a_damaged_job_harms_no_other(large_template: Path, tmp_path: Path, colu
     # Each damage in every second state, and each state with every second damage; the long form draws from all of them.
     states = enumerate((*STATES, "bare"))
     names = [f"{state}-{n}" for place, state in states for n in range(len(damages)) if (place + n) % 2 == 0]
-    now = [
-        (name, [seqs[name]], damages[int(name.rpartition("-")[2])]) for name in names if not name.startswith("held")
-    ]
+    now = [(name, [seqs[name]], damages[int(name.rpartition("-")[2])]) for name in names if not name.startswith("held")]
     assert vandal.spoil("taquba_job", column, "seq = ?", now) > 0
     wrong = scene.check(names=[name for name in names if not name.startswith("bare")], ids=ids, strike=strike)
     assert not wrong, "\n".join(wrong)

@@ -24,7 +24,9 @@ from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import CancelOutcome, Deaths, Inserted
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.job import Inserted
+from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from tests.faults.figures import Figures
 from tests.storage.bench import LANE, QUEUE
@@ -349,7 +351,7 @@ def plain(value: Any) -> Any:
     """An answer in a form that can be compared and hashed."""
     if isinstance(value, Inserted):
         return value
-    if isinstance(value, Deaths):
+    if isinstance(value, Abandoned):
         return "deaths", plain(value.owners), plain(value.tokens)
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
@@ -528,7 +530,7 @@ class Explorer:
         """Run every schedule with at most ``bound`` preemptions, the fewest first; at most ``limit`` of them."""
         self.report.serial_outcomes = len(self._serial)
         while True:
-            before = self._size()
+            before = self.size_of()
             # Learned anew while schedules run, used from one round to the next: choices are counted by it.
             self._known = {name: dict(touched) for name, touched in self._touched.items()}
             complete_to: int | None = -1
@@ -540,7 +542,7 @@ class Explorer:
                 if done >= limit or time.monotonic() >= until:
                     ended = False
                     break
-            if not self._reduced or self._size() == before or not ended:
+            if not self._reduced or self.size_of() == before or not ended:
                 break
             # Something new was touched: steps that looked private are not, so the choices before them are due.
         if ended:
@@ -633,7 +635,7 @@ class Explorer:
             for resource, is_write in step.touches:
                 touched[resource] = touched.get(resource, False) or is_write
 
-    def _size(self) -> int:
+    def size_of(self) -> int:
         return sum(1 + is_write for touched in self._touched.values() for is_write in touched.values())
 
     def _tell(self, result: Result, problem: str, *, kind: str = "") -> None:

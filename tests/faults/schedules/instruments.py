@@ -23,14 +23,18 @@ from taquba_workflow_sync.queue import queue as queue_module
 from taquba_workflow_sync.storage.embedded import (
     cache,
     checkpoint,
-    claiming,
     committer,
     connections,
     filesystem,
+    gate,
     opening,
-    owners,
+    presence,
+)
+from taquba_workflow_sync.storage.embedded import (
+    locks as locks_module,
 )
 from taquba_workflow_sync.storage.embedded import store as store_module
+from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
 
@@ -209,7 +213,7 @@ class YieldingFileLock:
             signal(self._name)
 
 
-_real_lock = owners._lock
+_real_lock = locks_module._lock
 
 
 def _named(path: os.PathLike[str]) -> str:
@@ -480,7 +484,7 @@ def instrumented() -> Iterator[Instruments]:
     clock = _like(time, monotonic=shared.monotonic)
     locks = _like(threading, Lock=YieldingLock, Condition=YieldingCondition)
     database = _like(sqlite3, connect=_connect)
-    chance = _like(owners.secrets, token_hex=shared.token_hex)
+    chance = _like(presence.secrets, token_hex=shared.token_hex)
     with ExitStack() as stack:
         for module, name, value in (
             (cache, "sqlite3", database),
@@ -489,7 +493,8 @@ def instrumented() -> Iterator[Instruments]:
             (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
             (connections, "os", _like(os, stat=_identify)),
             (connections, "threading", locks),
-            (connections, "time", clock),
+            (gate, "threading", locks),
+            (gate, "time", clock),
             (committer, "threading", locks),
             (committer, "time", clock),
             (committer, "Slot", YieldingSlot),
@@ -499,16 +504,17 @@ def instrumented() -> Iterator[Instruments]:
             (store_module, "Committer", YieldingCommitter),
             (filesystem, "sync_directory", lambda _: None),
             (opening, "sync_path", lambda _: None),
-            (owners, "_lock", YieldingFileLock),
-            (owners, "os", _like(os, listdir=_list_directory)),
-            (owners, "secrets", chance),
+            (locks_module, "_lock", YieldingFileLock),
+            (presence, "_lock", YieldingFileLock),
+            (presence, "os", _like(os, listdir=_list_directory)),
+            (presence, "secrets", chance),
             (claiming, "secrets", chance),
             (queue_module, "time", clock),
             (client_module, "new_ulid", shared.new_ulid),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
         # A default is bound when the function is made: patching the module would not reach it.
-        stack.enter_context(mock.patch.dict(owners.Owner.__init__.__kwdefaults__, monotonic=shared.monotonic))
+        stack.enter_context(mock.patch.dict(presence.Owner.__init__.__kwdefaults__, monotonic=shared.monotonic))
         yield shared
 
 

@@ -8,23 +8,21 @@ from typing import Any, Final
 
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError
-from taquba_workflow_sync.storage.records import (
-    NO_DEATHS,
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
+from taquba_workflow_sync.storage.port.job import Inserted
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
     Action,
     Advance,
-    Cancelled,
-    CancelOutcome,
-    ClaimedRow,
-    Dead,
-    Deaths,
-    Done,
-    IfFinished,
-    Inserted,
-    LaneClaim,
+    DeadLetter,
+    Nack,
     Release,
-    Retry,
-    Verdict,
+    SettleCancelled,
 )
+from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.spec import RunSpec
 from tests.storage import bench
 from tests.storage.bench import LANE, LEASE_MS, QUEUE, observe
@@ -56,7 +54,7 @@ def _overdue(world: World) -> None:
     world.clock.advance(_LEASE_S + 1)
     # In short steps: one long gap between two looks does not count as having watched.
     for _ in range(12):
-        world.stores["b"].find_deaths()
+        world.stores["b"].abandoned_claims()
         world.instruments.monotonic_now += _LEASE_S
 
 
@@ -70,7 +68,7 @@ def _of_the_dead(world: World, **fields: Any) -> None:
 
 def _failed_run(world: World) -> None:
     _claimed_run(world)
-    bench.settle(world.stores["a"], world.known["held"], Dead("broken"))
+    bench.settle(world.stores["a"], world.known["held"], DeadLetter("broken"))
 
 
 def _waiting_run(world: World) -> None:
@@ -95,7 +93,7 @@ def _conclude_one(world: World, name: str, held: ClaimedRow, action: Action) -> 
     try:
         bench.settle(world.stores[name], held, action, yields_to_cancel=True)
     except CancelRequestedError:
-        bench.settle(world.stores[name], held, Cancelled())
+        bench.settle(world.stores[name], held, SettleCancelled())
         return "cancelled"
     return "concluded"
 
@@ -104,7 +102,7 @@ def _find_deaths(name: str) -> Operation:
     """Look who has died: what was found is what the actor's next claim is told."""
 
     def find(world: World) -> None:
-        world.passed[name] = world.stores[name].find_deaths()
+        world.passed[name] = world.stores[name].abandoned_claims()
 
     return find
 
@@ -116,7 +114,7 @@ def _find_nothing(_: World) -> None:
 def _claim(name: str, *, is_bare: bool = False, queue: str = QUEUE, limit: int = 1) -> Operation:
     """Claim with the deaths that the actor found before."""
     return lambda world: bench.claims(
-        world.stores[name], limit, queue=queue, is_bare=is_bare, deaths=world.passed.get(name, NO_DEATHS)
+        world.stores[name], limit, queue=queue, is_bare=is_bare, abandoned=world.passed.get(name, NOTHING_ABANDONED)
     )
 
 
@@ -126,7 +124,7 @@ def _cancel(name: str) -> Operation:
 
 def _cancel_and_tell(name: str, job_id: str = "J1") -> Operation:
     """As a runtime with a hook cancels: the notification comes back claimed."""
-    return lambda world: world.stores[name].cancel(job_id, NO_DEATHS, LaneClaim(LANE, LEASE_MS))
+    return lambda world: world.stores[name].cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, LEASE_MS))
 
 
 def _retry(name: str) -> Operation:
@@ -287,7 +285,7 @@ def _runs_here(world: World) -> None:
 def _expired_dead_job(world: World) -> None:
     store = world.stores["a"]
     store.insert([bench.job(id="J1", keep_dead_ms=1_000, payload=b"x" * 5_000)])
-    bench.settle(store, bench.claim(store), Dead("broken"))
+    bench.settle(store, bench.claim(store), DeadLetter("broken"))
     world.clock.advance(2)
 
 
@@ -313,44 +311,44 @@ def _two_jobs(world: World) -> None:
 
 def _suspect(world: World) -> None:
     held = world.known["held"]
-    world.passed["b"] = Deaths(tokens={held.token: held.lease_until_ms})
+    world.passed["b"] = Abandoned(tokens={held.token: held.lease_until_ms})
 
 
 def _suspect_owner(world: World) -> None:
-    world.passed["b"] = Deaths(owners=frozenset({world.stores["a"].owner.id}))
+    world.passed["b"] = Abandoned(owners=frozenset({world.stores["a"].owner.id}))
 
 
 SETTLE_VS_REAP: Final = (
     Scenario(
         "settle vs reap of an owner's step that runs in this process",
         _runs_here,
-        {"a": [_settle(Done(result=b"x")), _stop_running], "b": [_claim("b")]},
+        {"a": [_settle(Ack(result=b"x")), _stop_running], "b": [_claim("b")]},
         begin=_suspect_owner,
         rule=_never_reaped,
     ),
     Scenario(
         "settle vs reap of a bare claim",
         _bare_and_over,
-        {"a": [_settle(Done(result=b"x"))], "b": [_claim("b", is_bare=True)]},
+        {"a": [_settle(Ack(result=b"x"))], "b": [_claim("b", is_bare=True)]},
         rule=_settled_or_reaped,
     ),
     Scenario(
         "settle vs reap of a claim watched for ten leases",
         _overdue,
-        {"a": [_settle(Done(result=b"x"))], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_settle(Ack(result=b"x"))], "b": [_find_deaths("b"), _claim("b")]},
         rule=_settled_or_reaped,
     ),
     Scenario(
         "settle vs reap of a step that runs in this process",
         _runs_here,
-        {"a": [_settle(Done(result=b"x")), _stop_running], "b": [_claim("b")]},
+        {"a": [_settle(Ack(result=b"x")), _stop_running], "b": [_claim("b")]},
         begin=_suspect,
         rule=_never_reaped,
     ),
     Scenario(
         "nack vs reap",
         _bare_and_over,
-        {"a": [_settle(Retry("boom"))], "b": [_claim("b", is_bare=True)]},
+        {"a": [_settle(Nack("boom"))], "b": [_claim("b", is_bare=True)]},
         rule=_settled_or_reaped,
     ),
     Scenario(
@@ -362,21 +360,21 @@ SETTLE_VS_REAP: Final = (
 )
 SETTLE_VS_CANCEL: Final = (
     Scenario(
-        "settle vs cancel", _claimed_run, {"a": [_conclude(Done(result=b"x"))], "b": [_cancel("b")]}, rule=_ended_once
+        "settle vs cancel", _claimed_run, {"a": [_conclude(Ack(result=b"x"))], "b": [_cancel("b")]}, rule=_ended_once
     ),
     Scenario(
         "failure vs cancel",
         _claimed_run,
-        {"a": [_conclude(Done(Verdict.FAILED, None, "no"))], "b": [_cancel("b")]},
+        {"a": [_conclude(Ack(Verdict.FAILED, None, "no"))], "b": [_cancel("b")]},
         rule=_ended_once,
     ),
     Scenario(
         "nack vs cancel",
         _claimed_run,
-        {"a": [_settle(Retry("boom", 5_000))], "b": [_cancel("b")]},
+        {"a": [_settle(Nack("boom", 5_000))], "b": [_cancel("b")]},
         rule=_cancel_is_kept,
     ),
-    Scenario("dead letter vs cancel", _claimed_run, {"a": [_settle(Dead("broken"))], "b": [_cancel("b")]}),
+    Scenario("dead letter vs cancel", _claimed_run, {"a": [_settle(DeadLetter("broken"))], "b": [_cancel("b")]}),
 )
 ADVANCE_VS_CANCEL: Final = (
     Scenario(
@@ -394,7 +392,7 @@ ADVANCE_VS_CANCEL: Final = (
     Scenario(
         "two advances and a cancel",
         _claimed_run,
-        {"a": [_conclude(Advance(b"next")), _take("a", QUEUE), _finish("a", Done())], "b": [_cancel("b")]},
+        {"a": [_conclude(Advance(b"next")), _take("a", QUEUE), _finish("a", Ack())], "b": [_cancel("b")]},
     ),
 )
 CANCEL_VS_CANCEL: Final = (
@@ -443,16 +441,16 @@ NOTIFICATION_VS_RESUBMIT: Final = (
         "notification vs resubmit",
         _ended_and_told,
         {
-            "a": [_take("a", LANE), _finish("a", Done())],
-            "b": [_submit("b", IfFinished.RERUN_FAILED), _take("b", QUEUE), _finish("b", Done(result=b"y"))],
+            "a": [_take("a", LANE), _finish("a", Ack())],
+            "b": [_submit("b", IfFinished.RERUN_FAILED), _take("b", QUEUE), _finish("b", Ack(result=b"y"))],
         },
     ),
     Scenario(
         "notification vs retry",
         _ended_and_told,
         {
-            "a": [_take("a", LANE), _finish("a", Done())],
-            "b": [_retry("b"), _take("b", QUEUE), _finish("b", Dead("again"))],
+            "a": [_take("a", LANE), _finish("a", Ack())],
+            "b": [_retry("b"), _take("b", QUEUE), _finish("b", DeadLetter("again"))],
         },
     ),
 )
@@ -462,7 +460,7 @@ OTHERS: Final = (
     Scenario(
         "renew vs reap",
         _overdue,
-        {"a": [_renew("a"), _settle(Done())], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_renew("a"), _settle(Ack())], "b": [_find_deaths("b"), _claim("b")]},
         rule=_renewed_is_spared,
     ),
     Scenario(
@@ -502,7 +500,7 @@ OTHERS: Final = (
     Scenario(
         "settle vs settle of one claim",
         _claimed_run,
-        {"a": [_settle(Done(result=b"x"))], "b": [_settle(Retry("boom"), name="b")]},
+        {"a": [_settle(Ack(result=b"x"))], "b": [_settle(Nack("boom"), name="b")]},
         rule=_one_won,
     ),
     Scenario("promotion vs promotion", _due, {"a": [_claim("a")], "b": [_claim("b")]}, rule=_never_both),
@@ -541,7 +539,7 @@ def _first_taken_over(world: World) -> None:
     """The first claim was abandoned, and its job claimed anew."""
     _two_claimed(world)
     lost = world.known["first"]
-    bench.claim(world.stores["a"], deaths=Deaths(tokens={lost.token: lost.lease_until_ms}))
+    bench.claim(world.stores["a"], abandoned=Abandoned(tokens={lost.token: lost.lease_until_ms}))
 
 
 GROUP_COMMIT: Final = (
@@ -581,7 +579,7 @@ GROUP_COMMIT: Final = (
         rule=_one_won,
     ),
     _shared("group commit of two claims", _two_jobs, _claim("a"), _claim("a"), rule=_never_both),
-    _shared("group commit of a settlement and a cancel", _claimed_run, _conclude(Done()), _cancel("a")),
+    _shared("group commit of a settlement and a cancel", _claimed_run, _conclude(Ack()), _cancel("a")),
 )
 
 # -- opening and closing ----------------------------------------------------------------------------------------------
@@ -730,7 +728,7 @@ WITH_THREE_ACTORS: Final = (
     Scenario(
         "settle vs reap vs cancel",
         _bare_and_over,
-        {"a": [_settle(Done(result=b"x"))], "b": [_claim("b", is_bare=True)], "c": [_cancel("c")]},
+        {"a": [_settle(Ack(result=b"x"))], "b": [_claim("b", is_bare=True)], "c": [_cancel("c")]},
         handles=_THREE,
     ),
     Scenario(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import claiming, owners, sql, store
+from taquba_workflow_sync.storage.embedded import presence, sql, store
+from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
 
 from .explorer import Explorer, Outcome, Result, Scenario, Stage, choices_of
 from .instruments import YieldingLock, instrumented
@@ -173,7 +174,7 @@ def _everyone_is_dead(patch: pytest.MonkeyPatch) -> None:
             return False
 
     real = claiming.reap
-    patch.setattr(claiming, "reap", lambda tx, queue, deaths, running: real(tx, queue, deaths, Nothing()))
+    patch.setattr(claiming, "reap", lambda tx, queue, abandoned, running: real(tx, queue, abandoned, Nothing()))
 
 
 def _fence_open(patch: pytest.MonkeyPatch) -> None:
@@ -183,8 +184,8 @@ def _fence_open(patch: pytest.MonkeyPatch) -> None:
 
 
 def _clean_asks_nobody(patch: pytest.MonkeyPatch) -> None:
-    real = owners.Owner.clean
-    patch.setattr(owners.Owner, "clean", lambda self, _: real(self, lambda __: False))
+    real = presence.Owner.clean
+    patch.setattr(presence.Owner, "clean", lambda self, _: real(self, lambda __: False))
 
 
 def _no_opening_lock(patch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from taquba_workflow_sync.storage.embedded.connections import Connections, Gate
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.gate import Gate
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 
 

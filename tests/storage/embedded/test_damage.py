@@ -9,10 +9,12 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded import store as store_module
-from taquba_workflow_sync.storage.embedded.damage import mend
+from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.records import NO_DEATHS, Done, Observer
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.settlement import Ack
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, put, put_one, run, settle, stored
 
 from .conftest import OpenEmbedded
@@ -21,7 +23,7 @@ from .raw import raw
 
 def in_every_state(store: EmbeddedStore) -> None:
     """Leave a job in each state that transitions can bring about."""
-    store.observe(QUEUE, Observer(LANE, 3, None))
+    store.subscribe(QUEUE, Subscription(LANE, 3, None))
     for number, action in enumerate(ACTIONS.values()):
         put(store, run(f"run-{number}", b"x" * (5000 if number % 2 else 1), max_attempts=50))
         settle(store, claim(store), action)
@@ -43,7 +45,7 @@ def test_nothing_of_a_sound_store_is_mended(open_embedded: OpenEmbedded) -> None
 
 def test_a_buried_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
-    store.observe(QUEUE, Observer(LANE, 3, None))
+    store.subscribe(QUEUE, Subscription(LANE, 3, None))
     bad, good = put(store, run("bad"), run("good"))
     with raw(store._root) as connection:
         connection.execute("UPDATE taquba_job SET attempts = max_attempts WHERE id = ?", (bad,))
@@ -77,7 +79,7 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
     found: list[list[str]] = []
 
     def mending(tx: Transaction) -> list[str]:
-        found.append(mend(tx))
+        found.append(repair(tx))
         return found[-1]
 
     monkeypatch.setattr(store_module, "mend", mending)
@@ -101,7 +103,7 @@ def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
     mended: list[list[str]] = []
 
     def mending(tx: Transaction) -> list[str]:
-        mended.append(mend(tx))
+        mended.append(repair(tx))
         return mended[-1]
 
     monkeypatch.setattr(store_module, "mend", mending)
@@ -118,7 +120,7 @@ def test_a_cancel_that_met_a_damaged_row_is_counted_once(open_embedded: OpenEmbe
     (job_id,) = put(store, run("run"))
     with raw(store._root) as connection:
         connection.execute("UPDATE taquba_job SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
-    store.cancel(job_id, NO_DEATHS, None)
+    store.cancel(job_id, NOTHING_ABANDONED, None)
     counts = store.counts()[QUEUE]
     assert (counts.pending, counts.dead, counts.cancelled) == (1, 1, 0)
     assert stored(store, bad).status == "pending"
@@ -126,10 +128,10 @@ def test_a_cancel_that_met_a_damaged_row_is_counted_once(open_embedded: OpenEmbe
 
 def test_a_run_ends_though_a_job_has_the_name_of_its_notification(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
-    store.observe(QUEUE, Observer(LANE, 3, None))
+    store.subscribe(QUEUE, Subscription(LANE, 3, None))
     (job_id,) = put(store, run("run"))
     put_one(store, "mails", id=f"{job_id}-1", id_is_generated=False)
-    settle(store, claim(store), Done())
+    settle(store, claim(store), Ack())
     assert stored(store, job_id).status == "done"
     assert claim(store, queue=LANE).id.startswith(f"{job_id}-1-")
 
@@ -145,7 +147,7 @@ def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
             is_failing.clear()
             raise sqlite3.OperationalError("disk I/O error")
 
-    store = open_embedded(fault=fault)
+    store = open_embedded(failpoint=fault)
     (bad,) = put(store, run("bad"))
     with raw(store._root) as connection:
         connection.execute("UPDATE taquba_job SET attempts = max_attempts")

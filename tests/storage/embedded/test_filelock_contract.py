@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.embedded.presence import Owner
 
 from .raw import Child
 

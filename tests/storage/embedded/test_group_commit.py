@@ -14,7 +14,8 @@ import pytest
 from taquba_workflow_sync.errors import ClaimLostError, DuplicateJobIdError, StorageError
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.records import Advance, Done, NewJob
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.settlement import Ack, Advance
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import QUEUE, claim, claims, dump, ending, job, put, put_one, put_run, run, settle, status
 from tests.storage.embedded.raw import through
@@ -47,7 +48,7 @@ def faults() -> Faults:
 
 @pytest.fixture
 def store(open_embedded: OpenEmbedded, faults: Faults) -> EmbeddedStore:
-    return open_embedded(fault=faults)
+    return open_embedded(failpoint=faults)
 
 
 class Caller(threading.Thread):
@@ -150,12 +151,12 @@ def test_nobody_is_answered_before_the_commit(store: EmbeddedStore, faults: Faul
 def test_a_refusal_reaches_its_caller_and_no_other(store: EmbeddedStore, faults: Faults) -> None:
     taken = put_one(store)
     stale = claim(store)
-    settle(store, stale, Done())
+    settle(store, stale, Ack())
     taken = put_one(store, id=taken)
     with one_batch(store, faults, 4):
         good = [Caller(lambda: put_one(store)) for _ in range(2)]
         bad = Caller(lambda: store.insert([job(id=taken, id_is_generated=False)]))
-        late = Caller(lambda: store.turn([ending(stale, Done())], [])[0])
+        late = Caller(lambda: store.settle_and_claim([ending(stale, Ack())], [])[0])
     assert all(status(store, caller.answer()) == "pending" for caller in good)
     with pytest.raises(DuplicateJobIdError):
         bad.answer()
@@ -262,7 +263,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_works_on(store: EmbeddedStore
         put_one(store, payload=b"x" * 200_000)
     assert dump(store)["rows"].keys() == {small}
     held = claim(store)
-    settle(store, held, Done())
+    settle(store, held, Ack())
     with through(store._connections.gate):
         store._connections.writer().execute("PRAGMA max_page_count = 1000000")
     assert status(store, put_one(store, payload=b"x" * 200_000)) == "pending"
@@ -339,9 +340,9 @@ def test_a_settlement_repeated_after_an_unknown_commit_is_told_that_it_was_settl
     put_run(store)
     held = claim(store)
     store._connections._writer = _FailingCommit(store._connections.writer(), happens=True)  # type: ignore[assignment]
-    (error,), _ = store.turn([ending(held, Done(result=b"x"))], [])
+    (error,), _ = store.settle_and_claim([ending(held, Ack(result=b"x"))], [])
     assert isinstance(error, StorageError)
-    (again,), _ = store.turn([ending(held, Done(result=b"x"))], [])
+    (again,), _ = store.settle_and_claim([ending(held, Ack(result=b"x"))], [])
     assert isinstance(again, ClaimLostError)
     assert status(store, held.id) == "done"
 
@@ -500,7 +501,7 @@ def test_a_clock_is_read_once_in_each_transaction(open_embedded: OpenEmbedded) -
     assert len({store.get(each).enqueued_ms for each in ids}) == 1  # type: ignore[union-attr]
     held = claims(store)
     assert len({(row.claimed_ms, row.lease_until_ms) for row in held}) == 1
-    store.turn([ending(held[0], Done()), ending(held[1], Advance(b"x"))], [])
+    store.settle_and_claim([ending(held[0], Ack()), ending(held[1], Advance(b"x"))], [])
     done = store.get(held[0].id)
     assert done is not None
     assert store.history(held[0].id)[0].ended_ms == done.finished_ms == store.history(held[1].id)[0].ended_ms

@@ -12,10 +12,12 @@ import filelock
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import owners as owners_module
-from taquba_workflow_sync.storage.embedded.owners import Owner, opening
+from taquba_workflow_sync.storage.embedded import presence as owners_module
+from taquba_workflow_sync.storage.embedded.locks import opening
+from taquba_workflow_sync.storage.embedded.presence import Owner
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import NO_DEATHS, Deaths, Done, Running
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned, RunningClaim
+from taquba_workflow_sync.storage.port.settlement import Ack
 from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
 
 from .conftest import OpenEmbedded
@@ -42,8 +44,8 @@ def lock_files(root: Path) -> set[str]:
     return {each.stem for each in (root / "owners").iterdir()}
 
 
-def running(owner: str, *, token: str = "t.1.1", until: int = 0, lease: int = LEASE_MS) -> Running:
-    return Running("job", token, owner, False, until, lease)
+def running(owner: str, *, token: str = "t.1.1", until: int = 0, lease: int = LEASE_MS) -> RunningClaim:
+    return RunningClaim("job", token, owner, False, until, lease)
 
 
 # -- death ------------------------------------------------------------------------------------------------------------
@@ -55,11 +57,11 @@ def test_a_living_owner_is_not_dead_and_a_killed_one_is_at_once(open_embedded: O
     with Child(HOLD, root, "claim") as child:
         owner = child.read()
         assert owner.startswith(f"{child.process.pid}-")
-        assert store.find_deaths() == NO_DEATHS
+        assert store.abandoned_claims() == NOTHING_ABANDONED
         child.kill()
-        deaths = store.find_deaths()
-        assert deaths == Deaths(owners=frozenset({owner}))
-        (again,) = claims(store, deaths=deaths)
+        abandoned = store.abandoned_claims()
+        assert abandoned == Abandoned(owners=frozenset({owner}))
+        (again,) = claims(store, abandoned=abandoned)
         assert again.attempts == 2
 
 
@@ -71,7 +73,7 @@ def test_an_owner_that_closed_with_claims_left_is_dead(open_embedded: OpenEmbedd
         child.tell()
         assert child.read() == "closed"
         assert owner in lock_files(root), "the file stays while claims name its owner"
-        assert store.find_deaths().owners == {owner}
+        assert store.abandoned_claims().owners == {owner}
 
 
 def test_another_handle_of_this_process_lives_and_dies_alike(open_embedded: OpenEmbedded) -> None:
@@ -79,16 +81,16 @@ def test_another_handle_of_this_process_lives_and_dies_alike(open_embedded: Open
     put_one(store)
     claim(other)
     owner = owner_of(other)
-    assert store.find_deaths() == NO_DEATHS
+    assert store.abandoned_claims() == NOTHING_ABANDONED
     other.close()
-    assert store.find_deaths().owners == {owner}
+    assert store.abandoned_claims().owners == {owner}
 
 
 def test_a_handle_never_finds_itself_dead(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     put_one(store)
     claim(store)
-    assert store.find_deaths() == NO_DEATHS
+    assert store.abandoned_claims() == NOTHING_ABANDONED
 
 
 def test_a_missing_lock_file_proves_nothing_and_is_not_created(open_embedded: OpenEmbedded, root: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_missing_lock_file_proves_nothing_and_is_not_created(open_embedded: Op
     claim(other)
     owner = owner_of(other)
     (root / "owners" / f"{owner}.lock").unlink()
-    assert store.find_deaths() == NO_DEATHS
+    assert store.abandoned_claims() == NOTHING_ABANDONED
     assert owner not in lock_files(root)
 
 
@@ -109,7 +111,7 @@ def test_a_link_in_place_of_a_lock_file_proves_nothing(open_embedded: OpenEmbedd
     file.unlink()
     file.symlink_to(tmp_path / "free")
     (tmp_path / "free").touch()
-    assert store.find_deaths() == NO_DEATHS
+    assert store.abandoned_claims() == NOTHING_ABANDONED
 
 
 def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
@@ -118,7 +120,7 @@ def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
     claim(second)
     claim(third)
     for _ in range(20):
-        assert first.find_deaths() == second.find_deaths() == third.find_deaths() == NO_DEATHS
+        assert first.abandoned_claims() == second.abandoned_claims() == third.abandoned_claims() == NOTHING_ABANDONED
 
 
 # -- the watch --------------------------------------------------------------------------------------------------------
@@ -162,92 +164,90 @@ def alive(owners: Path) -> Iterator[Owner]:
     other.leave(has_claims=False)
 
 
-def watched_for(me: Owner, monotonic: Monotonic, claim: Running, seconds: float, now_ms: int = 10) -> Deaths:
+def watched_for(me: Owner, monotonic: Monotonic, claim: RunningClaim, seconds: float, now_ms: int = 10) -> Abandoned:
     """What is known after ``seconds`` of looking four times a second."""
-    deaths = me.find_deaths([claim], now_ms)
+    abandoned = me.abandoned_claims([claim], now_ms)
     end = monotonic.now + seconds
     while monotonic.now < end:
         monotonic.now = min(monotonic.now + 0.25, end)
-        deaths = me.find_deaths([claim], now_ms)
-    return deaths
+        abandoned = me.abandoned_claims([claim], now_ms)
+    return abandoned
 
 
 def test_an_overdue_claim_of_a_living_process_is_watched_for_ten_leases(
     me: Owner, alive: Owner, monotonic: Monotonic
 ) -> None:
     claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 9.99) == NO_DEATHS
-    assert watched_for(me, monotonic, claim, 0.01) == Deaths(tokens={claim.token: claim.lease_until_ms})
+    assert watched_for(me, monotonic, claim, 9.99) == NOTHING_ABANDONED
+    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
 
 
 def test_an_overdue_claim_of_an_unknown_owner_is_watched_for_one_lease(me: Owner, monotonic: Monotonic) -> None:
     claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NO_DEATHS
-    assert watched_for(me, monotonic, claim, 0.01) == Deaths(tokens={claim.token: claim.lease_until_ms})
+    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
+    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
 
 
 def test_the_first_look_never_takes_anything(me: Owner, monotonic: Monotonic) -> None:
     # However long ago the lease ended by the wall clock: only what this process watched itself counts.
-    assert me.find_deaths([running("1-missing")], 10**15) == NO_DEATHS
+    assert me.abandoned_claims([running("1-missing")], 10**15) == NOTHING_ABANDONED
 
 
 def test_a_lease_that_is_not_over_is_not_watched(me: Owner, monotonic: Monotonic) -> None:
     claim = running("1-missing", until=1_000)
-    assert watched_for(me, monotonic, claim, 100, now_ms=999) == NO_DEATHS
-    assert watched_for(me, monotonic, claim, 0.99, now_ms=1_000) == NO_DEATHS
+    assert watched_for(me, monotonic, claim, 100, now_ms=999) == NOTHING_ABANDONED
+    assert watched_for(me, monotonic, claim, 0.99, now_ms=1_000) == NOTHING_ABANDONED
 
 
 def test_a_renewal_starts_the_watch_anew(me: Owner, monotonic: Monotonic) -> None:
-    assert watched_for(me, monotonic, running("1-missing", until=1), 0.99) == NO_DEATHS
+    assert watched_for(me, monotonic, running("1-missing", until=1), 0.99) == NOTHING_ABANDONED
     renewed = running("1-missing", until=2)
-    assert watched_for(me, monotonic, renewed, 0.99) == NO_DEATHS
+    assert watched_for(me, monotonic, renewed, 0.99) == NOTHING_ABANDONED
     assert watched_for(me, monotonic, renewed, 0.01).tokens.keys() == {renewed.token}
 
 
 def test_a_claim_that_was_away_in_between_is_watched_anew(me: Owner, monotonic: Monotonic) -> None:
     claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NO_DEATHS
-    assert me.find_deaths([], 10) == NO_DEATHS
-    assert watched_for(me, monotonic, claim, 0.99) == NO_DEATHS
+    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
+    assert me.abandoned_claims([], 10) == NOTHING_ABANDONED
+    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
 
 
 def test_a_wall_clock_that_jumps_takes_nothing(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id, until=1_000)
-    assert me.find_deaths([claim], 0) == NO_DEATHS
+    assert me.abandoned_claims([claim], 0) == NOTHING_ABANDONED
     for now_ms in (10**12, 0, 10**13):
-        assert me.find_deaths([claim], now_ms) == NO_DEATHS
+        assert me.abandoned_claims([claim], now_ms) == NOTHING_ABANDONED
 
 
 def test_a_long_lease_is_watched_for_long(me: Owner, monotonic: Monotonic) -> None:
     claim = running("1-missing", lease=60_000)
-    assert watched_for(me, monotonic, claim, 59.9) == NO_DEATHS
+    assert watched_for(me, monotonic, claim, 59.9) == NOTHING_ABANDONED
     assert watched_for(me, monotonic, claim, 0.1).tokens.keys() == {claim.token}
 
 
 def test_a_process_that_was_stopped_itself_has_not_watched(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
     """Everybody was stopped for an hour, the owner too: it must have time to wake up and renew."""
     claims = [running(alive.id), running("1-missing", token="t.1.2")]
-    assert me.find_deaths(claims, 10) == NO_DEATHS
+    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
     monotonic.now += 3_600
-    assert me.find_deaths(claims, 10) == NO_DEATHS
+    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
 
 
-def test_a_stop_in_the_middle_of_a_watch_counts_for_a_quarter(
-    me: Owner, alive: Owner, monotonic: Monotonic
-) -> None:
+def test_a_stop_in_the_middle_of_a_watch_counts_for_a_quarter(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 7.25) == NO_DEATHS
+    assert watched_for(me, monotonic, claim, 7.25) == NOTHING_ABANDONED
     monotonic.now += 3_600
-    assert me.find_deaths([claim], 10) == NO_DEATHS  # 7.25 + 2.5 s of the ten
+    assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED  # 7.25 + 2.5 s of the ten
     assert watched_for(me, monotonic, claim, 0.25).tokens.keys() == {claim.token}
 
 
 def test_rare_looks_free_a_claim_too_only_later(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id)
     for _ in range(4):
-        assert me.find_deaths([claim], 10) == NO_DEATHS
+        assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED
         monotonic.now += 60
-    assert me.find_deaths([claim], 10).tokens.keys() == {claim.token}
+    assert me.abandoned_claims([claim], 10).tokens.keys() == {claim.token}
 
 
 def test_a_dead_owner_needs_no_watch_and_its_other_claims_are_not_named_singly(me: Owner, owners: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_dead_owner_needs_no_watch_and_its_other_claims_are_not_named_singly(m
     dead.take()
     dead.leave(has_claims=True)
     claims = [running(dead.id, token="t.1.1", until=10**15), running(dead.id, token="t.1.2")]
-    assert me.find_deaths(claims, 10) == Deaths(owners=frozenset({dead.id}))
+    assert me.abandoned_claims(claims, 10) == Abandoned(owners=frozenset({dead.id}))
 
 
 # -- cleaning ---------------------------------------------------------------------------------------------------------
@@ -308,10 +308,10 @@ def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_
     dead.leave(has_claims=True)
     probe = filelock.FileLock(owners / f"{dead.id}.lock", thread_local=False)
     with probe:
-        assert me.find_deaths([running(dead.id)], 0) == NO_DEATHS
+        assert me.abandoned_claims([running(dead.id)], 0) == NOTHING_ABANDONED
         end_of_probe = threading.Timer(0.05, probe.release)
         end_of_probe.start()
-        assert me.find_deaths([running(dead.id)], 0, doubted=dead.id).owners == {dead.id}
+        assert me.abandoned_claims([running(dead.id)], 0, suspect=dead.id).owners == {dead.id}
         end_of_probe.join()
 
 
@@ -330,7 +330,7 @@ def test_only_the_owner_in_doubt_is_waited_for(
 
     monkeypatch.setattr(me, "_is_alive", seen)
     claims = [running(alive.id), running(second.id, token="t.1.2")]
-    assert me.find_deaths(claims, 0, doubted=second.id) == NO_DEATHS
+    assert me.abandoned_claims(claims, 0, suspect=second.id) == NOTHING_ABANDONED
     second.leave(has_claims=False)
     assert waits[alive.id] == 0
     assert waits[second.id] > 0
@@ -353,7 +353,7 @@ def test_an_open_keeps_the_lock_of_a_killed_process_with_claims(open_embedded: O
         child.kill()
     store = open_embedded()
     assert owner in lock_files(root)
-    assert store.find_deaths().owners == {owner}
+    assert store.abandoned_claims().owners == {owner}
 
 
 def test_a_close_leaves_no_lock_file_behind(open_embedded: OpenEmbedded, root: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_close_leaves_no_lock_file_behind(open_embedded: OpenEmbedded, root: P
 def test_a_settled_claim_does_not_keep_the_lock_file(open_embedded: OpenEmbedded, root: Path) -> None:
     store = open_embedded()
     put_one(store)
-    assert refusal(store, claim(store), Done()) is None
+    assert refusal(store, claim(store), Ack()) is None
     store.close()
     assert lock_files(root) == set()
 
@@ -440,7 +440,7 @@ def test_an_exclusive_handle_takes_over_the_claims_of_the_dead(open_embedded: Op
     claim(first)
     first.close()
     store = open_embedded(is_exclusive=True)
-    assert len(claims(store, deaths=store.find_deaths())) == 1
+    assert len(claims(store, abandoned=store.abandoned_claims())) == 1
 
 
 # -- the opening lock -------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_an_opening_lock_that_cannot_be_used_is_a_storage_error(root: Path) -> N
 
 
 def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from taquba_workflow_sync.storage.embedded import owners as owners_module
+    from taquba_workflow_sync.storage.embedded import presence as owners_module
 
     root.mkdir(mode=0o700)
     monkeypatch.setattr(owners_module, "_OPEN_TIMEOUT", 0.05)
@@ -472,7 +472,7 @@ def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbe
     store = open_embedded()
     put_one(store)
     claim(store)
-    assert store.find_deaths() == NO_DEATHS
+    assert store.abandoned_claims() == NOTHING_ABANDONED
     assert (root / "owners" / "README").exists()
     with raw(root) as connection:
         assert connection.execute("SELECT count(*) FROM taquba_job WHERE status = 'claimed'").fetchone() == (1,)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.records import NO_DEATHS, Action, Advance, Dead, Done, Release, Retry
+from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import claim, put_one, put_run, settle
 
@@ -27,7 +28,7 @@ def wal_size(root: Path) -> int:
     return os.stat(root / "db" / "cache.db-wal").st_size
 
 
-@pytest.mark.parametrize("action", [Release(), Retry("boom"), Done(), Dead("broken")])
+@pytest.mark.parametrize("action", [Release(), Nack("boom"), Ack(), DeadLetter("broken")])
 def test_a_large_payload_is_written_once_whatever_the_claim_comes_to(
     open_embedded: OpenEmbedded, root: Path, action: Action
 ) -> None:
@@ -65,8 +66,8 @@ def test_the_parts_of_a_job_leave_with_its_row(open_embedded: OpenEmbedded, root
     assert parts(root) == 4
     held = claim(store)
     assert held.id == acked
-    settle(store, held, Done(result=BIG))
-    store.cancel(cancelled, NO_DEATHS, None)
+    settle(store, held, Ack(result=BIG))
+    store.cancel(cancelled, NOTHING_ABANDONED, None)
     assert parts(root) == 0
 
 
@@ -74,7 +75,7 @@ def test_parts_and_history_leave_with_a_sweep(open_embedded: OpenEmbedded, root:
     clock = ManualClock()
     store = open_embedded(clock=clock)
     put_run(store, payload=BIG, keep_done_ms=None)
-    settle(store, claim(store), Done(result=BIG))
+    settle(store, claim(store), Ack(result=BIG))
     assert parts(root) == 2
     clock.advance(60)
     assert store.sweep() == 1
@@ -86,14 +87,14 @@ def test_parts_and_history_leave_with_a_sweep(open_embedded: OpenEmbedded, root:
 def test_a_retried_run_leaves_no_old_result_behind(open_embedded: OpenEmbedded, root: Path) -> None:
     store = open_embedded()
     job_id = put_run(store)
-    settle(store, claim(store), Dead("x"))
+    settle(store, claim(store), DeadLetter("x"))
     store.requeue(job_id)
-    settle(store, claim(store), Done(result=BIG))
+    settle(store, claim(store), Ack(result=BIG))
     assert parts(root) == 1
 
 
 def test_no_part_lies_in_a_file_of_its_own(open_embedded: OpenEmbedded, root: Path) -> None:
     store = open_embedded()
     put_run(store, payload=BIG)
-    settle(store, claim(store), Done(result=BIG))
+    settle(store, claim(store), Ack(result=BIG))
     assert {each.name for each in (root / "db").iterdir()} <= {"cache.db", "cache.db-wal", "cache.db-shm"}

@@ -13,7 +13,8 @@ import pytest
 from taquba_workflow_sync.storage.embedded import reading, sql
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import Filter, JobStatus, Verdict
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 FINISHED = 100_000
 
@@ -70,7 +71,7 @@ HOT: dict[str, tuple[str, str]] = {
     "claim": (sql.CLAIM, "taquba_job_pending"),
     "claim one": (sql.CLAIM_ONE, "sqlite_autoindex_taquba_job_1"),
     "promote": (sql.PROMOTE, "taquba_job_due"),
-    "leave the steady clock": (sql.LEAVE_STEADY_CLOCK, "taquba_job_due"),
+    "leave the steady clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
     "fence": (sql.FENCED, "INTEGER PRIMARY KEY"),
     "waiting": (sql.WAITING, "sqlite_autoindex_taquba_job_1"),
@@ -104,9 +105,9 @@ HOT: dict[str, tuple[str, str]] = {
     "history": (sql.HISTORY, "sqlite_autoindex_taquba_job_1"),
     "drop attempts": (sql.DROP_ATTEMPTS, "PRIMARY KEY"),
     "drop attempt": (sql.DROP_ATTEMPT, "PRIMARY KEY"),
-    "part": (sql.GET_PART, "INTEGER PRIMARY KEY"),
-    "drop part": (sql.DROP_PART, "INTEGER PRIMARY KEY"),
-    "drop parts": (sql.DROP_PARTS, "INTEGER PRIMARY KEY"),
+    "part": (sql.GET_OVERFLOW, "INTEGER PRIMARY KEY"),
+    "drop part": (sql.DROP_OVERFLOW, "INTEGER PRIMARY KEY"),
+    "drop parts": (sql.DROP_OVERFLOWS, "INTEGER PRIMARY KEY"),
 }
 
 

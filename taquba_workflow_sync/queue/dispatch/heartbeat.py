@@ -1,0 +1,140 @@
+"""The thread that keeps claims alive while their steps run, and learns what happened to them elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
+from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.dispatch.wakeup import WakeUp
+from taquba_workflow_sync.storage.port.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+# A cancel in another process must reach the running step within 250 ms; looking costs one PRAGMA.
+_TICK: Final = 0.1
+
+
+# Leases are renewed when a third of them has passed: two more tries before another process may begin to watch them.
+_RENEW_AFTER: Final = 1 / 3
+
+
+_SLEEP_AFTER: Final = 1.0
+
+
+_LONGEST_PAUSE: Final = 2.0
+
+
+_REPORT_EVERY: Final = 20
+
+
+def _pause_after_failure(running: list[Execution]) -> float:
+    """Return how long to wait at most while the store fails: two tries and more before a lease is over."""
+    shortest = min((execution.lane.lease_ms for execution in running), default=0) / 1000
+    return max(_TICK, min(_LONGEST_PAUSE, shortest / 6))
+
+
+class Heartbeat:
+    """Renews the leases of what runs; sets the tokens of steps that were cancelled or whose claim was lost."""
+
+    def __init__(self, store: Store, running: Callable[[], list[Execution]], name: str) -> None:
+        self._store = store
+        self._running = running
+        self._wakeup = WakeUp()
+        self._is_asleep = False
+        self._is_over = False
+        self._version: int | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; it sleeps until :meth:`wake`."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that something runs now; costs nothing while the thread is awake."""
+        if self._is_asleep:
+            self._wakeup.notify()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._is_over = True
+        self._wakeup.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        failures = 0
+        while not self._is_over:
+            running = self._running()
+            if running:
+                idle_since = time.monotonic()
+                try:
+                    self._beat(running)
+                    failures = 0
+                except StoreClosedError:
+                    return
+                except Exception as error:
+                    failures += 1
+                    if failures == 1 or failures % _REPORT_EVERY == 0:
+                        level = logging.WARNING if isinstance(error, TaqubaError) else logging.ERROR
+                        _log.log(level, "heartbeat failed (%d in a row), it goes on: %r", failures, error)
+            elif time.monotonic() - idle_since > _SLEEP_AFTER:
+                self._is_asleep = True
+                if not self._running():  # looked at again after the flag went up, or a wake could be missed
+                    self._wakeup.wait(None)
+                self._is_asleep = False
+                idle_since = time.monotonic()
+                continue
+            self._wakeup.wait(min(_TICK * 2 ** min(failures, 10), _pause_after_failure(running)) if failures else _TICK)
+
+    def _beat(self, running: list[Execution]) -> None:
+        try:
+            self._look(running)  # first: a renewal that fails (this disk is full) must not hide a cancellation
+        finally:
+            self._renew(running)  # nor may a look that fails cost a lease
+
+    def _look(self, running: list[Execution]) -> None:
+        version = self._store.version()
+        if version == self._version:
+            return
+        held = {claim.token: claim for claim in self._store.running(foreign=False)}
+        for execution in running:
+            claim = held.get(execution.row.token)
+            if claim is None:
+                self._lose(execution)
+            elif claim.cancel_requested and not execution.cancel_token.is_set():
+                execution.cancel_token.set()
+        self._version = version
+
+    def _renew(self, running: list[Execution]) -> None:
+        now = time.monotonic()
+        due: dict[int, list[Execution]] = {}
+        for execution in running:
+            lease_ms = execution.lane.lease_ms
+            if not execution.is_lost and now - execution.renewed_at >= lease_ms / 1000 * _RENEW_AFTER:
+                due.setdefault(lease_ms, []).append(execution)
+        for lease_ms, executions in due.items():
+            _, renewed = self._store.renew([each.row.token for each in executions], lease_ms)
+            for execution in executions:
+                if execution.row.token in renewed:
+                    execution.renewed_at = now
+                else:
+                    self._lose(execution)
+
+    def _lose(self, execution: Execution) -> None:
+        if execution.is_lost or execution.has_returned:
+            return
+        execution.is_lost = True
+        execution.cancel_token.set()
+        row = execution.row
+        _log.warning(
+            "the claim of job %s was lost while its step runs; its result will not count",
+            row.id,
+            extra={"job_id": row.id, "queue": row.queue, "attempt": row.attempts, "step": row.step},
+        )

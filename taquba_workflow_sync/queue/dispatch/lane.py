@@ -1,0 +1,65 @@
+"""Lanes: which queues are served and how, and one claim on its way through a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.queue.cancel_token import CancelToken
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
+from taquba_workflow_sync.storage.port.settlement import Settlement
+
+
+class Execution:
+    """One claim on its way through a thread."""
+
+    __slots__ = (
+        "cancel_token",
+        "has_returned",
+        "is_lost",
+        "is_repeated",
+        "lane",
+        "renewed_at",
+        "row",
+        "stopping",
+    )
+
+    def __init__(self, row: ClaimedRow, lane: Lane, stopping: threading.Event) -> None:
+        self.row = row
+        self.lane = lane
+        self.stopping = stopping
+        self.cancel_token = CancelToken()
+        self.renewed_at = time.monotonic()
+        self.has_returned = False
+        self.is_lost = False
+        self.is_repeated = False
+        if row.cancel_requested:
+            self.cancel_token.set()
+
+
+def _nothing() -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """One queue of a pool.
+
+    ``execute`` runs on a pool thread and never raises: it returns how to settle. ``settled`` is told on the
+    dispatcher's thread, after the commit, what became of that; it may return another settlement to try. ``reserved``
+    tells how many jobs a stopping dispatcher still claims from the lane, where stopping must not leave them for later.
+    """
+
+    queue: str
+    lease_ms: int
+    execute: Callable[[Execution], Settlement]
+    settled: Callable[[Execution, Settlement, TaqubaError | None], Settlement | None]
+    reserved: Callable[[], int] = _nothing
+
+    @property
+    def claim(self) -> LaneClaim:
+        """What to ask the store for."""
+        return LaneClaim(self.queue, self.lease_ms)

@@ -1,0 +1,1 @@
+"""Rows that cannot be worked on: recognised, shown, put right, or set aside."""

@@ -1,0 +1,106 @@
+"""The schema: tables, indexes, and what must hold for every row.
+
+Predicates of partial indexes name only columns that the hot transitions leave alone (``lease_until_ms`` rather than
+``status``), except the pending line itself: an index whose predicate reads a rewritten column is evaluated each time.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS taquba_meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS taquba_queue (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        pending INTEGER NOT NULL DEFAULT 0,
+        scheduled INTEGER NOT NULL DEFAULT 0,
+        claimed INTEGER NOT NULL DEFAULT 0,
+        done INTEGER NOT NULL DEFAULT 0,
+        dead INTEGER NOT NULL DEFAULT 0,
+        cancelled INTEGER NOT NULL DEFAULT 0,
+        observer TEXT,
+        CHECK (pending >= 0 AND scheduled >= 0 AND claimed >= 0 AND dead >= 0)
+    )""",
+    """CREATE TABLE IF NOT EXISTS taquba_job (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        queue INTEGER NOT NULL REFERENCES taquba_queue (id),
+        status TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        step INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        max_attempts INTEGER NOT NULL,
+        ordinal INTEGER NOT NULL DEFAULT 0,
+        cancel_requested INTEGER NOT NULL DEFAULT 0,
+        token TEXT,
+        owner TEXT,
+        claimed_ms INTEGER,
+        lease_until_ms INTEGER,
+        lease_ms INTEGER,
+        due_ms INTEGER,
+        due_clock INTEGER NOT NULL DEFAULT 0,
+        run_at_ms INTEGER,
+        enqueued_ms INTEGER NOT NULL,
+        finished_ms INTEGER,
+        expires_ms INTEGER,
+        verdict TEXT,
+        termination INTEGER NOT NULL DEFAULT 0,
+        keep_done_ms INTEGER,
+        keep_dead_ms INTEGER,
+        dedup_key TEXT,
+        run_id TEXT,
+        input_hash BLOB,
+        wide INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        headers TEXT,
+        payload BLOB,
+        result BLOB,
+        CHECK (status IN ('pending', 'scheduled', 'claimed', 'done', 'dead', 'cancelled')),
+        CHECK ((status = 'claimed') = (token IS NOT NULL)),
+        CHECK ((status = 'claimed') = (owner IS NOT NULL)),
+        CHECK ((status = 'claimed') = (lease_until_ms IS NOT NULL)),
+        CHECK ((status = 'scheduled') = (due_ms IS NOT NULL)),
+        CHECK (due_clock IN (0, 1)),
+        CHECK ((status IN ('done', 'dead', 'cancelled')) = (finished_ms IS NOT NULL)),
+        CHECK (attempts >= 0 AND attempts <= max_attempts AND max_attempts >= 1),
+        CHECK ((run_id IS NULL) = (input_hash IS NULL))
+    )""",
+    # A part over 2 KiB has a row of its own, so that a claim or a renewal never rewrites its bytes. The key is
+    # 4 * seq + kind: found by rowid, no second index.
+    """CREATE TABLE IF NOT EXISTS taquba_part (key INTEGER PRIMARY KEY, data BLOB NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS taquba_attempt (
+        job INTEGER NOT NULL REFERENCES taquba_job (seq),
+        ordinal INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        claimed_ms INTEGER NOT NULL,
+        ended_ms INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        error TEXT,
+        PRIMARY KEY (job, ordinal)
+    ) WITHOUT ROWID""",
+    # The line of each queue: a claim reads its head, whatever else the table holds.
+    """CREATE INDEX IF NOT EXISTS taquba_job_pending ON taquba_job (queue, priority, place)
+        WHERE status = 'pending'""",
+    # What waits for its time. ``due_clock`` says on which scale: 0 the wall clock, 1 the steady clock of the boot
+    # whose number the meta table holds.
+    """CREATE INDEX IF NOT EXISTS taquba_job_due ON taquba_job (queue, due_clock, due_ms) WHERE due_ms IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_claimed ON taquba_job (owner, lease_until_ms)
+        WHERE lease_until_ms IS NOT NULL""",
+    """CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_dedup ON taquba_job (queue, dedup_key)
+        WHERE dedup_key IS NOT NULL""",
+    """CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_active_run ON taquba_job (queue, run_id)
+        WHERE run_id IS NOT NULL AND finished_ms IS NULL""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_run ON taquba_job (queue, run_id, seq) WHERE run_id IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_expiry ON taquba_job (expires_ms) WHERE expires_ms IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_finished ON taquba_job (queue, status, seq)
+        WHERE finished_ms IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_failed ON taquba_job (queue, seq) WHERE verdict = 'failed'""",
+    """CREATE INDEX IF NOT EXISTS taquba_job_listing ON taquba_job (queue, seq)""",
+    """INSERT OR IGNORE INTO taquba_meta (key, value) VALUES ('next_seq', 1)""",
+    # Last, so that a store whose creation was cut short has no version and is completed by the next open.
+    f"""INSERT OR IGNORE INTO taquba_meta (key, value) VALUES ('schema', {SCHEMA_VERSION})""",
+)

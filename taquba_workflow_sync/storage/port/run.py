@@ -1,0 +1,63 @@
+"""What makes a job a run, and whether a submit starts one."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from taquba_workflow_sync.errors import InputMismatchError
+from taquba_workflow_sync.storage.port.status import Verdict
+
+
+class IfFinished(enum.StrEnum):
+    """What a submit does when its run id names a finished run that is still kept, with the same input."""
+
+    KEEP = "keep"
+    RERUN_FAILED = "rerun_failed"
+    RERUN = "rerun"
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """What makes a job a run: its name, the fingerprint of its input, and what to do if the name is taken."""
+
+    run_id: str
+    input_hash: bytes
+    if_finished: IfFinished = IfFinished.KEEP
+
+
+class KnownRun(NamedTuple):
+    """The newest row of a run id, as a submit needs it."""
+
+    job_id: str
+    input_hash: bytes
+    status: str
+    verdict: str | None
+    is_kept: bool
+
+
+def is_new_run(run: RunName, queue: str, known: KnownRun | None, *, is_active: bool) -> bool:
+    """Return whether a submit starts a run; False: ``known`` answers it.
+
+    Raises:
+        InputMismatchError: the name is taken by a run with another input.
+    """
+    if known is None or not (is_active or known.is_kept):
+        return True
+    if known.input_hash != run.input_hash and (is_active or run.if_finished is not IfFinished.RERUN):
+        state = "active" if is_active else "finished and kept"
+        raise InputMismatchError(
+            f"run id {run.run_id!r} of queue {queue!r} is taken by an {state} run with another input"
+            f" (job {known.job_id}); use another run id"
+            + ("" if is_active else ", or IfFinished.RERUN to start it afresh")
+        )
+    if is_active:
+        return False
+    match run.if_finished:
+        case IfFinished.KEEP:
+            return False
+        case IfFinished.RERUN_FAILED:
+            return known.status == "dead" or known.verdict == Verdict.FAILED
+        case IfFinished.RERUN:
+            return True
