@@ -17,7 +17,10 @@ class CancelOutcome(enum.StrEnum):
 
 
 class Cancellation(NamedTuple):
-    """What a cancel did; ``notification`` is there when it was asked for, claimed by the caller."""
+    """What a cancel did: ``token`` is the claim that was asked to stop.
+
+    ``notification`` is there when its delivery was asked for, claimed by the caller.
+    """
 
     outcome: CancelOutcome
     token: str | None = None

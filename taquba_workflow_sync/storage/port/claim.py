@@ -1,36 +1,14 @@
-"""What a claim asks for, and what it gets."""
+"""What a claim asks for, what it gets, and what becomes of a claim that was abandoned."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.presence import Abandoned
+from taquba_workflow_sync.storage.port.status import JobStatus
 
-
-class ClaimedRow(NamedTuple):
-    """A job just claimed, as its worker needs it.
-
-    ``damage`` says why the stored row cannot be worked on; it must be dead-lettered, so that it blocks no other.
-    """
-
-    place: int
-    id: str
-    token: str
-    step: int
-    attempts: int
-    max_attempts: int
-    payload: bytes
-    headers: str
-    priority: int
-    cancel_requested: int
-    run_id: str | None
-    enqueued_ms: int
-    run_at_ms: int | None
-    last_error: str | None
-    queue: str
-    claimed_ms: int
-    lease_until_ms: int
-    damage: str | None = None
+NOTHING_RUNS: Final[frozenset[str]] = frozenset()
 
 
 class LaneClaim(NamedTuple):
@@ -43,10 +21,45 @@ class LaneClaim(NamedTuple):
 class ClaimRequest(NamedTuple):
     """Claim up to ``limit`` jobs, from the first lane that has any, then the next.
 
-    ``is_bare``: nobody renews the claims, their lease alone decides.
+    ``is_bare``: nobody renews the claims, their lease alone decides. ``abandoned``: evidence of this store whose claims
+    may be taken over; it is checked again inside. ``never_reap``: tokens whose steps run in this process, which are
+    taken back on no evidence.
     """
 
     lanes: tuple[LaneClaim, ...]
     limit: int
     is_bare: bool = False
-    abandoned: Abandoned = NOTHING_ABANDONED
+    abandoned: Abandoned | None = None
+    never_reap: Collection[str] = NOTHING_RUNS
+
+
+class ClaimedRow(NamedTuple):
+    """A job just claimed, as its worker needs it; in the order of the line.
+
+    ``damage`` says why the stored row cannot be worked on; it must be dead-lettered, so that it blocks no other.
+    """
+
+    id: str
+    token: str
+    step: int
+    attempts: int
+    max_attempts: int
+    payload: bytes
+    headers: str
+    priority: int
+    cancel_requested: bool
+    run_id: str | None
+    enqueued_ms: int
+    run_at_ms: int | None
+    last_error: str | None
+    queue: str
+    claimed_ms: int
+    lease_until_ms: int
+    damage: str | None = None
+
+
+def after_abandonment(*, cancel_requested: bool, attempts: int, max_attempts: int) -> JobStatus:
+    """Return where a claim goes that nobody works on any more: the attempt counts, a cancellation goes first."""
+    if cancel_requested:
+        return JobStatus.CANCELLED
+    return JobStatus.DEAD if attempts >= max_attempts else JobStatus.PENDING

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from taquba_workflow_sync.storage.port.run import RunName
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
 
 #: The most rows that one sweep removes.
 SWEEP_LIMIT: Final = 500
@@ -17,7 +18,7 @@ class NewJob:
 
     ``headers`` is a JSON object, or empty for none. ``keep_done_ms`` None: a bare job leaves no row when it is done
     or cancelled. ``keep_dead_ms`` None: dead letters stay until they are requeued. A run has ``run`` set and is kept,
-    visible, for ``keep_done_ms`` however it ended.
+    visible, for ``keep_done_ms`` however it ended. ``id_given``: the id is the caller's own and may be taken.
     """
 
     id: str
@@ -31,7 +32,7 @@ class NewJob:
     keep_done_ms: int | None = None
     keep_dead_ms: int | None = None
     run: RunName | None = None
-    id_is_generated: bool = True
+    id_given: bool = False
 
 
 class Inserted(NamedTuple):
@@ -42,36 +43,37 @@ class Inserted(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """A stored job, whole."""
+    """A stored job as it is now.
 
-    seq: int
+    ``is_visible``: it is active, or finished and within its retention by the store's clock. ``owner``: who holds the
+    claim of a worker loop, for :meth:`Presence.abandoned_claims`. ``damage`` says what of the stored row cannot be
+    read; such a part is empty here.
+    """
+
     id: str
     queue: str
-    status: str
+    status: JobStatus
     priority: int
     step: int
     attempts: int
     max_attempts: int
-    cancel_requested: int
+    cancel_requested: bool
     owner: str | None
     enqueued_ms: int
     claimed_ms: int | None
     lease_until_ms: int | None
     run_at_ms: int | None
     finished_ms: int | None
-    verdict: str | None
+    verdict: Verdict | None
     last_error: str | None
     dedup_key: str | None
     run_id: str | None
-    keep_done_ms: int | None
     termination: int
     headers: str
     payload: bytes
     result: bytes | None
-
-    def is_kept(self, now_ms: int) -> bool:
-        """Whether a run still shows: active, or finished and within its retention."""
-        return self.finished_ms is None or now_ms < self.finished_ms + (self.keep_done_ms or 0)
+    is_visible: bool
+    damage: str | None = None
 
 
 class AttemptRow(NamedTuple):
@@ -82,5 +84,5 @@ class AttemptRow(NamedTuple):
     attempt: int
     claimed_ms: int
     ended_ms: int
-    outcome: str
+    outcome: AttemptOutcome
     error: str | None

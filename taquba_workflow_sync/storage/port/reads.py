@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 
-class Readiness(NamedTuple):
-    """Whether a queue has work now, and when its next scheduled job is due (None: it has none)."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A claim could succeed now."""
 
-    is_ready: bool
-    next_due_ms: int | None
+
+@dataclass(frozen=True, slots=True)
+class DueIn:
+    """No claim could succeed now; one could ``ms`` milliseconds from now, by the store's clock as it stands."""
+
+    ms: int
+
+
+#: None: nothing waits for a time.
+NextWork = Ready | DueIn | None
 
 
 class Counts(NamedTuple):
@@ -28,12 +38,57 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows of a queue a page holds; ``kept_at_ms`` leaves out finished runs past their retention."""
+    """Which rows of a queue a page holds; ``visible_only`` leaves out finished runs past their retention."""
 
     status: JobStatus | None = None
     verdict: Verdict | None = None
     cancel_requested: bool | None = None
-    waiting: bool = False
-    active: bool = False
+    is_waiting: bool = False
+    is_active: bool = False
     runs_only: bool = False
-    kept_at_ms: int | None = None
+    visible_only: bool = False
+
+
+class RowPage(NamedTuple):
+    """Some rows, and where the next page begins; None on the last one."""
+
+    rows: list[JobRow]
+    next_cursor: str | None
+
+
+class Reads(Protocol):
+    """What a store tells without changing anything; each answer is of one moment."""
+
+    def get(self, job_id: str, *, with_payload: bool = True) -> JobRow | None:
+        """Return the job, or None; else without a large payload and result, which are then empty."""
+        ...
+
+    def find_run(self, queue: str, run_id: str) -> JobRow | None:
+        """Return the active row of a run id, else its newest, visible or not, or None; without large parts."""
+        ...
+
+    def page(self, queue: str, which: Filter, limit: int, cursor: str | None) -> RowPage:
+        """Return up to ``limit`` rows in the order they were put in, from where ``cursor``, a page's own, says.
+
+        The order is stable, and a cursor stays good when the row it points at is gone. A row whose commit came after a
+        later-numbered one's may be missed by a walk that had passed it.
+
+        Raises:
+            ValueError: ``cursor`` is none of this store's.
+        """
+        ...
+
+    def counts(self) -> dict[str, Counts]:
+        """Return every queue's counters."""
+        ...
+
+    def history(self, job_id: str) -> list[AttemptRow]:
+        """Return a job's ended claims in order: the first 100 and the last 1,000."""
+        ...
+
+    def next_work(self, queue: str, *, retries_only: bool = False) -> NextWork:
+        """Return whether a claim could succeed now, or in how long; or only of jobs that wait to be retried.
+
+        Decided by the store's clock. Look again now and then: a step of it moves what waits for a wall time.
+        """
+        ...

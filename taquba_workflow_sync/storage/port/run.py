@@ -1,4 +1,4 @@
-"""What makes a job a run, and whether a submit starts one."""
+"""What makes a job a run, whether a submit starts one, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from taquba_workflow_sync.errors import InputMismatchError
-from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.outcome import TerminalStatus
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 
 class IfFinished(enum.StrEnum):
@@ -32,9 +33,9 @@ class KnownRun(NamedTuple):
 
     job_id: str
     input_hash: bytes
-    status: str
-    verdict: str | None
-    is_kept: bool
+    status: JobStatus
+    verdict: Verdict | None
+    is_visible: bool
 
 
 def is_new_run(run: RunName, queue: str, known: KnownRun | None, *, is_active: bool) -> bool:
@@ -43,7 +44,7 @@ def is_new_run(run: RunName, queue: str, known: KnownRun | None, *, is_active: b
     Raises:
         InputMismatchError: the name is taken by a run with another input.
     """
-    if known is None or not (is_active or known.is_kept):
+    if known is None or not (is_active or known.is_visible):
         return True
     if known.input_hash != run.input_hash and (is_active or run.if_finished is not IfFinished.RERUN):
         state = "active" if is_active else "finished and kept"
@@ -58,6 +59,18 @@ def is_new_run(run: RunName, queue: str, known: KnownRun | None, *, is_active: b
         case IfFinished.KEEP:
             return False
         case IfFinished.RERUN_FAILED:
-            return known.status == "dead" or known.verdict == Verdict.FAILED
+            return known.status is JobStatus.DEAD or known.verdict is Verdict.FAILED
         case IfFinished.RERUN:
             return True
+
+
+def final_verdict(target: JobStatus, verdict: Verdict | None, *, is_run: bool) -> Verdict | None:
+    """Return the verdict stored with an ended job: a run that ends as a dead letter has failed."""
+    return Verdict.FAILED if is_run and target is JobStatus.DEAD else verdict
+
+
+def terminal_status(status: JobStatus, verdict: Verdict | None) -> TerminalStatus:
+    """Return how a run of that final status and verdict ended."""
+    if status is JobStatus.CANCELLED:
+        return TerminalStatus.CANCELLED
+    return TerminalStatus.SUCCEEDED if verdict is Verdict.SUCCEEDED else TerminalStatus.FAILED

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.storage.port.status import Verdict
+
+
+class UnstorableError(TaqubaError):
+    """The store cannot hold what this settlement says, now or at the next try; nothing of it was applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Ack: the claim ends well, or with the runner's own verdict of failure."""
+    """The claim ends well, or with the runner's own verdict of failure."""
 
     verdict: Verdict = Verdict.SUCCEEDED
     result: bytes | None = None
@@ -29,7 +34,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """Nack with attempts left: back in line at its place, after ``delay_ms`` (None: at once)."""
+    """The attempt failed and others are left: back in line at its place, after ``delay_ms`` (None: at once)."""
 
     error: str
     delay_ms: int | None = None
@@ -37,7 +42,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Dead-letter the job."""
+    """No attempt is left, or none could help."""
 
     error: str
 
