@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from taquba_workflow_sync.outcome import RunOutcome
+from taquba_workflow_sync.outcome import RunOutcome
 
 
 class TaqubaError(Exception):

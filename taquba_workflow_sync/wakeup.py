@@ -1,4 +1,4 @@
-"""A wake-up that one thread waits for and any may ring; rung before the wait, it is not missed."""
+"""A wake-up that one thread waits for and any may send; sent before the wait, it is not missed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class WakeUp:
-    """A binary semaphore on a bare lock: one wait per ring, and no lock of its own that a signal could find held."""
+    """A binary semaphore on a bare lock: one wait per notify, and no lock of its own that a signal could find held."""
 
     __slots__ = ("_lock",)
 
@@ -21,10 +21,10 @@ class WakeUp:
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # another thread rang at the same moment
+            pass  # another thread did so at the same moment
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for a ring, at most ``timeout`` seconds (None: as long as it takes); whether it rang."""
+        """Wait for a notify, at most ``timeout`` seconds (None: as long as it takes); whether it came."""
         if timeout is None:
             return self._lock.acquire()
         return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))

@@ -1,93 +1,99 @@
-"""Waiting for a commit of any process without a thread of its own: one of the waiters looks, the others sleep."""
+"""Waiting for a commit of any process without a thread of its own: one of the waiters looks, the others sleep.
+
+Every waiter sleeps on a bare lock of its own. A Condition would not do: what a signal handler raises inside its wait
+leaves its lock released twice, or held for ever.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.changes import ChangeSource
+from taquba_workflow_sync.wakeup import WakeUp
 
-_LOOK_WHEN_ACTIVE: Final = 0.005
-
-
-_LOOK_WHEN_IDLE: Final = 0.04
-
-
-_ACTIVE_FOR: Final = 1.0
+# How long a sleeper trusts that another one looks: the looker may have been interrupted.
+_TRUST: Final = 0.5
 
 
-class Waiter:
+class CommitWaiter:
     """Lets threads wait until somebody has committed: at once for this process's commits, soon for others'."""
 
-    def __init__(self, store: Store, is_over: Callable[[], bool]) -> None:
+    def __init__(self, store: ChangeSource, is_over: Callable[[], bool]) -> None:
         self._store = store
         self._is_over = is_over
         self._start()
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        # Taken by itself: Condition.__enter__ is Python, and an interrupt inside it would keep the lock for ever.
-        self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
-        self._has_looker = False
-        self._latest = -1
+        self._waiting: dict[WakeUp, None] = {}
+        self._looker: WakeUp | None = None
+        self._latest: object = None
         self._kicks = 0
 
-    def now(self) -> int:
-        """Return the version to wait from; take it before reading what is waited for."""
+    def _check_process(self) -> None:
         if self._pid != os.getpid():
-            self._start()  # a forked child: a thread of the parent may have held the condition
-        with self._lock:
-            return self._look()
+            self._start()  # a forked child: the parent's waiters are not here
 
-    def _look(self) -> int:
-        version = self._store.version()
+    def now(self) -> object:
+        """Return the version to wait from; take it before reading what is waited for."""
+        self._check_process()
+        version = self._store.wait_for_changes(None, 0.0, WakeUp()).version
         if version != self._latest:
             self._latest = version
-            self._condition.notify_all()
+            self._notify_all()
         return version
 
     def wake(self) -> None:
-        """Have every waiter return now, whatever was committed: the queue is closed, or the clock was moved."""
-        if self._pid != os.getpid():
-            self._start()
-        with self._lock:
-            self._kicks += 1
-            self._condition.notify_all()
+        """Have every waiter return now, whatever was committed: the queue is closed."""
+        self._check_process()
+        self._kicks += 1
+        self._notify_all()
 
-    def _stir(self) -> None:
-        with self._lock:
-            self._condition.notify_all()
+    def _notify_all(self) -> None:
+        for wakeup in tuple(self._waiting):
+            wakeup.notify()
 
-    def wait(self, seen: int, timeout: float, concerns: Callable[[frozenset[str], bool], bool]) -> None:
+    def wait(self, seen: object, timeout: float, concerns: Callable[[frozenset[str], bool], bool]) -> None:
         """Return once the version differs from ``seen``, or after ``timeout`` seconds, or when the queue is closed.
 
         ``concerns`` tells which commits of this process are worth waking for at once.
         """
+        wakeup = WakeUp()
+        heard = False
 
-        def heard(woken: frozenset[str], ended_run: bool) -> None:
+        def hear(woken: frozenset[str], ended_run: bool) -> None:
+            nonlocal heard
             if concerns(woken, ended_run):
-                self._stir()
+                heard = True
+                wakeup.notify()
 
-        with self._store.listen(heard), self._lock:
-            began = time.monotonic()
-            kicks = self._kicks
-            while not self._is_over() and self._latest == seen and self._kicks == kicks:
-                waited = time.monotonic() - began
-                if waited >= timeout:
-                    return
-                left = timeout - waited
-                if self._has_looker:
-                    self._condition.wait(left)
-                    continue
-                self._has_looker = True
-                try:
-                    if self._look() == seen:
-                        look = _LOOK_WHEN_ACTIVE if waited < _ACTIVE_FOR else _LOOK_WHEN_IDLE
-                        self._condition.wait(min(left, look))
-                finally:
-                    self._has_looker = False
-                    self._condition.notify()
+        kicks, until = self._kicks, time.monotonic() + timeout
+        try:
+            self._waiting[wakeup] = None
+            with self._store.on_commit(hear):
+                while not (heard or self._is_over() or self._kicks != kicks or self._latest != seen):
+                    left = until - time.monotonic()
+                    if left <= 0:
+                        return
+                    self._look_or_sleep(wakeup, seen, left)
+        finally:
+            self._waiting.pop(wakeup, None)
+            if self._looker is wakeup:
+                self._looker = None
+                for other in tuple(self._waiting)[:1]:
+                    other.notify()  # it looks from now on
+
+    def _look_or_sleep(self, wakeup: WakeUp, seen: object, left: float) -> None:
+        looker = self._looker
+        if looker is not None and looker is not wakeup and looker in self._waiting:
+            wakeup.wait(min(left, _TRUST))
+            return
+        # Two that take it at once both look, which costs one look too many.
+        self._looker = wakeup
+        changes = self._store.wait_for_changes(seen, min(left, _TRUST), wakeup)
+        if changes.are_new and changes.version != self._latest:
+            self._latest = changes.version
+            self._notify_all()

@@ -1,26 +1,15 @@
-"""The one place that joins the queue to an engine."""
+"""The one place that knows engines: an address is opened by the engine that it belongs to."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from taquba_workflow_sync.clock import Clock
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.store import OpenOptions, Store
 
 
-def open_store(path: Path, *, durability: str, exclusive: bool, clock: Clock) -> Store:
-    """Open the embedded store at ``path``.
+def open_store(address: str, options: OpenOptions) -> Store:
+    """Open the store at ``address``, a directory.
 
     The engine is imported here, when a store is opened: importing the library stays fast.
     """
-    from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+    from taquba_workflow_sync.storage.embedded import store as embedded
 
-    return EmbeddedStore(
-        Path(os.path.abspath(path)),
-        is_durable=durability == "full",
-        is_exclusive=exclusive,
-        clock=clock,
-        running=RUNNING,
-    )
+    return embedded.open_store(address, options)

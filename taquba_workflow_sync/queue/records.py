@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
 from datetime import datetime
 
 from taquba_workflow_sync.clock import from_ms, maybe_from_ms
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
-from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, readable_headers
+from taquba_workflow_sync.storage.port.headers import are_headers, decode_headers
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
 
@@ -77,6 +76,14 @@ class QueueStats:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What ``Queue.check`` found: ``problems`` says what is wrong, where, and what to do."""
+
+    ok: bool
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class JobAttempt:
     """One claim of a job that has ended, and how."""
 
@@ -88,25 +95,10 @@ class JobAttempt:
     error: str | None
 
 
-def decode_headers(text: str, run_id: str | None = None, step: int = 0) -> dict[str, str]:
-    """Return stored headers, with the two that every step of a run carries."""
-    headers = readable_headers(text)
-    if run_id is not None:
-        headers[HEADER_RUN_ID] = run_id
-        headers[HEADER_STEP] = str(step)
-    return headers
-
-
 def damage_of(row: ClaimedRow) -> str | None:
     """Return why a claimed row cannot be worked on: running it with guessed headers could do harm unnoticed."""
-    if row.damage is not None or not row.headers:
+    if row.damage is not None or are_headers(row.headers):
         return row.damage
-    try:
-        headers = json.loads(row.headers)
-    except (ValueError, RecursionError):
-        headers = None
-    if isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values()):
-        return None
     return "the stored row is damaged: its headers cannot be decoded"
 
 
@@ -117,8 +109,8 @@ def step_key(run_id: str, step: int) -> str:
 
 def record_of(row: JobRow) -> JobRecord:
     """Return the record of a stored row."""
-    status = JobStatus(row.status)
-    has_failed = status is JobStatus.DEAD or row.verdict == Verdict.FAILED
+    status = row.status
+    has_failed = status is JobStatus.DEAD or row.verdict is Verdict.FAILED
     finished_at = maybe_from_ms(row.finished_ms)
     dedup_key = row.dedup_key
     if row.run_id is not None and status in (JobStatus.PENDING, JobStatus.SCHEDULED):
@@ -139,9 +131,9 @@ def record_of(row: JobRow) -> JobRecord:
         run_at=maybe_from_ms(row.run_at_ms),
         completed_at=finished_at if status in (JobStatus.DONE, JobStatus.CANCELLED) else None,
         failed_at=finished_at if has_failed else None,
-        last_error=row.last_error,
+        last_error=row.damage or row.last_error,
         dedup_key=dedup_key,
-        cancel_requested=bool(row.cancel_requested),
+        cancel_requested=row.cancel_requested,
     )
 
 
@@ -162,7 +154,7 @@ def record_of_claim(row: ClaimedRow) -> JobRecord:
         lease_expires_at=from_ms(row.lease_until_ms),
         run_at=maybe_from_ms(row.run_at_ms),
         last_error=row.last_error,
-        cancel_requested=bool(row.cancel_requested),
+        cancel_requested=row.cancel_requested,
     )
 
 
@@ -173,6 +165,6 @@ def attempt_of(row: AttemptRow) -> JobAttempt:
         attempt=row.attempt,
         claimed_at=from_ms(row.claimed_ms),
         ended_at=from_ms(row.ended_ms),
-        outcome=AttemptOutcome(row.outcome),
+        outcome=row.outcome,
         error=row.error,
     )

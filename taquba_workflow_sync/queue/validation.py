@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ MAX_INT: Final = 2**31 - 1
 LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _QUEUE_BYTES: Final = 255
+_DEDUP_BYTES: Final = 1024
 _SHOWN: Final = 80
 
 
@@ -77,14 +77,9 @@ def payload(value: object, limit: int, name: str = "payload") -> bytes:
     return value
 
 
-def headers(value: object) -> str:
-    """Return checked headers as JSON, or an empty string for none."""
-    return headers_text({} if value is None else checked_headers(value))
-
-
-def headers_text(checked: dict[str, str]) -> str:
-    """Return headers that were checked as JSON, or an empty string for none."""
-    return json.dumps(checked, ensure_ascii=False, separators=(",", ":")) if checked else ""
+def headers(value: object) -> dict[str, str]:
+    """Return checked headers as they were when they were checked, whatever the mapping says later; none for None."""
+    return {} if value is None else checked_headers(value)
 
 
 def checked_headers(value: object) -> dict[str, str]:
@@ -152,6 +147,29 @@ def moment_ms(value: object, name: str) -> int | None:
     if not FIRST_MS <= ms <= LAST_MS:
         raise ValueError(f"{name} is {value!r}, which in UTC is outside of the years 1 to 9999")
     return ms
+
+
+def priority(value: object) -> int:
+    """Return a checked priority."""
+    return integer(value, "priority", least=-MAX_INT)
+
+
+def dedup_key(value: object) -> str:
+    """Return a checked dedup key."""
+    if not isinstance(value, str):
+        raise TypeError(f"dedup_key must be a str, not {type(value).__name__}")
+    if not 1 <= len(encoded(value, "dedup_key")) <= _DEDUP_BYTES:
+        raise ValueError(f"dedup_key {value[:40]!r} must have 1 to {_DEDUP_BYTES} bytes")
+    if "\0" in value:
+        raise ValueError(f"dedup_key {value[:40]!r} contains U+0000, which not every store can hold; leave it out")
+    return value
+
+
+def error_text(value: object) -> str:
+    """Return a checked error text."""
+    if not isinstance(value, str):
+        raise TypeError(f"error must be a str, not {type(value).__name__}; pass str(exception)")
+    return value
 
 
 def instance(value: object, kind: type, name: str) -> None:

@@ -14,6 +14,9 @@ from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.dispatch.pool import Pool
+from taquba_workflow_sync.queue.dispatch.running import Inside
+from taquba_workflow_sync.queue.dispatch.user_code import calling
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import Claim, JobRecord, record_of_claim
@@ -38,13 +41,13 @@ class Worker(Protocol):
 WorkerFunction = Callable[[JobRecord, Claim], None]
 
 
-def worker_lane(queue: Queue, queue_name: str, worker: Worker | WorkerFunction) -> Lane:
-    """Return the lane that runs ``worker`` on the jobs of a queue."""
+def worker_lane(handle: QueueHandle, queue_name: str, worker: Worker | WorkerFunction, owner: object) -> Lane:
+    """Return the lane that runs ``worker`` on the jobs of a queue; ``owner`` is whose threads it runs on."""
     process = worker.process if isinstance(worker, Worker) else worker
     if not callable(process):
         raise TypeError(f"worker must be a function or have a method process, not {type(worker).__name__}")
-    process = between(queue.failpoint, "worker", process)
-    config = queue.config_of(queue_name)
+    process = calling(Inside(owner, handle.address, queue_name), between(handle.failpoint, "worker", process))
+    config = handle.config_of(queue_name)
 
     def execute(execution: Execution) -> Settlement:
         row = execution.row
@@ -100,11 +103,9 @@ def run_worker(
     poll = validation.seconds(poll_interval, "poll_interval", least=1)
     if shutdown is not None:
         validation.instance(shutdown, threading.Event, "shutdown")
-    pool = Pool(queue_name[:40], [worker_lane(queue, queue_name, worker)], size)
-    dispatcher = Dispatcher(
-        queue.store, [pool], now_ms=queue.now_ms, poll_interval=poll, name=f"worker-{queue_name[:40]}"
-    )
-    queue.attach(dispatcher)
+    pool = Pool(queue_name[:40], [worker_lane(queue.handle, queue_name, worker, queue)], size)
+    dispatcher = Dispatcher(queue.handle, [pool], poll_interval=poll, name=f"worker-{queue_name[:40]}")
+    queue.handle.keep_open_for(dispatcher)
     try:
         dispatcher.start()
         wait_for_shutdown(dispatcher, shutdown)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from taquba_workflow_sync.errors import (
     InvalidNameError,
@@ -21,25 +20,25 @@ from taquba_workflow_sync.ids import new_ulid
 from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
+from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.job import JobRow, NewJob
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.run import RunName
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.workflow.endings import Endings
 from taquba_workflow_sync.workflow.hooks import LANE_SUFFIX
 from taquba_workflow_sync.workflow.spec import RunSpec, check_headers
 from taquba_workflow_sync.workflow.status import RunPage, RunState, RunStatus, outcome_of, status_of
+from taquba_workflow_sync.workflow.waiting import refuse_endless_wait, wait_for_end
 
 DEFAULT_QUEUE_NAME: Final = "workflow-steps"
 _NAME_BYTES: Final = 246  # 255 less the suffix of the notification lane
-_LONGEST_WAIT: Final = 1.0
 
 _FILTERS: Final[dict[RunState, Filter]] = {
-    RunState.PENDING: Filter(waiting=True, cancel_requested=False, runs_only=True),
+    RunState.PENDING: Filter(is_waiting=True, cancel_requested=False, runs_only=True),
     RunState.RUNNING: Filter(status=JobStatus.CLAIMED, cancel_requested=False, runs_only=True),
-    RunState.CANCELLING: Filter(active=True, cancel_requested=True, runs_only=True),
+    RunState.CANCELLING: Filter(is_active=True, cancel_requested=True, runs_only=True),
     RunState.SUCCEEDED: Filter(status=JobStatus.DONE, verdict=Verdict.SUCCEEDED, runs_only=True),
     RunState.FAILED: Filter(verdict=Verdict.FAILED, runs_only=True),
     RunState.CANCELLED: Filter(status=JobStatus.CANCELLED, runs_only=True),
@@ -85,11 +84,17 @@ class RunHandle:
 
     def status(self) -> RunStatus | None:
         """Return the run as it is now, or None once it is kept no longer."""
-        return self._client._status_of(self._client._queue.store.get(self.first_job_id, whole=False))
+        return self._client._status_of(self._client._handle.get(self.first_job_id, with_payload=False))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a RunHandle belongs to an open store and cannot be pickled; pickle its run_id, {self.run_id!r}, and ask a"
+            " WorkflowClient for it there"
+        )
 
     def cancel(self) -> bool:
         """Cancel the run; see :meth:`WorkflowClient.cancel`."""
-        return self._client._cancel(self.first_job_id)
+        return self._client._endings.cancel(self.first_job_id)
 
 
 class WorkflowClient:
@@ -115,16 +120,15 @@ class WorkflowClient:
             raise InvalidNameError(
                 f"queue name {queue_name!r} ends with {LANE_SUFFIX!r}, which names the lane of notifications; rename it"
             )
-        self._queue = queue
+        self._handle = queue.handle
         self._queue_name = queue_name
         self._keep_ms = None if keep_runs is None else validation.duration_ms(keep_runs, "keep_runs")
+        self._endings = Endings(self._handle, queue_name)
 
     @property
     def queue_name(self) -> str:
         """The queue this client submits to."""
         return self._queue_name
-
-    # -- submitting --------------------------------------------------------------------------------------------
 
     def submit(self, spec: RunSpec | None = None, **fields: Any) -> RunHandle:
         """Submit a run, given as a :class:`RunSpec` or by its fields; durable on return.
@@ -150,10 +154,8 @@ class WorkflowClient:
         if isinstance(specs, RunSpec):
             raise TypeError("submit_many takes several RunSpecs; use submit for one")
         jobs = [self._job_of(spec) for spec in specs]
-        self._register()
-        if not jobs:
-            return []
-        answers = self._queue.store.insert(jobs)
+        self._endings.register()
+        answers = self._handle.insert(jobs)
         return [
             RunHandle(job.run.run_id, answer.job_id, answer.is_new, self)
             for job, answer in zip(jobs, answers, strict=True)
@@ -162,14 +164,14 @@ class WorkflowClient:
 
     def _job_of(self, spec: RunSpec) -> NewJob:
         validation.instance(spec, RunSpec, "spec")
-        config = self._queue.config_of(self._queue_name)
+        config = self._handle.config_of(self._queue_name)
         job_id = new_ulid()
         return NewJob(
             id=job_id,
             queue=self._queue_name,
-            payload=validation.payload(spec.input, self._queue.max_payload_bytes, "input"),
+            payload=validation.payload(spec.input, self._handle.max_payload_bytes, "input"),
             # Checked again: a dict can be changed after the spec was made.
-            headers=validation.headers_text(check_headers(spec.headers)),
+            headers=encode_headers(check_headers(spec.headers)),
             priority=config.default_priority if spec.priority is None else spec.priority,
             max_attempts=config.max_attempts if spec.max_attempts_per_step is None else spec.max_attempts_per_step,
             run_at_ms=validation.moment_ms(spec.run_at, "run_at"),
@@ -177,16 +179,11 @@ class WorkflowClient:
             run=RunName(spec.run_id or job_id, spec.fingerprint(), spec.if_finished),
         )
 
-    def _register(self) -> None:
-        """Do what must be stored before a run of the queue can end; a client has nothing."""
-
-    # -- looking -----------------------------------------------------------------------------------------------
-
     def _find(self, run_id: object) -> JobRow | None:
-        return self._queue.store.find_run(self._queue_name, validation.identifier(run_id, "run_id", InvalidRunIdError))
+        return self._handle.find_run(self._queue_name, validation.identifier(run_id, "run_id", InvalidRunIdError))
 
     def _status_of(self, row: JobRow | None) -> RunStatus | None:
-        return status_of(row) if row is not None and row.is_kept(self._queue.now_ms()) else None
+        return status_of(row) if row is not None and row.is_visible else None
 
     def status(self, run_id: str) -> RunStatus | None:
         """Return the newest run of that name, or None if there is none (any more)."""
@@ -195,9 +192,9 @@ class WorkflowClient:
     def outcome(self, run_id: str) -> RunOutcome | None:
         """Return how the newest run of that name ended, or None if it has not, or is not kept."""
         row = self._find(run_id)
-        if row is None or row.finished_ms is None or not row.is_kept(self._queue.now_ms()):
+        if row is None or row.finished_ms is None or not row.is_visible:
             return None
-        whole = self._queue.store.get(row.id)
+        whole = self._handle.get(row.id)
         return None if whole is None or whole.finished_ms is None else outcome_of(whole)
 
     def list_runs(self, state: RunState | None = None, *, limit: int = 100, cursor: str | None = None) -> RunPage:
@@ -206,17 +203,8 @@ class WorkflowClient:
         A cursor stays good when the row it points at is gone.
         """
         which = Filter(runs_only=True) if state is None else _FILTERS[_state(state)]
-        kept = Filter(
-            status=which.status,
-            verdict=which.verdict,
-            cancel_requested=which.cancel_requested,
-            waiting=which.waiting,
-            active=which.active,
-            runs_only=True,
-            kept_at_ms=self._queue.now_ms(),
-        )
-        rows, next_cursor = self._queue.page(self._queue_name, kept, limit, cursor)
-        return RunPage([status_of(row) for row in rows], next_cursor)
+        page = self._handle.page(self._queue_name, replace(which, visible_only=True), limit, cursor)
+        return RunPage([status_of(row) for row in page.rows], page.next_cursor)
 
     def wait(self, run_id: str, timeout: Duration | None = None) -> RunOutcome:
         """Block until the newest run of that name has ended, in whichever process, and return how.
@@ -233,31 +221,9 @@ class WorkflowClient:
 
     def _wait_for(self, run_id: str, job_id: str, timeout: Duration | None) -> RunOutcome:
         limit = validation.optional_seconds(timeout, "timeout")
-        if limit is None and self._is_inside():
-            raise RuntimeError(
-                "wait without a timeout from a step or hook of the same runtime can wait for ever: the run may need"
-                " the very thread that waits; give a timeout, or end with ContinueAfter and look again"
-            )
-        began = time.monotonic()
-        while True:
-            seen = self._queue.waiter.now()
-            row = self._queue.store.get(job_id, whole=False)
-            if row is not None and row.finished_ms is not None:
-                row = self._queue.store.get(job_id)
-            if row is None:
-                raise RunNotFoundError(f"run {run_id!r} (job {job_id}) is not stored any more")
-            if row.finished_ms is not None:
-                return outcome_of(row)
-            left = _LONGEST_WAIT if limit is None else began + limit - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"run {run_id!r} has not ended within {limit} s; it goes on")
-            self._queue.waiter.wait(seen, min(left, _LONGEST_WAIT), lambda _, ended_run: ended_run)
-
-    def _is_inside(self) -> bool:
-        """Whether the calling thread runs a step or hook; a client runs none."""
-        return False
-
-    # -- acting ------------------------------------------------------------------------------------------------
+        if limit is None:
+            refuse_endless_wait(self._handle, self._queue_name)
+        return wait_for_end(self._handle, run_id, job_id, limit)
 
     def cancel(self, run_id: str) -> bool:
         """Cancel the newest run of that name, from any process; durable on return.
@@ -267,17 +233,7 @@ class WorkflowClient:
         run that is unknown or has ended.
         """
         row = self._find(run_id)
-        return row is not None and row.finished_ms is None and self._cancel(row.id)
-
-    def _cancel(self, job_id: str) -> bool:
-        self._register()
-        cancellation = self._cancel_job(job_id)
-        if cancellation.token is not None:
-            RUNNING.cancel(cancellation.token)
-        return cancellation.outcome is not CancelOutcome.NOT_FOUND
-
-    def _cancel_job(self, job_id: str) -> Cancellation:
-        return self._queue.store.cancel(job_id, self._queue.abandoned_for_cancel(job_id), None)
+        return row is not None and row.finished_ms is None and self._endings.cancel(row.id)
 
     def retry(self, run_id: str) -> None:
         """Have a failed run go on at the step that failed, with all its attempts; durable on return.
@@ -287,14 +243,35 @@ class WorkflowClient:
             InvalidStateError: it has not failed, or is active.
         """
         row = self._find(run_id)
-        if row is None or not row.is_kept(self._queue.now_ms()):
+        if row is None or not row.is_visible:
             raise RunNotFoundError(f"queue {self._queue_name!r} has no run {run_id!r}")
         if row.finished_ms is None:
             raise InvalidStateError(f"run {run_id!r} is active; only a failed run can be retried")
         try:
-            self._queue.store.requeue(row.id, failed_run=True)
+            self._handle.requeue(row.id, failed_run=True)
         except JobNotFoundError:
             raise RunNotFoundError(f"run {run_id!r} is not stored any more") from None
+
+    def unregister_hook(self, waiting: str = "deliver") -> None:
+        """End the registration of the queue's terminal hook; durable on return.
+
+        Runs that end from then on notify nobody, in any process, until a runtime that has a hook is made again and
+        used. ``waiting="deliver"`` leaves the notifications that wait to a runtime that still has the hook;
+        ``"drop"`` removes them (those being delivered are finished). A repeat, or a queue without a hook, is a no-op.
+
+        Raises:
+            TypeError, ValueError: ``waiting`` is neither; nothing was changed.
+        """
+        if not isinstance(waiting, str):
+            raise TypeError(f"waiting must be a str, not {type(waiting).__name__}")
+        if waiting not in ("deliver", "drop"):
+            raise ValueError(f"waiting is {validation.shown(waiting)}; it must be 'deliver' or 'drop'")
+        lane = self._queue_name + LANE_SUFFIX
+        self._handle.unsubscribe(self._queue_name, drop_from=lane if waiting == "drop" else None)
+        self._endings.forget()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a client of an open store cannot be pickled; open the store there: {self._handle.address}")
 
 
 def _state(value: object) -> RunState:

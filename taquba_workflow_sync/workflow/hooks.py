@@ -6,26 +6,17 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol, runtime_checkable
 
-from taquba_workflow_sync.clock import from_ms
-from taquba_workflow_sync.errors import MissingHeaderError, TaqubaError
+from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.failpoints import between
-from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
+from taquba_workflow_sync.outcome import RunOutcome
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
+from taquba_workflow_sync.queue.dispatch.running import Inside
+from taquba_workflow_sync.queue.dispatch.user_code import calling
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import after_exception
-from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
-from taquba_workflow_sync.storage.port.headers import (
-    HEADER_ERROR,
-    HEADER_FINISHED_MS,
-    HEADER_JOB_ID,
-    HEADER_RUN_ID,
-    HEADER_STATUS,
-    HEADER_STEP,
-    HEADER_TERMINATION,
-    RESERVED_HEADER_PREFIX,
-)
+from taquba_workflow_sync.storage.port.notification import decode_notification
 from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Settlement
 
 _log = logging.getLogger(__name__)
@@ -59,28 +50,26 @@ HookFunction = Callable[[RunOutcome], None]
 
 
 class Notifier:
-    """Runs a hook on the notifications of a queue."""
+    """Runs a hook on the notifications of a queue; ``inside`` is what its calls are marked as."""
 
-    def __init__(self, hook: TerminalHook | HookFunction, lane: str) -> None:
+    def __init__(self, handle: QueueHandle, hook: TerminalHook | HookFunction, lane_name: str, inside: Inside) -> None:
         method = getattr(hook, "on_termination", None)
         if callable(method):
-            self._call: HookFunction = method
+            call: HookFunction = method
         elif callable(hook):
-            self._call = hook
+            call = hook
         else:
             raise TypeError(
                 f"terminal_hook must be a function or have a method on_termination, not {type(hook).__name__}"
             )
-        self._observes: Callable[[RunOutcome], Any] | None = getattr(hook, "observes", None)
-        self.lane_name = lane
+        observes: Callable[[RunOutcome], Any] | None = getattr(hook, "observes", None)
+        self._call = calling(inside, between(handle.failpoint, "hook", call))
+        self._observes = None if observes is None else calling(inside, observes)
+        self._config = handle.config_of(lane_name)
+        self.lane_name = lane_name
 
-    def lane(
-        self,
-        queue: Queue,
-        around: Callable[[Callable[[], Settlement]], Settlement],
-        ended_here: Callable[[], int],
-    ) -> Lane:
-        """Return the lane that delivers; ``around`` is what each delivery runs inside of.
+    def lane(self, ended_here: Callable[[], int]) -> Lane:
+        """Return the lane that delivers.
 
         ``ended_here`` counts the runs that the same dispatcher has ended: a stop still delivers as many.
         """
@@ -93,13 +82,13 @@ class Notifier:
 
         return Lane(
             self.lane_name,
-            queue.config_of(self.lane_name).lease_ms,
-            lambda execution: around(lambda: self.deliver(queue, execution.row)),
+            self._config.lease_ms,
+            lambda execution: self.deliver(execution.row),
             settled,
             lambda: ended_here() - delivered,
         )
 
-    def deliver(self, queue: Queue, row: ClaimedRow) -> Settlement:
+    def deliver(self, row: ClaimedRow) -> Settlement:
         """Call the hook for one notification and return how to settle it; never raises."""
         try:
             outcome = decode_notification(row)
@@ -107,7 +96,7 @@ class Notifier:
             return Settlement(row.id, row.token, DeadLetter(f"not a notification: {type(error).__name__}: {error}"))
         try:
             if self._observes is None or self._observes(outcome):
-                between(queue.failpoint, "hook", self._call)(outcome)
+                self._call(outcome)
         except BaseException as error:
             _log.warning(
                 "the terminal hook failed for run %s: %s",
@@ -115,32 +104,6 @@ class Notifier:
                 type(error).__name__,
                 extra={"run_id": outcome.run_id, "job_id": outcome.job_id, "attempt": row.attempts, "queue": row.queue},
             )
-            config = queue.config_of(self.lane_name)
-            action = after_exception(config, error, attempts=row.attempts, max_attempts=row.max_attempts)
+            action = after_exception(self._config, error, attempts=row.attempts, max_attempts=row.max_attempts)
             return Settlement(row.id, row.token, action)
         return Settlement(row.id, row.token, Ack())
-
-
-def decode_notification(row: ClaimedRow) -> RunOutcome:
-    """Return the outcome that a notification carries.
-
-    Raises:
-        MissingHeaderError: the job is no notification.
-        ValueError: a header cannot be read.
-    """
-    headers = decode_headers(row.headers)
-    for name in (HEADER_RUN_ID, HEADER_STATUS, HEADER_STEP, HEADER_JOB_ID, HEADER_TERMINATION, HEADER_FINISHED_MS):
-        if name not in headers:
-            raise MissingHeaderError(f"job {row.id} lacks the header {name!r}")
-    status = TerminalStatus(headers[HEADER_STATUS])
-    return RunOutcome(
-        run_id=headers[HEADER_RUN_ID],
-        status=status,
-        result=row.payload if status is TerminalStatus.SUCCEEDED else None,
-        error=headers.get(HEADER_ERROR),
-        headers={name: value for name, value in headers.items() if not name.startswith(RESERVED_HEADER_PREFIX)},
-        final_step=int(headers[HEADER_STEP]),
-        job_id=headers[HEADER_JOB_ID],
-        termination=int(headers[HEADER_TERMINATION]),
-        finished_at=from_ms(int(headers[HEADER_FINISHED_MS])),
-    )

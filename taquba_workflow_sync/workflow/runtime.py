@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from taquba_workflow_sync.errors import InvalidStateError, StorageError
+from taquba_workflow_sync.errors import InvalidStateError
 from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.dispatch.running import RUNNING, Inside
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.worker import wait_for_shutdown, worker_lane
-from taquba_workflow_sync.storage.port.cancellation import Cancellation
-from taquba_workflow_sync.storage.port.claim import LaneClaim
-from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.workflow.client import DEFAULT_QUEUE_NAME, WorkflowClient
+from taquba_workflow_sync.workflow.endings import Endings
 from taquba_workflow_sync.workflow.hooks import (
     LANE_SUFFIX,
     HookFunction,
@@ -34,16 +28,13 @@ from taquba_workflow_sync.workflow.hooks import (
     TerminalHook,
 )
 from taquba_workflow_sync.workflow.runner import StepFunction, StepRunner, step_function
+from taquba_workflow_sync.workflow.shutdown import signals_ending
 from taquba_workflow_sync.workflow.spec import StepOrder
 from taquba_workflow_sync.workflow.status import RunCounts
 from taquba_workflow_sync.workflow.steps import StepLane
 from taquba_workflow_sync.workflow.webhook_hook import WebhookTerminalHook
 
-_T = TypeVar("_T")
-
 _WEBHOOK_THREADS = 4
-# A hook that `cancel` runs in line has no heartbeat; a killed process frees its claim whatever the lease says.
-_INLINE_LEASE_MS = 600_000
 
 
 class WorkflowRuntime(WorkflowClient):
@@ -77,7 +68,7 @@ class WorkflowRuntime(WorkflowClient):
         """
         super().__init__(queue, queue_name=queue_name, keep_runs=keep_runs)
         self._run_step = step_function(runner)
-        self.size_of = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
+        self._size = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
         self._poll_interval = validation.seconds(poll_interval, "poll_interval", least=1)
         self._grace = validation.optional_seconds(shutdown_grace, "shutdown_grace")
         if not isinstance(step_order, str):
@@ -85,16 +76,17 @@ class WorkflowRuntime(WorkflowClient):
         if step_order not in tuple(StepOrder):
             raise ValueError(f"step_order is {validation.shown(step_order)}; it must be one of {', '.join(StepOrder)}")
         self._keeps_place = step_order == StepOrder.OLDEST_RUN_FIRST
+        self._inside = Inside(self, self._handle.address, queue_name)
         self._notifier: Notifier | None = None
         if terminal_hook is not None and not isinstance(terminal_hook, NoopTerminalHook):
-            self._notifier = Notifier(terminal_hook, queue_name + LANE_SUFFIX)
+            lane = queue_name + LANE_SUFFIX
+            self._notifier = Notifier(self._handle, terminal_hook, lane, self._inside)
+            self._endings = Endings(self._handle, queue_name, lane, self._notifier.deliver)
         self._webhooks = terminal_hook if isinstance(terminal_hook, WebhookTerminalHook) else None
         if self._webhooks is not None and self._webhooks.queue is not queue:
             raise ValueError(
                 "the WebhookTerminalHook writes to another Queue than the runtime's; give it the same Queue object"
             )
-        self._is_registered = False
-        self._inside = threading.local()
         self._dispatcher: Dispatcher | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -108,51 +100,19 @@ class WorkflowRuntime(WorkflowClient):
         """Return a builder with a chainable method for each option."""
         return WorkflowRuntimeBuilder(queue, runner, terminal_hook)
 
-    # -- the parts ---------------------------------------------------------------------------------------------
-
-    def _register(self) -> None:
-        if self._notifier is None or self._is_registered:
-            return
-        config = self._queue.config_of(self._notifier.lane_name)
-        subscription = Subscription(self._notifier.lane_name, config.max_attempts, config.keep_dead_ms)
-        self._queue.store.subscribe(self._queue_name, subscription)
-        self._is_registered = True
-
-    def _is_inside(self) -> bool:
-        return bool(getattr(self._inside, "depth", 0))
-
-    def _around(self, call: Callable[[], _T]) -> _T:
-        """Run a step or hook, marked as such: a wait inside it must have a timeout."""
-        self._inside.depth = getattr(self._inside, "depth", 0) + 1
-        try:
-            return call()
-        finally:
-            self._inside.depth -= 1
-
     def _make_dispatcher(self) -> tuple[Dispatcher, StepLane]:
         steps = StepLane(
-            self._queue, self._queue_name, self._run_step, keeps_place=self._keeps_place, around=self._around
+            self._handle, self._queue_name, self._run_step, keeps_place=self._keeps_place, inside=self._inside
         )
         lanes = [steps.lane]
         if self._notifier is not None:
-            lanes.insert(0, self._notifier.lane(self._queue, self._around, lambda: sum(steps.ended.values())))
-        pools = [Pool("step", lanes, self.size_of)]
+            lanes.insert(0, self._notifier.lane(lambda: sum(steps.ended.values())))
+        pools = [Pool("step", lanes, self._size)]
         if self._webhooks is not None:
             # Threads of their own: a receiver that answers slowly must not take a step's.
-            pools.append(
-                Pool(
-                    "webhook",
-                    [worker_lane(self._queue, self._webhooks.target_queue, self._webhooks.worker)],
-                    _WEBHOOK_THREADS,
-                )
-            )
-        dispatcher = Dispatcher(
-            self._queue.store,
-            pools,
-            now_ms=self._queue.now_ms,
-            poll_interval=self._poll_interval,
-            name=self._queue_name[:40],
-        )
+            lane = worker_lane(self._handle, self._webhooks.target_queue, self._webhooks.worker, self)
+            pools.append(Pool("webhook", [lane], _WEBHOOK_THREADS))
+        dispatcher = Dispatcher(self._handle, pools, poll_interval=self._poll_interval, name=self._queue_name[:40])
         return dispatcher, steps
 
     def _process_lock(self) -> threading.Lock:
@@ -161,20 +121,19 @@ class WorkflowRuntime(WorkflowClient):
             self._pid = os.getpid()
             self._lock = threading.Lock()
             self._dispatcher = None
-            self._inside = threading.local()
         return self._lock
 
     def _install(self) -> tuple[Dispatcher, StepLane]:
+        if not threading.main_thread().is_alive():
+            raise InvalidStateError("the interpreter is exiting, no step can run any more; do this before its end")
         with self._process_lock():
             if self._dispatcher is not None and self._dispatcher.is_running:
                 raise InvalidStateError("the runtime is started already; stop it first")
-            self._register()
+            self._endings.register()
             dispatcher, steps = self._make_dispatcher()
-            self._queue.attach(dispatcher)
+            self._handle.keep_open_for(dispatcher)
             self._dispatcher = dispatcher
             return dispatcher, steps
-
-    # -- running -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start to run steps on threads of this process; returns at once.
@@ -182,7 +141,8 @@ class WorkflowRuntime(WorkflowClient):
         The threads are daemons: a forgotten idle runtime does not keep the interpreter from exiting.
 
         Raises:
-            InvalidStateError: it is started already.
+            InvalidStateError: it is started already, or the interpreter is exiting.
+            RuntimeError: no thread can be started.
         """
         dispatcher, _ = self._install()
         dispatcher.start()
@@ -200,7 +160,7 @@ class WorkflowRuntime(WorkflowClient):
         if dispatcher is None:
             return True
         dispatcher.ask_to_stop()
-        if self._is_inside():
+        if any(inside.owner is self for inside in RUNNING.here()):
             return False  # called by a step: waiting for it here would never end
         if not dispatcher.join(grace):
             return False
@@ -240,27 +200,44 @@ class WorkflowRuntime(WorkflowClient):
         if dispatcher is None:
             return  # stopped by another thread already
         # The drain is inside: a second signal must not kill it.
-        with _signals_ending(dispatcher.ask_to_stop, handle_signals):
+        with signals_ending(dispatcher.ask_to_stop, handle_signals):
             try:
                 wait_for_shutdown(dispatcher, shutdown)
             finally:
                 self.stop()
 
     def run_until_idle(self, timeout: Duration | None = None, *, wait_for_scheduled: Duration = 0.0) -> RunCounts:
-        """Run steps in the calling thread's loop until nothing is left to do here; return what was done.
+        """Run steps until nothing is left to do here, while the caller waits; return what was done.
 
         Idle is: nothing claimable, nothing running that this started, no retry waiting for its backoff, and nothing
         else due within ``wait_for_scheduled`` seconds; notifications and webhooks included. At ``timeout`` it finishes
         the steps in flight. What other processes run is reported, not waited for. Safe to start every minute.
 
+        An interrupt of the wait (Ctrl-C) has what runs settled, and goes on then; a second one goes on at once.
+
         Raises:
-            InvalidStateError: the runtime is started.
+            InvalidStateError: the runtime is started, also by the call that a signal handler interrupts; or this is
+                called from a step or hook, or while the interpreter exits.
+            StorageError: the store could not be worked on: it kept failing, or part of it cannot be read. What could
+                be done has been done.
         """
         limit = validation.optional_seconds(timeout, "timeout")
         wait_ms = validation.duration_ms(wait_for_scheduled, "wait_for_scheduled")
+        if RUNNING.here():
+            raise InvalidStateError(
+                "run_until_idle was called from a step or hook, which it would wait for; use submit"
+            )
         dispatcher, steps = self._install()
-        dispatcher.run_until_idle(None if limit is None else time.monotonic() + limit, wait_ms)
-        left = self._queue.store.counts().get(self._queue_name, Counts())
+        dispatcher.start_until_idle(None if limit is None else time.monotonic() + limit, wait_ms)
+        try:
+            dispatcher.join(None)
+        except BaseException:
+            dispatcher.ask_to_stop()
+            dispatcher.join(None)
+            raise
+        if dispatcher.error is not None:
+            raise dispatcher.error
+        left = self._handle.counts(self._queue_name)
         return RunCounts(
             succeeded=steps.ended[TerminalStatus.SUCCEEDED],
             failed=steps.ended[TerminalStatus.FAILED],
@@ -270,38 +247,6 @@ class WorkflowRuntime(WorkflowClient):
             elsewhere=left.claimed,
             dead=left.dead,
         )
-
-    # -- the hook of a cancelled waiting run -------------------------------------------------------------------
-
-    def _cancel_job(self, job_id: str) -> Cancellation:
-        notice = None if self._notifier is None else LaneClaim(self._notifier.lane_name, _INLINE_LEASE_MS)
-        cancellation = self._queue.store.cancel(job_id, self._queue.abandoned_for_cancel(job_id), notice)
-        row = cancellation.notification
-        if row is not None and self._notifier is not None:
-            notifier = self._notifier
-            RUNNING.add(row.token, threading.Event())
-            try:
-                settlement = self._around(lambda: notifier.deliver(self._queue, row))
-                [refusal], _ = self._queue.store.settle_and_claim([settlement], ())
-                if isinstance(refusal, StorageError):
-                    RUNNING.abandon(row.token)
-            finally:
-                RUNNING.discard(row.token)
-        return cancellation
-
-
-@contextmanager
-def _signals_ending(end: Callable[[], None], wanted: bool) -> Iterator[None]:
-    """Have SIGTERM and SIGINT call ``end`` while the block runs; it sets a flag and rings, and waits for nothing."""
-    if not wanted:
-        yield
-        return
-    before = {each: signal.signal(each, lambda *_: end()) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class WorkflowRuntimeBuilder:

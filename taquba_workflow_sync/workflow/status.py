@@ -9,9 +9,10 @@ from datetime import datetime
 from taquba_workflow_sync.clock import from_ms, maybe_from_ms
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
-from taquba_workflow_sync.queue.records import decode_headers
+from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.job import JobRow
-from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.run import terminal_status
+from taquba_workflow_sync.storage.port.status import JobStatus
 
 
 class RunState(enum.StrEnum):
@@ -70,19 +71,11 @@ class RunCounts:
 
 def state_of(row: JobRow) -> RunState:
     """Return the state that a stored run shows."""
-    status = JobStatus(row.status)
-    if status.is_finished:
-        return RunState(terminal_of(row))
+    if row.status.is_finished:
+        return RunState(terminal_status(row.status, row.verdict))
     if row.cancel_requested:
         return RunState.CANCELLING
-    return RunState.RUNNING if status is JobStatus.CLAIMED else RunState.PENDING
-
-
-def terminal_of(row: JobRow) -> TerminalStatus:
-    """Return how a finished run ended."""
-    if row.status == JobStatus.CANCELLED:
-        return TerminalStatus.CANCELLED
-    return TerminalStatus.SUCCEEDED if row.verdict == Verdict.SUCCEEDED else TerminalStatus.FAILED
+    return RunState.RUNNING if row.status is JobStatus.CLAIMED else RunState.PENDING
 
 
 def status_of(row: JobRow) -> RunStatus:
@@ -97,7 +90,7 @@ def status_of(row: JobRow) -> RunStatus:
         submitted_at=from_ms(row.enqueued_ms),
         finished_at=maybe_from_ms(row.finished_ms),
         headers=decode_headers(row.headers),
-        error=row.last_error,
+        error=row.damage or row.last_error,
     )
 
 
@@ -108,9 +101,9 @@ def outcome_of(row: JobRow) -> RunOutcome:
         StorageError: its result is lost; an empty one would be taken for it.
     """
     assert row.run_id is not None and row.finished_ms is not None
-    status = terminal_of(row)
-    if status is TerminalStatus.SUCCEEDED and row.result is None and row.last_error is not None:
-        raise StorageError(f"the result of run {row.run_id!r} (job {row.id}) cannot be told: {row.last_error}")
+    status = terminal_status(row.status, row.verdict)
+    if status is TerminalStatus.SUCCEEDED and row.result is None and row.damage is not None:
+        raise StorageError(f"the result of run {row.run_id!r} (job {row.id}) cannot be told: {row.damage}")
     return RunOutcome(
         run_id=row.run_id,
         status=status,

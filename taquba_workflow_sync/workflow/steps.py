@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from taquba_workflow_sync.errors import CancelRequestedError, InvalidStepHeaderError, MissingHeaderError, TaqubaError
 from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
+from taquba_workflow_sync.queue.dispatch.running import Inside
+from taquba_workflow_sync.queue.dispatch.user_code import calling
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import describe
-from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.queue.records import decode_headers
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
-from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP
+from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, decode_headers
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, DeadLetter, SettleCancelled, Settlement
 from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.conclude import Limits, Returned, conclude
@@ -27,19 +27,12 @@ class StepLane:
     """Runs the steps of one queue, and counts what it did."""
 
     def __init__(
-        self,
-        queue: Queue,
-        queue_name: str,
-        run_step: StepFunction,
-        *,
-        keeps_place: bool,
-        around: Callable[[Callable[[], object]], object],
+        self, handle: QueueHandle, queue_name: str, run_step: StepFunction, *, keeps_place: bool, inside: Inside
     ) -> None:
-        self._queue = queue
-        self._run_step = between(queue.failpoint, "runner", run_step)
+        self._run_step = calling(inside, between(handle.failpoint, "runner", run_step))
         self._keeps_place = keeps_place
-        self._around = around
-        self._config = queue.config_of(queue_name)
+        self._max_payload_bytes = handle.max_payload_bytes
+        self._config = handle.config_of(queue_name)
         self.steps = 0
         self.ended = dict.fromkeys(TerminalStatus, 0)
         self.lane = Lane(queue_name, self._config.lease_ms, self._execute, self._settled)
@@ -51,8 +44,8 @@ class StepLane:
             return Settlement(row.id, row.token, DeadLetter(describe(foreign)))
         if row.cancel_requested:
             return Settlement(row.id, row.token, SettleCancelled(None))
-        returned = self._around(lambda: self._call(execution))
-        limits = Limits(row.attempts, row.max_attempts, self._config, self._queue.max_payload_bytes, self._keeps_place)
+        returned = self._call(execution)
+        limits = Limits(row.attempts, row.max_attempts, self._config, self._max_payload_bytes, self._keeps_place)
         action = conclude(returned, cancel_requested=False, limits=limits)
         # Whether a cancellation was requested is decided by the stored row, when the settlement meets it: the
         # execution's own token proves nothing, since the runner may have set it.
@@ -65,7 +58,7 @@ class StepLane:
             run_id=row.run_id,
             step_number=row.step,
             payload=row.payload,
-            headers=decode_headers(row.headers) if row.headers else {},
+            headers=decode_headers(row.headers),
             job_id=row.id,
             attempts=row.attempts,
             max_attempts=row.max_attempts,

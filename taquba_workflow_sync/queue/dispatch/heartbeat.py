@@ -10,26 +10,17 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
 from taquba_workflow_sync.queue.dispatch.lane import Execution
-from taquba_workflow_sync.queue.dispatch.wakeup import WakeUp
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
 
-
 # A cancel in another process must reach the running step within 250 ms; looking costs one PRAGMA.
 _TICK: Final = 0.1
-
-
 # Leases are renewed when a third of them has passed: two more tries before another process may begin to watch them.
 _RENEW_AFTER: Final = 1 / 3
-
-
 _SLEEP_AFTER: Final = 1.0
-
-
 _LONGEST_PAUSE: Final = 2.0
-
-
 _REPORT_EVERY: Final = 20
 
 
@@ -40,31 +31,51 @@ def _pause_after_failure(running: list[Execution]) -> float:
 
 
 class Heartbeat:
-    """Renews the leases of what runs; sets the tokens of steps that were cancelled or whose claim was lost."""
+    """Renews the leases of what runs; sets the tokens of steps that were cancelled or whose claim was lost.
 
-    def __init__(self, store: Store, running: Callable[[], list[Execution]], name: str) -> None:
-        self._store = store
+    Its thread begins with the first claim. It works on the store past the close of the handle, for as long as a step
+    of it runs.
+    """
+
+    def __init__(self, handle: QueueHandle, running: Callable[[], list[Execution]], name: str) -> None:
+        self._store = handle.store
         self._running = running
+        self._name = name
         self._wakeup = WakeUp()
         self._is_asleep = False
         self._is_over = False
-        self._version: int | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Start the thread; it sleeps until :meth:`wake`."""
-        self._thread.start()
+        self._is_missing = False
+        self._version: object = None
+        self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
         """Say that something runs now; costs nothing while the thread is awake."""
-        if self._is_asleep:
+        if self._thread is None:
+            self._start()
+        elif self._is_asleep:
             self._wakeup.notify()
+
+    def try_again(self) -> None:
+        """Start the thread if that has failed."""
+        if self._is_missing:
+            self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            if not self._is_missing:
+                _log.error("the heartbeat's thread could not be started (%s); it is tried again", error)
+            self._is_missing = True
+        else:
+            self._thread, self._is_missing = thread, False
 
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._is_over = True
         self._wakeup.notify()
-        if self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
@@ -100,17 +111,17 @@ class Heartbeat:
             self._renew(running)  # nor may a look that fails cost a lease
 
     def _look(self, running: list[Execution]) -> None:
-        version = self._store.version()
-        if version == self._version:
+        changes = self._store.wait_for_changes(self._version, 0.0, WakeUp())
+        if self._version is not None and not changes.are_new:
             return
-        held = {claim.token: claim for claim in self._store.running(foreign=False)}
+        held = {claim.token: claim for claim in self._store.running()}
         for execution in running:
             claim = held.get(execution.row.token)
             if claim is None:
                 self._lose(execution)
             elif claim.cancel_requested and not execution.cancel_token.is_set():
                 execution.cancel_token.set()
-        self._version = version
+        self._version = changes.version
 
     def _renew(self, running: list[Execution]) -> None:
         now = time.monotonic()

@@ -16,10 +16,13 @@ from taquba_workflow_sync.storage.port.settlement import DeadLetter, Settlement
 
 _log = logging.getLogger(__name__)
 
-
 # A pool task takes ready work for this long, then queues itself anew: `submit` refuses once the interpreter is going
 # down, and that refusal is the only sign of it that a busy pool gets.
 _SHIFT: Final = 0.05
+# How long a thread that could not be started (a limit of threads, memory) is not tried again, and how often that is
+# said.
+_START_INTERVAL: Final = 0.5
+_REPORT_EVERY: Final = 20
 
 
 def _execute(execution: Execution) -> Settlement:
@@ -35,8 +38,17 @@ def _execute(execution: Execution) -> Settlement:
         return Settlement(row.id, row.token, DeadLetter(f"could not be run: {type(error).__name__}"))
 
 
+class _Call:
+    """One task given to the executor: void if no thread could be started for it, though it stays in the queue there."""
+
+    __slots__ = ("is_void",)
+
+    def __init__(self) -> None:
+        self.is_void = False
+
+
 class Pool:
-    """A pool of threads that serves some lanes, the first of them first."""
+    """Threads that serve some lanes, the first of them first."""
 
     def __init__(self, name: str, lanes: Sequence[Lane], size: int) -> None:
         self.name = name
@@ -45,17 +57,20 @@ class Pool:
         self.claims = tuple(lane.claim for lane in lanes)
         self.in_flight = 0
         self.has_backlog = True
-        self.next_due_ms: int | None = None
+        #: When the next job of its lanes is due, by the monotonic clock; None: no job waits for a time.
+        self.next_due: float | None = None
         self.is_going_down = False
         self._ready: deque[Execution] = deque()
         self._lock = threading.Lock()
         self._active = 0
         self._is_calling = False
+        self._refusals = 0
+        self._not_before = 0.0
         self._executor = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
 
     @property
     def free(self) -> int:
-        """How many more claims the crew can start at once."""
+        """How many more claims the pool can start at once."""
         return self.size - self.in_flight
 
     def give(self, executions: Sequence[Execution], finish: Callable[[Execution, Settlement], None]) -> None:
@@ -65,24 +80,50 @@ class Pool:
             self._finish = finish
             self._call_one()
 
+    def try_again(self) -> float | None:
+        """Call a thread if work is ready and one could not be started; when to try again, by the monotonic clock."""
+        if not self._refusals:
+            return None
+        with self._lock:
+            self._call_one()
+            return self._not_before if self._refusals and self._ready else None
+
     def _call_one(self) -> None:
         """Start one more task if work is ready and a thread is free; the lock is held.
 
         Each task calls the next, and only one call is under way at a time: a thread that gets through short work
         before the next one has woken leaves nothing to be woken for.
         """
-        if self._ready and not self._is_calling and self._active < self.size:
-            self._active += 1
-            self._is_calling = True
-            try:
-                self._executor.submit(self._work)
-            except RuntimeError:
-                # The interpreter is going down; what is ready goes back unstarted.
+        if not self._ready or self._is_calling or self._active >= self.size or time.monotonic() < self._not_before:
+            return
+        call = _Call()
+        self._active += 1
+        self._is_calling = True
+        try:
+            self._executor.submit(self._work, call)
+            self._refusals = 0
+        except (RuntimeError, MemoryError) as error:
+            # The executor has taken the task all the same; whoever meets it there drops it.
+            call.is_void = True
+            self._active -= 1
+            self._is_calling = False
+            if isinstance(error, RuntimeError) and "shutdown" in str(error):
+                # The interpreter is going down: there is no other sign of it. What is ready goes back unstarted.
                 self.is_going_down = True
-                self._active -= 1
-                self._is_calling = False
+                return
+            self._not_before = time.monotonic() + _START_INTERVAL
+            self._refusals += 1
+            if self._refusals == 1 or self._refusals % _REPORT_EVERY == 0:
+                _log.error(
+                    "no thread could be started for pool %s (%s); work goes on with those there are (%d)",
+                    self.name,
+                    error,
+                    self._active,
+                )
 
-    def _work(self) -> None:
+    def _work(self, call: _Call) -> None:
+        if call.is_void:
+            return
         until = time.monotonic() + _SHIFT
         is_new = True
         while True:
@@ -90,10 +131,15 @@ class Pool:
                 if is_new:
                     self._is_calling = is_new = False
                 # Emptiness is looked at under the lock that `give` holds, or a claim could be left with no thread.
-                if not self._ready or time.monotonic() >= until:
+                if not self._ready:
+                    self._active -= 1
+                    return
+                if time.monotonic() >= until:
                     self._active -= 1
                     self._call_one()
-                    return
+                    if self._is_calling or self.is_going_down:
+                        return
+                    self._active += 1  # nobody could be called, so this thread goes on
                 execution = self._ready.popleft()
                 self._call_one()
             settlement = _execute(execution)

@@ -1,6 +1,7 @@
-"""The tokens whose work runs in this process, whichever handle they belong to, and the events that tell it to stop.
+"""What runs in this process: tokens and the events that tell their work to stop, and which thread is inside a step.
 
-Process-wide on purpose: a claim whose step runs here must not be taken back by another handle of the same process.
+Process-wide on purpose, whichever handle a claim belongs to: a claim whose step runs here must not be taken back by
+another handle of the same process, and a step must not wait for ever for what needs its own thread.
 """
 
 from __future__ import annotations
@@ -9,6 +10,16 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class Inside(NamedTuple):
+    """What the calling thread runs: a step, hook or job of ``queue``, in the store at ``address``."""
+
+    owner: object
+    address: str
+    queue: str
 
 
 class RunningTokens:
@@ -17,7 +28,7 @@ class RunningTokens:
     def __init__(self) -> None:
         self._events: dict[str, threading.Event] = {}
         self._bare: weakref.WeakValueDictionary[str, threading.Event] = weakref.WeakValueDictionary()
-        self._abandoned: set[str] = set()
+        self._thread = threading.local()
 
     def __contains__(self, token: object) -> bool:
         return token in self._events
@@ -36,15 +47,6 @@ class RunningTokens:
         """The step has ended."""
         self._events.pop(token, None)
 
-    def abandon(self, token: str) -> None:
-        """The step has ended, and its end could not be stored: the claim is held and nobody works on it."""
-        self._abandoned.add(token)
-        self.discard(token)
-
-    def was_abandoned(self, token: str) -> bool:
-        """Whether :meth:`give_up` was called for it: its attempt counts, unlike that of a claim that never began."""
-        return token in self._abandoned
-
     def watch(self, token: str, event: threading.Event) -> None:
         """Let a cancel in this process reach a bare claim for as long as its event is referenced."""
         self._bare[token] = event
@@ -55,14 +57,29 @@ class RunningTokens:
         if event is not None:
             event.set()
 
+    @contextmanager
+    def inside(self, what: Inside) -> Iterator[None]:
+        """Mark the calling thread as running that while the block runs."""
+        before = self.here()
+        self._thread.stack = (*before, what)
+        try:
+            yield
+        finally:
+            self._thread.stack = before
+
+    def here(self) -> tuple[Inside, ...]:
+        """Return what the calling thread is inside of, outermost first; empty outside of steps."""
+        stack: tuple[Inside, ...] = getattr(self._thread, "stack", ())
+        return stack
+
     def clear(self) -> None:
         """Forget everything: the threads of a parent do not run in its child."""
         self._events.clear()
-        self._abandoned.clear()
         self._bare = weakref.WeakValueDictionary()
+        self._thread = threading.local()
 
 
+#: The one piece of module-level state above the engines: os.register_at_fork cannot unregister, and claims of several
+#: handles must know of each other.
 RUNNING = RunningTokens()
-
-
 os.register_at_fork(after_in_child=RUNNING.clear)

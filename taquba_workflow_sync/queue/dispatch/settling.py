@@ -1,0 +1,138 @@
+"""One commit of a dispatcher: settle what ended, claim for what is free, hand out what was claimed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from taquba_workflow_sync.errors import ClaimLostError, StorageError, TaqubaError
+from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.dispatch.pool import Pool
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished, note_backlog
+from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.settlement import DeadLetter, Release, Settlement, UnstorableError
+
+_log = logging.getLogger(__name__)
+
+
+class Settler:
+    """Settles and claims for one dispatcher, on its thread."""
+
+    def __init__(self, handle: QueueHandle, state: DispatchState, on_start: Callable[[], None]) -> None:
+        self._handle = handle
+        self._store = handle.store
+        self._state = state
+        self._on_start = on_start
+        #: The pools whose claims are in the commit under way: what it puts in line, they have seen.
+        self.asking: tuple[Pool, ...] = ()
+
+    def settle_and_claim(self, flush: Callable[[], None]) -> bool:
+        """Commit what ended and claim for what is free; without either, ``flush`` and return False.
+
+        Raises:
+            StorageError: something has to be tried again; what was settled is let go all the same.
+        """
+        batch = self._state.take_batch()
+        requests = self._requests(batch)
+        asking = self.asking
+        if not batch and not requests:
+            flush()
+            return False
+        refusals: Sequence[TaqubaError | None] | None = None
+        try:
+            settlements = [settlement for _, settlement in batch]
+            refusals, claimed = self._store.settle_and_claim(settlements, requests)
+        except StorageError:
+            # Only the claims failed (with settlements, each has its answer).
+            note_backlog(asking)
+            raise
+        finally:
+            self.asking = ()
+            if refusals is None:
+                self._state.unsettled += batch
+        failed = self._let_go_of(batch, refusals)
+        self._hand_out(claimed, requests)
+        if failed is not None:
+            # The claims beside it failed as well, or may have happened all the same: see Orphans.
+            note_backlog(asking)
+            raise failed
+        return True
+
+    def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
+        state = self._state
+        freed: dict[Pool, int] = {}
+        for execution, _ in batch:
+            pool = state.pool_of(execution)
+            freed[pool] = freed.get(pool, 0) + 1
+        asking: list[Pool] = []
+        requests: list[ClaimRequest] = []
+        for pool in state.pools:
+            lanes, limit = pool.claims, pool.free + freed.get(pool, 0)
+            if state.stop_asked:
+                lanes, limit = _reserved(pool, limit)
+            if (limit > 0 and pool.has_backlog) or (state.abandoned and lanes):
+                pool.has_backlog = False
+                asking.append(pool)
+                requests.append(ClaimRequest(lanes, limit, abandoned=state.abandoned, never_reap=RUNNING))
+        self.asking = tuple(asking)
+        state.abandoned = None
+        return requests
+
+    def _let_go_of(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> TaqubaError | None:
+        """Let go of what was settled; returns why something has to be tried again, if it has."""
+        failed: TaqubaError | None = None
+        for (execution, settlement), refusal in zip(batch, refusals, strict=True):
+            if isinstance(refusal, StorageError):
+                # Unknown: tried again under the same token, whose fence tells whether it happened.
+                execution.is_repeated = True
+                self._state.unsettled.append((execution, settlement))
+                failed = refusal
+                continue
+            if isinstance(refusal, ClaimLostError) and execution.is_repeated:
+                _log.info("the settlement of job %s was stored before, or its claim was lost", execution.row.id)
+            other = _other_settlement(execution, settlement, refusal)
+            if other is not None:
+                self._state.unsettled.append((execution, other))
+                continue
+            if isinstance(refusal, UnstorableError):
+                # Not even a dead letter can be stored. Taken back, it counts as an attempt; released, it would not.
+                self._handle.abandoned_here.add(execution.row.token)
+            self._state.let_go(execution)
+        return failed
+
+    def _hand_out(self, claimed: Sequence[ClaimedRow], requests: Sequence[ClaimRequest]) -> None:
+        state = self._state
+        for pool in state.pools:
+            lanes = pool.lanes
+            executions = [Execution(row, lanes[row.queue], state.stopping) for row in claimed if row.queue in lanes]
+            for request in requests:
+                if request.lanes[0] in pool.claims and len(executions) == request.limit:
+                    pool.has_backlog = True  # there may be more
+            if not executions:
+                continue
+            state.take_in(pool, executions)
+            self._on_start()
+            pool.give(executions, state.finish)
+            if pool.is_going_down:
+                state.release_unstarted()
+
+
+def _other_settlement(execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:
+    if isinstance(refusal, UnstorableError) and not isinstance(settlement.action, DeadLetter):
+        # The store cannot hold what the step came to; it would not at the next try.
+        return Settlement(settlement.job_id, settlement.token, DeadLetter(str(refusal)))
+    if isinstance(settlement.action, Release):
+        return None
+    return execution.lane.settled(execution, settlement, refusal)
+
+
+def _reserved(pool: Pool, limit: int) -> tuple[tuple[LaneClaim, ...], int]:
+    """Return what a stopping dispatcher still claims: the hooks of runs that it ended itself."""
+    if not pool.is_going_down:
+        for lane in pool.lanes.values():
+            reserved = lane.reserved()
+            if reserved > 0:
+                return (lane.claim,), min(limit, reserved)
+    return (), 0

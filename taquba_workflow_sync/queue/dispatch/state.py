@@ -1,0 +1,103 @@
+"""What one dispatcher has claimed and not yet settled, and whether it is to stop: what its parts share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.dispatch.pool import Pool
+from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.storage.port.presence import Abandoned
+from taquba_workflow_sync.storage.port.settlement import Release, Settlement
+from taquba_workflow_sync.wakeup import WakeUp
+
+Finished = tuple[Execution, Settlement]
+
+
+class DispatchState:
+    """Claims on their way: in flight, of them finished by a thread, of them unsettled because the store refused.
+
+    Only the dispatcher's thread changes it, but for ``finish`` and ``ask_to_stop``, which any thread may call.
+    """
+
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self.pools = tuple(pools)
+        self.wakeup = WakeUp()
+        self.in_flight: dict[str, Execution] = {}
+        self.finished: deque[Finished] = deque()
+        self.unsettled: list[Finished] = []
+        #: Evidence for the next claims.
+        self.abandoned: Abandoned | None = None
+        self.stop_asked = False
+        self.stopping_since: float | None = None
+        #: What steps see: their process is shutting down.
+        self.stopping = threading.Event()
+        self._pool_of = {queue: pool for pool in pools for queue in pool.lanes}
+
+    def ask_to_stop(self) -> None:
+        """Have the dispatcher stop claiming and release what has not started."""
+        self.stop_asked = True
+        self.wakeup.notify()
+
+    def finish(self, execution: Execution, settlement: Settlement) -> None:
+        """Take how a thread's work is to be settled."""
+        self.finished.append((execution, settlement))
+        self.wakeup.notify()
+
+    def begin_stop(self) -> None:
+        """Tell the steps, and take back what no thread has started."""
+        self.stopping_since = time.monotonic()
+        self.stopping.set()
+        self.release_unstarted()
+
+    def release_unstarted(self) -> None:
+        """Have what no thread has started put back, uncharged."""
+        for pool in self.pools:
+            for execution in pool.take_back():
+                row = execution.row
+                self.unsettled.append((execution, Settlement(row.id, row.token, Release())))
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything that was claimed is still unsettled."""
+        return bool(self.in_flight or self.finished or self.unsettled)
+
+    @property
+    def only_settlements_are_left(self) -> bool:
+        """Whether no thread runs anything any more."""
+        return len(self.in_flight) == len(self.unsettled) and not self.finished
+
+    def take_batch(self) -> list[Finished]:
+        """Return all that waits to be settled, which it then does no longer."""
+        batch, self.unsettled = self.unsettled, []
+        while self.finished:
+            batch.append(self.finished.popleft())
+        return batch
+
+    def pool_of(self, execution: Execution) -> Pool:
+        """Return the pool that runs it."""
+        return self._pool_of[execution.row.queue]
+
+    def take_in(self, pool: Pool, executions: Sequence[Execution]) -> None:
+        """Note claims as running in this process."""
+        for execution in executions:
+            token = execution.row.token
+            self.in_flight[token] = execution
+            RUNNING.add(token, execution.cancel_token)
+        pool.in_flight += len(executions)
+
+    def let_go(self, execution: Execution) -> None:
+        """Note that a claim has ended, or is not ours any more."""
+        token = execution.row.token
+        self.in_flight.pop(token, None)
+        RUNNING.discard(token)
+        self.pool_of(execution).in_flight -= 1
+
+
+def note_backlog(pools: Iterable[Pool]) -> None:
+    """Have the pools claim at the next opportunity."""
+    for pool in pools:
+        pool.has_backlog = True
