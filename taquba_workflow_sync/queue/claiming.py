@@ -8,9 +8,9 @@ from typing import Final
 
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.records import Claim, damage_of, record_of_claim
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.reads import DueIn, Ready
 from taquba_workflow_sync.storage.port.settlement import DeadLetter, Settlement

@@ -13,7 +13,7 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.commit_waiter import CommitWaiter
 from taquba_workflow_sync.queue.config import QueueConfig
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted, JobRow, NewJob

@@ -14,12 +14,12 @@ from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import Inside
 from taquba_workflow_sync.queue.dispatch.user_code import calling
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import Claim, JobRecord, record_of_claim
+from taquba_workflow_sync.queue.running import Inside
 from taquba_workflow_sync.storage.port.settlement import Ack, Settlement
 
 _log = logging.getLogger(__name__)

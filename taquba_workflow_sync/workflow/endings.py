@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription

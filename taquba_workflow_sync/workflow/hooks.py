@@ -10,10 +10,10 @@ from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.outcome import RunOutcome
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
-from taquba_workflow_sync.queue.dispatch.running import Inside
 from taquba_workflow_sync.queue.dispatch.user_code import calling
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import after_exception
+from taquba_workflow_sync.queue.running import Inside
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.notification import decode_notification

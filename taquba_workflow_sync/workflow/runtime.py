@@ -15,8 +15,8 @@ from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.dispatch.dispatcher import Dispatcher
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import RUNNING, Inside
 from taquba_workflow_sync.queue.queue import Queue
+from taquba_workflow_sync.queue.running import RUNNING, Inside
 from taquba_workflow_sync.queue.worker import wait_for_shutdown, worker_lane
 from taquba_workflow_sync.workflow.client import DEFAULT_QUEUE_NAME, WorkflowClient
 from taquba_workflow_sync.workflow.endings import Endings

@@ -8,10 +8,10 @@ from taquba_workflow_sync.errors import CancelRequestedError, InvalidStepHeaderE
 from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
-from taquba_workflow_sync.queue.dispatch.running import Inside
 from taquba_workflow_sync.queue.dispatch.user_code import calling
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import describe
+from taquba_workflow_sync.queue.running import Inside
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, decode_headers

@@ -8,8 +8,8 @@ from typing import Final
 
 from taquba_workflow_sync.errors import RunNotFoundError
 from taquba_workflow_sync.outcome import RunOutcome
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.workflow.status import outcome_of
 
 _LONGEST_WAIT: Final = 1.0

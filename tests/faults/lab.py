@@ -35,7 +35,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.clock import Clock, SystemClock
 from taquba_workflow_sync.failpoints import Failpoint
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.faults.checker import digest

@@ -19,10 +19,10 @@ from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
 from taquba_workflow_sync.queue.dispatch.idle import Idle
 from taquba_workflow_sync.queue.dispatch.maintenance import Maintenance
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.dispatch.settling import Settler
 from taquba_workflow_sync.queue.dispatch.state import DispatchState
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.changes import Leader
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Final
 
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.settlement import Release, Settlement
 
 _log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from taquba_workflow_sync.errors import ClaimLostError, StorageError, TaqubaError
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished, note_backlog
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import DeadLetter, Release, Settlement, UnstorableError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
-from taquba_workflow_sync.queue.dispatch.running import RUNNING
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.settlement import Release, Settlement
 from taquba_workflow_sync.wakeup import WakeUp

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from taquba_workflow_sync.queue.dispatch.running import RUNNING, Inside
+from taquba_workflow_sync.queue.running import RUNNING, Inside
 
 _log = logging.getLogger(__name__)
 
