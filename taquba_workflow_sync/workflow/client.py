@@ -255,8 +255,7 @@ class WorkflowClient:
     def unregister_hook(self, waiting: str = "deliver") -> None:
         """End the registration of the queue's terminal hook; durable on return.
 
-        Runs that end from then on notify nobody, in any process, until a runtime that has a hook is made again and
-        used. ``waiting="deliver"`` leaves the notifications that wait to a runtime that still has the hook;
+        Runs that end from then on notify nobody, in any process, until a runtime with a hook is made anew and used. ``waiting="deliver"`` leaves the notifications that wait to a runtime that still has the hook;
         ``"drop"`` removes them (those being delivered are finished). A repeat, or a queue without a hook, is a no-op.
 
         Raises:
@@ -268,7 +267,6 @@ class WorkflowClient:
             raise ValueError(f"waiting is {validation.shown(waiting)}; it must be 'deliver' or 'drop'")
         lane = self._queue_name + LANE_SUFFIX
         self._handle.unsubscribe(self._queue_name, drop_from=lane if waiting == "drop" else None)
-        self._endings.forget()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a client of an open store cannot be pickled; open the store there: {self._handle.address}")

@@ -42,10 +42,6 @@ class Endings:
         self._handle.subscribe(self._queue_name, Subscription(self._lane, config.max_attempts, config.keep_dead_ms))
         self._is_registered = True
 
-    def forget(self) -> None:
-        """Register anew at the next use."""
-        self._is_registered = False
-
     def cancel(self, job_id: str) -> bool:
         """Cancel a run; the hook of one that ended at once has been called on return. Whether there was one."""
         self.register()
