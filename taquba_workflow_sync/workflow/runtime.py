@@ -77,7 +77,7 @@ class WorkflowRuntime(WorkflowClient):
         """
         super().__init__(queue, queue_name=queue_name, keep_runs=keep_runs)
         self._run_step = step_function(runner)
-        self.size_of = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
+        self._size = validation.integer(max_concurrent_steps, "max_concurrent_steps", least=1, most=1000)
         self._poll_interval = validation.seconds(poll_interval, "poll_interval", least=1)
         self._grace = validation.optional_seconds(shutdown_grace, "shutdown_grace")
         if not isinstance(step_order, str):
@@ -136,7 +136,7 @@ class WorkflowRuntime(WorkflowClient):
         lanes = [steps.lane]
         if self._notifier is not None:
             lanes.insert(0, self._notifier.lane(self._queue, self._around, lambda: sum(steps.ended.values())))
-        pools = [Pool("step", lanes, self.size_of)]
+        pools = [Pool("step", lanes, self._size)]
         if self._webhooks is not None:
             # Threads of their own: a receiver that answers slowly must not take a step's.
             pools.append(

@@ -42,7 +42,7 @@ class RunningTokens:
         self.discard(token)
 
     def was_abandoned(self, token: str) -> bool:
-        """Whether :meth:`give_up` was called for it: its attempt counts, unlike that of a claim that never began."""
+        """Whether :meth:`abandon` was called for it: its attempt counts, unlike that of a claim that never began."""
         return token in self._abandoned
 
     def watch(self, token: str, event: threading.Event) -> None:

@@ -34,7 +34,7 @@ class Store(Protocol):
         """End claims, each under its fence, then claim what is first in line, in one commit when nothing fails.
 
         A refused settlement answers with its error and harms no other. A claim first promotes what is due in its
-        lanes and takes back what ``deaths`` and expired bare leases free there.
+        lanes and takes back what ``abandoned`` and expired bare leases free there.
         """
         ...
 
@@ -95,7 +95,7 @@ class Store(Protocol):
     def abandoned_claims(self, *, suspect: str | None = None) -> Abandoned:
         """Probe the other owners' locks and watch their overdue leases; never inside a transaction.
 
-        Another process that probes at the same moment looks like a holder; that is outwaited for the owner ``doubted``.
+        Another process that probes at the same moment looks like a holder; that is outwaited for the owner ``suspect``.
         """
         ...
 
@@ -107,7 +107,7 @@ class Store(Protocol):
         """Have ``listener`` told of each commit of this process: which queues got work, and whether a run ended.
 
         With ``attend``, the calling thread commits for every caller while the block runs, if nobody else does: the
-        listener is called with nothing when callers wait, and ``turn`` commits for them.
+        listener is called with nothing when callers wait, and ``settle_and_claim`` commits for them.
         """
         ...
 
