@@ -255,7 +255,8 @@ class WorkflowClient:
     def unregister_hook(self, waiting: str = "deliver") -> None:
         """End the registration of the queue's terminal hook; durable on return.
 
-        Runs that end from then on notify nobody, in any process, until a runtime with a hook is made anew and used. ``waiting="deliver"`` leaves the notifications that wait to a runtime that still has the hook;
+        Runs that end from then on notify nobody, in any process, until a runtime with a hook is made anew and used.
+        ``waiting="deliver"`` leaves the notifications that wait to a runtime that still has the hook;
         ``"drop"`` removes them (those being delivered are finished). A repeat, or a queue without a hook, is a no-op.
 
         Raises:

@@ -118,7 +118,7 @@ def hook_of(journal: Journal) -> Callable[[RunOutcome], None]:
 def open_queue(
     root: Path,
     *,
-    fault: Failpoint | None = None,
+    failpoint: Failpoint | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
     durability: str = "full",
     clock: Clock | None = None,
@@ -131,7 +131,7 @@ def open_queue(
         is_durable=durability == "full",
         clock=time_source,
         running=RUNNING,
-        failpoint=fault,
+        failpoint=failpoint,
         checkpoint_bytes=checkpoint_bytes,
     )
     settings = {"retry_backoff_base": 0.0, "keep_done_jobs": 86_400.0} | config
@@ -142,7 +142,7 @@ def open_queue(
         max_payload_bytes=64 << 20,
         clock=time_source,
         path=root,
-        failpoint=fault,
+        failpoint=failpoint,
     )
 
 

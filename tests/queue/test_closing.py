@@ -72,7 +72,7 @@ def test_after_close_every_method_says_so(queue: Queue, name: str) -> None:
 
 def test_every_public_method_is_in_the_table_above() -> None:
     public = {name for name, value in vars(Queue).items() if callable(value) and not name.startswith("_")}
-    internal = {"attach", "config_of", "new_job", "deaths_for_cancel", "page", "open", "temporary", "close"}
+    internal = {"attach", "config_of", "new_job", "abandoned_for_cancel", "page", "open", "temporary", "close"}
 
     assert public - internal - {"open", "temporary"} <= set(METHODS)
 

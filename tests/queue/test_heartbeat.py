@@ -36,7 +36,7 @@ def failing() -> Failing:
 
 @pytest.fixture
 def heartbeat(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
-    monkeypatch.setattr("taquba_workflow_sync.queue.heartbeat._pause_after_failure", lambda running: 0.0)
+    monkeypatch.setattr("taquba_workflow_sync.queue.dispatch.heartbeat._pause_after_failure", lambda running: 0.0)
     execution = cast(Any, SimpleNamespace(is_lost=True, lane=SimpleNamespace(lease_ms=1)))
     heartbeat = Heartbeat(cast(Store, failing), lambda: [execution], "heartbeat")
     yield heartbeat

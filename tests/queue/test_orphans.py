@@ -23,7 +23,9 @@ class Holding:
     def running(self, *, foreign: bool) -> list[RunningClaim]:
         return [RunningClaim("job", "t.1.1", "owner", False, 30_000, 30_000)]
 
-    def turn(self, settlements: Sequence[Settlement], claims: Sequence[object]) -> tuple[list[None], list[object]]:
+    def settle_and_claim(
+        self, settlements: Sequence[Settlement], claims: Sequence[object]
+    ) -> tuple[list[None], list[object]]:
         self.settled += settlements
         return [None] * len(settlements), []
 

@@ -135,7 +135,7 @@ def status(store: Store, job_id: str) -> str | None:
     return None if row is None else row.status
 
 
-def observe(store: Store, queue: str = QUEUE, lane: str = LANE, max_attempts: int = 5) -> None:
+def subscribe(store: Store, queue: str = QUEUE, lane: str = LANE, max_attempts: int = 5) -> None:
     store.subscribe(queue, Subscription(lane, max_attempts, None))
 
 

@@ -30,7 +30,6 @@ from .bench import (
     dump,
     ending,
     job,
-    observe,
     put,
     put_one,
     put_run,
@@ -39,6 +38,7 @@ from .bench import (
     settle,
     status,
     stored,
+    subscribe,
     writes_nothing,
 )
 
@@ -113,7 +113,7 @@ STALE: list[Staling] = [
 @pytest.mark.parametrize("make_stale", STALE)
 @pytest.mark.parametrize("yields", [False, True], ids=["", "yielding"])
 def test_a_stale_settlement_writes_nothing(store: Store, action: Action, make_stale: Staling, yields: bool) -> None:
-    observe(store)
+    subscribe(store)
     put_run(store, "r", max_attempts=9)
     stale = make_stale(store, claim(store))
     with writes_nothing(store):

@@ -25,7 +25,6 @@ from .bench import (
     dump,
     ending,
     job,
-    observe,
     put,
     put_one,
     put_run,
@@ -33,20 +32,21 @@ from .bench import (
     settle,
     status,
     stored,
+    subscribe,
 )
 from .conftest import MakeStore
 from .test_enqueue import now_ms
 
 CALLS: dict[str, Callable[[Store], object]] = {
     "insert": lambda store: store.insert([job()]),
-    "turn": lambda store: store.settle_and_claim([Settlement("a", "b", Ack())], []),
+    "settle_and_claim": lambda store: store.settle_and_claim([Settlement("a", "b", Ack())], []),
     "claim": lambda store: store.settle_and_claim([], [ClaimRequest((LaneClaim(QUEUE, 1),), 1)]),
-    "empty turn": lambda store: store.settle_and_claim([], []),
+    "empty settle_and_claim": lambda store: store.settle_and_claim([], []),
     "renew": lambda store: store.renew(["a"], 1),
     "cancel": lambda store: store.cancel("a", NOTHING_ABANDONED, None),
     "requeue": lambda store: store.requeue("a"),
     "sweep": lambda store: store.sweep(),
-    "observe": lambda store: store.subscribe(QUEUE, Subscription(LANE, 1, None)),
+    "subscribe": lambda store: store.subscribe(QUEUE, Subscription(LANE, 1, None)),
     "get": lambda store: store.get("a"),
     "find_run": lambda store: store.find_run(QUEUE, "a"),
     "page": lambda store: store.page(QUEUE, Filter(), 1, 0),
@@ -54,7 +54,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "history": lambda store: store.history("a"),
     "readiness": lambda store: store.readiness(QUEUE),
     "running": lambda store: store.running(foreign=True),
-    "find_deaths": lambda store: store.abandoned_claims(),
+    "abandoned_claims": lambda store: store.abandoned_claims(),
     "version": lambda store: store.version(),
     "listen": lambda store: store.listen(lambda woken, ended: None).__enter__(),
 }
@@ -84,7 +84,7 @@ def test_closing_one_handle_leaves_the_others_open(make_store: MakeStore) -> Non
 
 def test_everything_is_there_after_a_restart(make_store: MakeStore, clock: ManualClock) -> None:
     first = make_store()
-    observe(first)
+    subscribe(first)
     put(first, job(payload=b"x" * 9_000), job(run_at_ms=now_ms(clock) + 1_000), job(), job())
     put_run(first, "r")
     held = claims(first, 2)
@@ -159,7 +159,7 @@ def test_a_listener_is_told_which_queues_got_work_and_whether_a_run_ended(store:
         assert told() == [(set(), True)]
         store.requeue(job_id)
         assert told() == [({QUEUE}, False)]
-        observe(store)
+        subscribe(store)
         told()
         settle(store, claim(store), Ack())
         assert told() == [({LANE}, True)], "a notification is work too"

@@ -32,7 +32,7 @@ from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from taquba_workflow_sync.testing import ManualClock
 
-from .bench import claims, job, observe, rows_of, run
+from .bench import claims, job, rows_of, run, subscribe
 from .conftest import ENGINES, Engine
 from .model import BARE, Model, Row
 from .test_enqueue import now_ms
@@ -72,7 +72,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.ids: list[str] = ["nobody"]
         self.held: list[tuple[str, str]] = [("nobody", "nothing")]
         if observed:
-            observe(self.handles[0], "a", LANE)
+            subscribe(self.handles[0], "a", LANE)
             self.model.observers["a"] = LANE
             self.model.queues.add("a")
 

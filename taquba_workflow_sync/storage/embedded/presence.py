@@ -125,7 +125,7 @@ class Owner:
     ) -> Abandoned:
         """Return which of the other owners' claims may be taken over.
 
-        Another process that probes looks like a holder for a moment, which is outwaited for the owner ``doubted``.
+        Another process that probes looks like a holder for a moment, which is outwaited for the owner ``suspect``.
 
         An overdue claim is timed by this process's own monotonic clock, from when this process first saw it overdue
         and for as long as it stays unrenewed, so that a stepping wall clock frees nothing. A long gap between two

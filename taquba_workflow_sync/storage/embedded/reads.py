@@ -1,4 +1,4 @@
-"""What happens to jobs that no worker holds: cancel, requeue, retry, sweep; and the registration of an observer."""
+"""Everything that only reads; each function runs on a lent connection."""
 
 from __future__ import annotations
 

@@ -106,10 +106,10 @@ def _read_undecodable(connection: sqlite3.Connection, query: Callable[..., _T], 
 
 
 class EmbeddedStore(ForkGuard):
-    """One handle on a store directory; implements :class:`~taquba_workflow_sync.storage.port.Store`.
+    """One handle on a store directory; implements :class:`~taquba_workflow_sync.storage.port.store.Store`.
 
     ``running`` is the process-wide set of tokens whose steps run here, whichever handle they belong to: a process
-    never takes such a claim back, whatever the leases say. ``fault`` is called with the name of each fault point, for
+    never takes such a claim back, whatever the leases say. ``failpoint`` is called with the name of each failpoint, for
     tests that kill or fail there.
     """
 

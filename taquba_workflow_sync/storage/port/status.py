@@ -6,7 +6,7 @@ import enum
 
 
 class JobStatus(enum.StrEnum):
-    """Where a job stands; the transitions between the six are in ``queue.transitions``."""
+    """Where a job stands; the transitions between the six are in ``storage.port.transitions``."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"

@@ -69,7 +69,7 @@ def opened(tmp_path: Path, wall: Wall, boot: Boot) -> Iterator[Open]:
     stores: list[EmbeddedStore] = []
 
     def make(**options: object) -> EmbeddedStore:
-        given = {"clock": wall, "steady": boot, "is_durable": False} | options
+        given = {"clock": wall, "boot_clock": boot, "is_durable": False} | options
         stores.append(EmbeddedStore(tmp_path / "store", **given))  # type: ignore[arg-type]  # options of a test
         return stores[-1]
 

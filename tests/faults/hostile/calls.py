@@ -28,7 +28,7 @@ EXEMPT: Final[dict[str, str]] = {
     "Queue": "made by open",
     "Queue.attach": "for the layers above",
     "Queue.config_of": "for the layers above",
-    "Queue.deaths_for_cancel": "for the layers above",
+    "Queue.abandoned_for_cancel": "for the layers above",
     "Queue.page": "for the layers above; list_jobs and list_runs check for it",
     "Queue.new_job": "enqueue checks by it",
     "RunHandle": "made by submit",

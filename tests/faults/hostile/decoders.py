@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, decode_headers, record_of, record_of_claim
-from taquba_workflow_sync.storage.embedded import reading
-from taquba_workflow_sync.storage.embedded.repair.mending import _is_observer
+from taquba_workflow_sync.storage.embedded import reads
+from taquba_workflow_sync.storage.embedded.repair.mending import _is_subscription
 from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
 from taquba_workflow_sync.storage.embedded.transitions.claim import _claimed
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
@@ -91,10 +91,10 @@ _JOB: Final[dict[str, Any]] = {
 
 def decode_a_job(data: bytes) -> None:
     """What a page or a look shows of any row: a record, whatever the columns hold; parts that are gone are empty."""
-    values = _row(data, reading._COLUMNS, {**_JOB, "wide": 0})
+    values = _row(data, reads._COLUMNS, {**_JOB, "wide": 0})
     gone: Any = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: None))
     for whole in (True, False):
-        row = reading._job(gone, tuple(values), whole=whole)
+        row = reads._job(gone, tuple(values), whole=whole)
         _demand(_is_headers(record_of(row).headers), "headers")
         if row.run_id is not None:
             status_of(row)
@@ -194,12 +194,14 @@ def a_token(data: bytes) -> None:
     _demand(type(number) is int and 0 <= number < 10**18, f"{number}")
 
 
-def an_observer(data: bytes) -> None:
+def a_subscription(data: bytes) -> None:
     text = _stored(data)
-    if _is_observer(text):
-        observer = Subscription(**json.loads(text))
-        good = type(observer.lane) is str and type(observer.max_attempts) is int and observer.max_attempts > 0
-        _demand(good, f"observer {observer!r:.100}")
+    if _is_subscription(text):
+        subscription = Subscription(**json.loads(text))
+        good = (
+            type(subscription.lane) is str and type(subscription.max_attempts) is int and subscription.max_attempts > 0
+        )
+        _demand(good, f"subscription {subscription!r:.100}")
 
 
 def a_secret(data: bytes) -> None:
@@ -220,7 +222,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "a webhook job": a_webhook_job,
     "Retry-After": retry_after,
     "a token": a_token,
-    "an observer": an_observer,
+    "a subscription": a_subscription,
     "a secret": a_secret,
 }
 
@@ -246,7 +248,7 @@ CORPUS: Final[dict[str, list[bytes]]] = {
                     b"Wed, 21 Oct 2015 07:28:00 -0000", b"1 1 1 1:1:1 " + b"9" * 400],
     "a token": [b"", b"x.1.1", b".", b"x.1.-1", b"x.1.\xd9\xa3", b"x.1." + b"9" * 18, b"x.1." + b"9" * 5000,
                 b"x.1.1\n"],
-    "an observer": [b"", b"{}", b"null", b"[]", b"5", b"{", b'{"lane":"x","max_attempts":1,"keep_dead_ms":null}',
+    "a subscription": [b"", b"{}", b"null", b"[]", b"5", b"{", b'{"lane":"x","max_attempts":1,"keep_dead_ms":null}',
                     b'{"lane":5,"max_attempts":1,"keep_dead_ms":null}',
                     b'{"lane":"x","max_attempts":"y","keep_dead_ms":null}',
                     b'{"lane":"x","max_attempts":0,"keep_dead_ms":-1,"more":1}', b"[" * 100_000],

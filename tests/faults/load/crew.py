@@ -94,9 +94,9 @@ class CountingRunner:
             if step.attempts == 1:  # a later one waited for a kill to be noticed
                 self._meter.count("first attempts")
                 if step.step_number == 0:
-                    self._meter.subscribe("claim", now - int(step.headers["at"]))
+                    self._meter.observe("claim", now - int(step.headers["at"]))
                 else:
-                    self._meter.subscribe("settle", now - int(returned_at))
+                    self._meter.observe("settle", now - int(returned_at))
         if int(step.run_id.rpartition("-")[2]) % _NAPS == 0:
             time.sleep(_NAP)
         is_last = step.step_number + 1 == STEPS
@@ -114,7 +114,7 @@ class CountingRunner:
             if outcome.status != "succeeded" or trail != trail_of(STEPS):
                 self._meter.count("wrong endings")
             else:
-                self._meter.subscribe("settle", time.monotonic_ns() - int(returned_at))
+                self._meter.observe("settle", time.monotonic_ns() - int(returned_at))
         if "plan" in outcome.headers:
             self._journal.note(
                 "hook",
@@ -185,7 +185,7 @@ class Submitter:
         if is_sampled:
             self._journal.note("acknowledged", run=run_id, job=handle.first_job_id)
         with meter.lock:
-            meter.subscribe("submit", took)
+            meter.observe("submit", took)
             if is_repeated:
                 meter.count("repeated submits")
                 meter.count("repeated submits that were new", int(handle.newly_submitted))

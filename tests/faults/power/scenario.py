@@ -130,7 +130,7 @@ def answer_early() -> None:
             for slot in batch:
                 slot.is_done = True
                 if slot.wake is not None:
-                    committer._ring(slot.wake)
+                    committer._notify(slot.wake)
             time.sleep(0.002)
 
         tx.finish = finish_and_answer

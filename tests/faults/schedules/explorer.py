@@ -352,7 +352,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Inserted):
         return value
     if isinstance(value, Abandoned):
-        return "deaths", plain(value.owners), plain(value.tokens)
+        return "abandoned", plain(value.owners), plain(value.tokens)
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
     if isinstance(value, Mapping):
@@ -530,7 +530,7 @@ class Explorer:
         """Run every schedule with at most ``bound`` preemptions, the fewest first; at most ``limit`` of them."""
         self.report.serial_outcomes = len(self._serial)
         while True:
-            before = self.size_of()
+            before = self._size()
             # Learned anew while schedules run, used from one round to the next: choices are counted by it.
             self._known = {name: dict(touched) for name, touched in self._touched.items()}
             complete_to: int | None = -1
@@ -542,7 +542,7 @@ class Explorer:
                 if done >= limit or time.monotonic() >= until:
                     ended = False
                     break
-            if not self._reduced or self.size_of() == before or not ended:
+            if not self._reduced or self._size() == before or not ended:
                 break
             # Something new was touched: steps that looked private are not, so the choices before them are due.
         if ended:
@@ -635,7 +635,7 @@ class Explorer:
             for resource, is_write in step.touches:
                 touched[resource] = touched.get(resource, False) or is_write
 
-    def size_of(self) -> int:
+    def _size(self) -> int:
         return sum(1 + is_write for touched in self._touched.values() for is_write in touched.values())
 
     def _tell(self, result: Result, problem: str, *, kind: str = "") -> None:

@@ -25,7 +25,7 @@ from taquba_workflow_sync.storage.port.settlement import (
 from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.workflow.spec import RunSpec
 from tests.storage import bench
-from tests.storage.bench import LANE, LEASE_MS, QUEUE, observe
+from tests.storage.bench import LANE, LEASE_MS, QUEUE, subscribe
 
 from .explorer import Operation, Scenario, World
 from .instruments import connect_unseen
@@ -39,7 +39,7 @@ _LEASE_S: Final = LEASE_MS / 1000
 def _claimed_run(world: World, *, by: str = "a", is_bare: bool = False, **fields: Any) -> None:
     """A run whose end is told of, claimed by a handle."""
     store = world.stores[by]
-    observe(store)
+    subscribe(store)
     store.insert([_run("J1", **fields)])
     world.known["held"] = bench.claim(store, is_bare=is_bare)
 
@@ -72,7 +72,7 @@ def _failed_run(world: World) -> None:
 
 
 def _waiting_run(world: World) -> None:
-    observe(world.stores["a"])
+    subscribe(world.stores["a"])
     world.stores["a"].insert([_run("J1")])
 
 
@@ -98,7 +98,7 @@ def _conclude_one(world: World, name: str, held: ClaimedRow, action: Action) -> 
     return "concluded"
 
 
-def _find_deaths(name: str) -> Operation:
+def _find_abandoned(name: str) -> Operation:
     """Look who has died: what was found is what the actor's next claim is told."""
 
     def find(world: World) -> None:
@@ -112,7 +112,7 @@ def _find_nothing(_: World) -> None:
 
 
 def _claim(name: str, *, is_bare: bool = False, queue: str = QUEUE, limit: int = 1) -> Operation:
-    """Claim with the deaths that the actor found before."""
+    """Claim with what the actor found abandoned before."""
     return lambda world: bench.claims(
         world.stores[name], limit, queue=queue, is_bare=is_bare, abandoned=world.passed.get(name, NOTHING_ABANDONED)
     )
@@ -335,7 +335,7 @@ SETTLE_VS_REAP: Final = (
     Scenario(
         "settle vs reap of a claim watched for ten leases",
         _overdue,
-        {"a": [_settle(Ack(result=b"x"))], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_settle(Ack(result=b"x"))], "b": [_find_abandoned("b"), _claim("b")]},
         rule=_settled_or_reaped,
     ),
     Scenario(
@@ -354,7 +354,7 @@ SETTLE_VS_REAP: Final = (
     Scenario(
         "advance vs reap",
         _overdue,
-        {"a": [_conclude(Advance(b"y" * 5_000))], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_conclude(Advance(b"y" * 5_000))], "b": [_find_abandoned("b"), _claim("b")]},
         rule=_settled_or_reaped,
     ),
 )
@@ -460,7 +460,7 @@ OTHERS: Final = (
     Scenario(
         "renew vs reap",
         _overdue,
-        {"a": [_renew("a"), _settle(Ack())], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_renew("a"), _settle(Ack())], "b": [_find_abandoned("b"), _claim("b")]},
         rule=_renewed_is_spared,
     ),
     Scenario(
@@ -472,17 +472,17 @@ OTHERS: Final = (
     Scenario(
         "reap vs reap",
         _of_the_dead,
-        {"a": [_find_deaths("a"), _claim("a")], "b": [_find_deaths("b"), _claim("b")]},
+        {"a": [_find_abandoned("a"), _claim("a")], "b": [_find_abandoned("b"), _claim("b")]},
         as_good=(
-            {"a": [_find_nothing, _claim("a")], "b": [_find_deaths("b"), _claim("b")]},
-            {"a": [_find_deaths("a"), _claim("a")], "b": [_find_nothing, _claim("b")]},
+            {"a": [_find_nothing, _claim("a")], "b": [_find_abandoned("b"), _claim("b")]},
+            {"a": [_find_abandoned("a"), _claim("a")], "b": [_find_nothing, _claim("b")]},
         ),
         rule=_never_both,
     ),
     Scenario(
         "reap vs cancel of a dead owner's claim",
         _of_the_dead,
-        {"a": [_find_deaths("a"), _claim("a")], "b": [_cancel("b")]},
+        {"a": [_find_abandoned("a"), _claim("a")], "b": [_cancel("b")]},
         as_good=({"a": [_find_nothing, _claim("a")], "b": [_cancel("b")]},),
     ),
     Scenario("submit vs submit", lambda _: None, {"a": [_submit("a")], "b": [_submit("b")]}, rule=_one_won),

@@ -17,7 +17,7 @@ from .raw import Child
 PARENT = """
 import gc, os, sys
 from pathlib import Path
-from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.embedded.presence import Owner
 owner = Owner(Path(sys.argv[1]), exclusive=False)
 owner.take()
 how = sys.argv[2]

@@ -23,7 +23,7 @@ OPEN_AND_INSERT = """
 import sys
 from pathlib import Path
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import NewJob
+from taquba_workflow_sync.storage.port.job import NewJob
 print("ready", flush=True)
 sys.stdin.readline()
 store = EmbeddedStore(Path(sys.argv[1]))

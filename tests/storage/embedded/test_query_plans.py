@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import reading, sql
+from taquba_workflow_sync.storage.embedded import reads, sql
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.reads import Filter
@@ -71,7 +71,7 @@ HOT: dict[str, tuple[str, str]] = {
     "claim": (sql.CLAIM, "taquba_job_pending"),
     "claim one": (sql.CLAIM_ONE, "sqlite_autoindex_taquba_job_1"),
     "promote": (sql.PROMOTE, "taquba_job_due"),
-    "leave the steady clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
+    "leave the boot clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
     "fence": (sql.FENCED, "INTEGER PRIMARY KEY"),
     "waiting": (sql.WAITING, "sqlite_autoindex_taquba_job_1"),
@@ -159,11 +159,11 @@ def test_a_listing_never_scans_the_job_table(
     database: sqlite3.Connection, which: Filter, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if many:
-        monkeypatch.setattr(reading, "_SORT_LIMIT", 0)
+        monkeypatch.setattr(reads, "_SORT_LIMIT", 0)
     seen: list[str] = []
     database.set_trace_callback(seen.append)
     try:
-        rows = reading.page(database, "q", which, 5, 0)
+        rows = reads.page(database, "q", which, 5, 0)
     finally:
         database.set_trace_callback(None)
     assert len(rows) <= 5

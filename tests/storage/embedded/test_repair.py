@@ -39,7 +39,7 @@ def test_nothing_of_a_sound_store_is_mended(open_embedded: OpenEmbedded) -> None
     in_every_state(store)
     with raw(store._root) as connection:
         before = list(connection.iterdump())
-        assert not store._mend()
+        assert not store._repair()
         assert list(connection.iterdump()) == before
 
 
@@ -82,7 +82,7 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
         found.append(repair(tx))
         return found[-1]
 
-    monkeypatch.setattr(store_module, "mend", mending)
+    monkeypatch.setattr(store_module, "repair", mending)
     assert other.running(foreign=True) == []
     assert stored(other, bad).status == "dead"
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
         mended.append(repair(tx))
         return mended[-1]
 
-    monkeypatch.setattr(store_module, "mend", mending)
+    monkeypatch.setattr(store_module, "repair", mending)
     for _ in range(3):
         with pytest.raises(StorageError, match="nothing was written"):
             store._write(cannot_be_stored)
@@ -154,7 +154,7 @@ def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
     with pytest.raises(StorageError):
         claim(store)
     assert f"job {bad}" not in caplog.text
-    store._next_mending = 0.0
+    store._next_repair = 0.0
     during: list[str] = []
 
     class Calling(logging.Handler):

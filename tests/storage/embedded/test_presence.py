@@ -12,7 +12,8 @@ import filelock
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import presence as owners_module
+from taquba_workflow_sync.storage.embedded import locks as locks_module
+from taquba_workflow_sync.storage.embedded import presence as presence_module
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.presence import Owner
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
@@ -29,10 +30,10 @@ HOLD = """
 import sys
 from pathlib import Path
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 store = EmbeddedStore(Path(sys.argv[1]), is_exclusive="exclusive" in sys.argv)
 if "claim" in sys.argv:
-    store.turn([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
+    store.settle_and_claim([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
 print(store.owner.id, flush=True)
 sys.stdin.readline()
 store.close()
@@ -302,7 +303,7 @@ def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_l
 def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_is_outwaited(
     me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owners_module, "_OTHERS_PROBE", 30.0)
+    monkeypatch.setattr(presence_module, "_OTHERS_PROBE", 30.0)
     dead = Owner(owners, exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
@@ -453,10 +454,9 @@ def test_an_opening_lock_that_cannot_be_used_is_a_storage_error(root: Path) -> N
 
 
 def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from taquba_workflow_sync.storage.embedded import presence as owners_module
 
     root.mkdir(mode=0o700)
-    monkeypatch.setattr(owners_module, "_OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(locks_module, "_OPEN_TIMEOUT", 0.05)
     with opening(root):
         with pytest.raises(StorageError, match=r"open\.lock"):
             with opening(root):
