@@ -96,7 +96,7 @@ def _turns(stores: tuple[Path, Path], durability: str, turns: int) -> tuple[list
 def _turning(queue: Queue) -> Generator[float, None, None]:
     """Make one turn each time it is asked, and yield how many milliseconds that took."""
     # The dispatcher's own call: through the public ones each step would be a call and a commit.
-    engine = queue.store
+    engine = queue.handle.store
     request = ClaimRequest((LaneClaim(WorkflowClient(queue).queue_name, LEASE_MS),), BATCH)
     _, held = engine.settle_and_claim((), [request])
     try:

@@ -37,6 +37,11 @@ class CommitWaiter:
         if self._pid != os.getpid():
             self._start()  # a forked child: the parent's waiters are not here
 
+    @property
+    def has_waiters(self) -> bool:
+        """Whether any thread waits."""
+        return bool(self._waiting)
+
     def now(self) -> object:
         """Return the version to wait from; take it before reading what is waited for."""
         self._check_process()

@@ -176,6 +176,11 @@ class QueueHandle:
 
         loop.on_end = ended
 
+    @property
+    def has_loops(self) -> bool:
+        """Whether anything runs on this handle."""
+        return bool(self._loops)
+
     def close(self, on_closed: Callable[[], None] | None = None) -> None:
         """Stop what runs and close; a step that does not return keeps the store open, unreachable, until it ends.
 

@@ -90,7 +90,7 @@ class Stage:
 
 
 def _claim(queue: Queue, name: str = QUEUE, abandoned: Abandoned = NOTHING_ABANDONED) -> ClaimedRow:
-    _, rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)])
+    _, rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)])
     return rows[0]
 
 
@@ -105,7 +105,7 @@ def _settling(action: Action, plan: str = "go go") -> Callable[[Stage], None]:
             outcome = "continue" if isinstance(action, Advance) else "raise"
             stage.journal.note("end", **me, outcome=outcome, is_set=False)
         stage.is_armed = True
-        refusals, _ = queue.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
+        refusals, _ = queue.handle.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
         assert refusals == [None]
 
     return scenario
@@ -138,7 +138,7 @@ def _renew(stage: Stage) -> None:
     stage.submit(runtime)
     row = _claim(queue)
     stage.is_armed = True
-    queue.store.renew([row.token], 7_200_000)
+    queue.handle.store.renew([row.token], 7_200_000)
 
 
 def _cancel(stage: Stage) -> None:
@@ -165,7 +165,7 @@ def _reap(stage: Stage) -> None:
 
     forked(die_holding_a_claim)
     queue, _ = stage.open()
-    abandoned = queue.store.abandoned_claims()
+    abandoned = queue.handle.store.abandoned_claims()
     assert abandoned
     stage.is_armed = True
     _claim(queue, abandoned=abandoned)
@@ -175,7 +175,7 @@ def _requeue(stage: Stage) -> None:
     queue, _ = stage.open()
     job_id = queue.enqueue(BARE, b"x", job_id="bare-1")
     row = _claim(queue, BARE)
-    queue.store.settle_and_claim([Settlement(row.id, row.token, DeadLetter("broken"))], ())
+    queue.handle.store.settle_and_claim([Settlement(row.id, row.token, DeadLetter("broken"))], ())
     stage.is_armed = True
     queue.requeue_dead_job(job_id)
 
@@ -184,7 +184,7 @@ def _retry(stage: Stage) -> None:
     queue, runtime = stage.open()
     job = stage.submit(runtime, "fail")
     row = _claim(queue)
-    queue.store.settle_and_claim([Settlement(row.id, row.token, Ack(Verdict.FAILED, error="as planned"))], ())
+    queue.handle.store.settle_and_claim([Settlement(row.id, row.token, Ack(Verdict.FAILED, error="as planned"))], ())
     stage.is_armed = True
     stage.journal.note("retrying", run="r", job=job)
     runtime.retry("r")
@@ -197,7 +197,7 @@ def _sweep(stage: Stage) -> None:
     runtime.cancel("r")
     clock.advance(timedelta(days=8))
     stage.is_armed = True
-    queue.store.sweep()
+    queue.handle.store.sweep()
 
 
 def _bury(stage: Stage) -> None:
@@ -206,7 +206,7 @@ def _bury(stage: Stage) -> None:
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("UPDATE taquba_job SET attempts = max_attempts")  # no claim can take it
     stage.is_armed = True
-    queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
+    queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
 
 
 def _enter_boot(stage: Stage) -> None:
@@ -216,7 +216,7 @@ def _enter_boot(stage: Stage) -> None:
     me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
     stage.journal.note("begin", **me, max=row.max_attempts)
     stage.journal.note("end", **me, outcome="continue", is_set=False)
-    queue.store.settle_and_claim([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
+    queue.handle.store.settle_and_claim([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
     queue.close()
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")  # a delay of another boot
@@ -228,7 +228,7 @@ def _enter_boot(stage: Stage) -> None:
 def _observe(stage: Stage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
-    queue.store.subscribe(QUEUE, Subscription("steps.terminal", 3, None))
+    queue.handle.store.subscribe(QUEUE, Subscription("steps.terminal", 3, None))
 
 
 def _opening(stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from .support import PATIENCE, START, claimed, in_thread, wait_until
 
 def waiting(queue: Queue) -> bool:
     """Whether a thread waits inside ``claim_with_wait``."""
-    return bool(queue.waiter._has_looker)
+    return queue.handle.commits.has_waiters
 
 
 def test_a_job_that_is_there_is_claimed_without_waiting(queue: Queue) -> None:
@@ -116,7 +116,7 @@ def test_advancing_the_clock_past_a_bare_lease_wakes_the_waiter(still: Queue, cl
 
 
 def test_a_job_that_becomes_due_by_the_wall_clock_is_claimed_when_it_is(queue: Queue) -> None:
-    due = queue.clock.now() + timedelta(milliseconds=200)
+    due = datetime.now(UTC) + timedelta(milliseconds=200)
     queue.enqueue("q", b"", run_at=due)
 
     claim = queue.claim_with_wait("q", PATIENCE)

@@ -11,7 +11,7 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.queue.handle import QueueHandle
 
 
 class Failing:
@@ -22,7 +22,7 @@ class Failing:
         self._enough = enough
         self.was_asked_enough = threading.Event()
 
-    def version(self) -> int:
+    def wait_for_changes(self, since: object, timeout: float, wakeup: object) -> object:
         self.asked += 1
         if self.asked >= self._enough:
             self.was_asked_enough.set()
@@ -38,7 +38,7 @@ def failing() -> Failing:
 def heartbeat(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     monkeypatch.setattr("taquba_workflow_sync.queue.dispatch.heartbeat._pause_after_failure", lambda running: 0.0)
     execution = cast(Any, SimpleNamespace(is_lost=True, lane=SimpleNamespace(lease_ms=1)))
-    heartbeat = Heartbeat(cast(Store, failing), lambda: [execution], "heartbeat")
+    heartbeat = Heartbeat(cast(QueueHandle, SimpleNamespace(store=failing)), lambda: [execution], "heartbeat")
     yield heartbeat
     heartbeat.stop()
 
@@ -46,7 +46,7 @@ def heartbeat(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hea
 def test_a_heartbeat_outlives_more_failures_than_a_power_of_two_can_have(
     heartbeat: Heartbeat, failing: Failing
 ) -> None:
-    heartbeat.start()
+    heartbeat.wake()
     assert failing.was_asked_enough.wait(60)
 
 
@@ -56,7 +56,7 @@ class HalfBlind:
     def __init__(self) -> None:
         self.was_renewed = threading.Event()
 
-    def version(self) -> int:
+    def wait_for_changes(self, since: object, timeout: float, wakeup: object) -> object:
         raise StorageError("disk I/O error")
 
     def renew(self, tokens: list[str], lease_ms: int) -> tuple[int, frozenset[str]]:
@@ -70,7 +70,7 @@ def test_a_look_that_fails_costs_no_lease() -> None:
     row = SimpleNamespace(token="t.1.1")
     execution = cast(Any, SimpleNamespace(lane=lane, row=row, is_lost=False, renewed_at=0.0, has_returned=False))
     heartbeat = Heartbeat(cast(Store, store), lambda: [execution], "heartbeat")
-    heartbeat.start()
+    heartbeat.wake()
     try:
         assert store.was_renewed.wait(60)
     finally:

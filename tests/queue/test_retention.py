@@ -19,12 +19,12 @@ def test_done_and_dead_jobs_go_when_their_own_time_is_over(tmp_path: Path, clock
         queue.ack(claimed(queue))
         queue.dead_letter(claimed(queue), "no")
         clock.advance(9.999)
-        assert queue.store.sweep() == 0, "retention counts from the end, not from the enqueue"
+        assert queue.handle.store.sweep() == 0, "retention counts from the end, not from the enqueue"
         clock.advance(0.001)
-        assert queue.store.sweep() == 1
+        assert queue.handle.store.sweep() == 1
         assert (queue.get_job(done), stored(queue, dead).status) == (None, JobStatus.DEAD)
         clock.advance(10)
-        assert queue.store.sweep() == 1
+        assert queue.handle.store.sweep() == 1
         assert queue.get_job(dead) is None
 
 
@@ -44,7 +44,7 @@ def test_dead_letters_stay_for_good_where_the_configuration_says_so(tmp_path: Pa
         queue.dead_letter(claimed(queue), "no")
         clock.advance(timedelta(days=20 * 365))
 
-        assert queue.store.sweep() == 0
+        assert queue.handle.store.sweep() == 0
 
 
 def test_retention_is_frozen_when_the_job_is_put_in(tmp_path: Path, clock: ManualClock) -> None:
@@ -54,7 +54,7 @@ def test_retention_is_frozen_when_the_job_is_put_in(tmp_path: Path, clock: Manua
         queue.ack(claimed(queue))
         assert stored(queue, job_id).status is JobStatus.DONE
         clock.advance(100)
-        assert queue.store.sweep() == 1
+        assert queue.handle.store.sweep() == 1
 
 
 def test_a_worker_sweeps_while_it_works(tmp_path: Path, clock: ManualClock) -> None:
@@ -74,4 +74,4 @@ def test_a_sweep_takes_a_bounded_piece_at_a_time(tmp_path: Path, clock: ManualCl
             queue.cancel(job_id)
         clock.advance(1)
 
-        assert [queue.store.sweep() for _ in range(3)] == [500, 200, 0]
+        assert [queue.handle.store.sweep() for _ in range(3)] == [500, 200, 0]

@@ -63,7 +63,7 @@ def test_done_and_cancelled_count_all_ever_also_after_the_sweep(tmp_path: Path, 
         queue.dead_letter(claimed(queue), "no")
         queue.cancel(ids[2])
         clock.advance(10)
-        assert queue.store.sweep() == 3
+        assert queue.handle.store.sweep() == 3
 
         assert counters(queue) == {"done": 1, "cancelled": 1}
         assert queue.list_jobs("q").jobs == []
@@ -103,7 +103,7 @@ def test_the_counters_always_agree_with_the_rows(kept: float | None, actions: li
             elif action == "tick":
                 clock.advance(2)
             elif action == "sweep":
-                queue.store.sweep()
+                queue.handle.store.sweep()
             elif action == "cancel" and known:
                 queue.cancel(known[number % len(known)])
             elif action == "requeue":

@@ -108,7 +108,7 @@ def test_shutdown_finishes_what_runs_and_leaves_the_rest(queue: Queue) -> None:
     join = in_thread(lambda: run_worker(queue, "q", worker, shutdown=shutdown))
     await_event(started)
     shutdown.set()
-    wait_until(lambda: all(loop.stopping.is_set() for loop in queue._dispatchers), "the stop")
+    wait_until(lambda: all(loop.is_asked_to_stop for loop in queue.handle._loops), "the stop")
     go.set()
     join()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -163,7 +163,7 @@ def test_the_inline_hook_is_not_run_by_a_running_runtime_too(queue: Queue) -> No
         await_event(go)
 
     with WorkflowRuntime(queue, lambda step: Succeed(), hook) as runtime:
-        handle = runtime.submit(run_at=runtime._queue.clock.now() + timedelta(days=1))
+        handle = runtime.submit(run_at=datetime.now(UTC) + timedelta(days=1))
         join = in_thread(handle.cancel)
         await_event(inside)
         other = runtime.submit()
@@ -215,7 +215,7 @@ def test_a_client_without_the_hook_leaves_the_notification_to_the_runtime(queue:
     hook = RecordingHook()
     with WorkflowRuntime(queue, lambda step: Succeed(), hook) as runtime:
         client = WorkflowClient(queue)
-        handle = client.submit(run_at=queue.clock.now() + timedelta(days=1))
+        handle = client.submit(run_at=datetime.now(UTC) + timedelta(days=1))
         assert client.cancel(handle.run_id) is True
 
         assert hook.wait_for(1) == [runtime.outcome(handle.run_id)]

@@ -224,8 +224,9 @@ def test_a_child_that_a_step_forks_ends_where_it_leaves_the_step(tmp_path: Path,
         tmp_path / "store",
     )
     assert done.returncode == 0, done
-    code, runner, main = json.loads(done.stdout.rsplit(" ", 1)[0])[0], *(
-        [json.loads(done.stdout.rsplit(" ", 1)[0])[1]] + [int(done.stdout.rsplit(" ", 1)[1])]
+    code, runner, main = (
+        json.loads(done.stdout.rsplit(" ", 1)[0])[0],
+        *([json.loads(done.stdout.rsplit(" ", 1)[0])[1]] + [int(done.stdout.rsplit(" ", 1)[1])]),
     )
     assert code == status
     assert runner == main  # the parent's outcome is what counted

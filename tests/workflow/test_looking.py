@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -148,7 +148,7 @@ def test_many_waiters_of_one_run_all_learn_its_end(queue: Queue) -> None:
 def test_a_wait_ends_when_the_queue_is_closed(queue: Queue) -> None:
     handle = WorkflowClient(queue).submit()
     join = in_thread(lambda: handle.wait(PATIENCE))
-    wait_until(lambda: queue.waiter._has_looker)
+    wait_until(lambda: queue.handle.commits.has_waiters)
     queue.close()
 
     with pytest.raises(TaqubaError, match="closed"):
@@ -182,7 +182,7 @@ def test_a_wait_without_a_timeout_from_inside_is_refused(queue: Queue, where: st
             look()
 
     runtime = WorkflowRuntime(queue, runner, hook)
-    other = runtime.submit(run_id="other", run_at=queue.clock.now() + timedelta(days=1))
+    other = runtime.submit(run_id="other", run_at=datetime.now(UTC) + timedelta(days=1))
     runtime.submit(run_id="this")
     runtime.run_until_idle(PATIENCE)
 
@@ -266,10 +266,10 @@ def test_keep_runs_alone_governs_dead_runs_too(tmp_path: Path, clock: ManualCloc
     with Queue.open(tmp_path / "s", clock=clock, default_config=config) as queue:
         runtime = end_all(queue, StepError.permanent("p"), keep_runs=timedelta(days=1))
         clock.advance(timedelta(days=1) - timedelta(milliseconds=1))
-        queue.store.sweep()
+        queue.handle.store.sweep()
         assert state(runtime, "r0") is RunState.FAILED
         clock.advance(0.001)
-        queue.store.sweep()
+        queue.handle.store.sweep()
         assert queue.dead_jobs(STEPS).jobs == []
 
 

@@ -173,7 +173,7 @@ def test_a_retry_survives_a_reopen_and_is_not_swept_by_its_first_end(tmp_path: P
         runtime.retry("r")
     clock.advance(1000)
     with Queue.open(tmp_path / "s", clock=clock) as queue:
-        queue.store.sweep()
+        queue.handle.store.sweep()
         assert stored(queue, handle.first_job_id).step == 0
         assert WorkflowRuntime(queue, ScriptedRunner([Succeed()])).run_until_idle(PATIENCE).succeeded == 1
 

@@ -100,7 +100,7 @@ def test_it_waits_for_a_retry_that_another_call_left_behind(still: Queue, clock:
     assert claim is not None
     still.nack(claim, "a stumble")
     join = in_thread(lambda: runtime.run_until_idle(PATIENCE))
-    wait_until(lambda: bool(still._dispatchers))
+    wait_until(lambda: still.handle.has_loops)
     clock.advance(1)
 
     assert join().succeeded == 1
@@ -246,18 +246,20 @@ def test_a_runtime_may_be_started_stopped_and_run_until_idle_in_turn(queue: Queu
             runtime.submit().wait(PATIENCE)
 
 
-def test_a_step_runs_on_the_pool_and_the_loop_in_the_callers_thread(queue: Queue) -> None:
-    threads: list[threading.Thread] = []
+def test_the_loop_and_the_steps_run_on_threads_of_their_own_and_none_stays(queue: Queue) -> None:
+    threads: list[tuple[threading.Thread, set[str]]] = []
 
     def runner(step: Step) -> StepOutcome:
-        threads.extend(threading.enumerate())
+        threads.append((threading.current_thread(), {each.name for each in threading.enumerate()}))
         return Succeed()
 
     runtime = WorkflowRuntime(queue, runner)
     runtime.submit()
     runtime.run_until_idle(PATIENCE)
 
-    assert "taquba-workflow-steps" not in {thread.name for thread in threads}
+    [(thread, names)] = threads
+    assert thread is not threading.current_thread()
+    assert "taquba-workflow-steps" in names
 
 
 def test_an_interrupt_finishes_the_steps_in_flight_before_it_goes_on(queue: Queue) -> None:
@@ -266,7 +268,7 @@ def test_an_interrupt_finishes_the_steps_in_flight_before_it_goes_on(queue: Queu
     def interrupt() -> None:
         await_event(gate.started)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
-        wait_until(lambda: gate.steps[0].stopping.is_set() or not queue._dispatchers, "the interrupt")
+        wait_until(lambda: gate.steps[0].stopping.is_set() or not queue.handle.has_loops, "the interrupt")
         gate.go.set()
 
     runtime = WorkflowRuntime(queue, gate)

@@ -52,8 +52,12 @@ class Settler:
             self.asking = ()
             if refusals is None:
                 self._state.unsettled += batch
-        failed = self._let_go_of(batch, refusals)
-        self._hand_out(claimed, requests)
+        try:
+            failed = self._let_go_of(batch, refusals)
+            self._hand_out(claimed, requests)
+        except BaseException:
+            self._take_up(batch)
+            raise
         if failed is not None:
             # The claims beside it failed as well, or may have happened all the same: see Orphans.
             note_backlog(asking)
@@ -101,6 +105,17 @@ class Settler:
                 self._handle.abandoned_here.add(execution.row.token)
             self._state.let_go(execution)
         return failed
+
+    def _take_up(self, batch: Sequence[Finished]) -> None:
+        """Settle again what a fault of ours kept from being let go of: its fence tells whether it was stored.
+
+        Claims that were handed to no thread are released as orphans.
+        """
+        unsettled = {execution for execution, _ in self._state.unsettled}
+        for execution, settlement in batch:
+            if execution not in unsettled and execution.row.token in self._state.in_flight:
+                execution.is_repeated = True
+                self._state.unsettled.append((execution, settlement))
 
     def _hand_out(self, claimed: Sequence[ClaimedRow], requests: Sequence[ClaimRequest]) -> None:
         state = self._state

@@ -102,7 +102,7 @@ def test_a_kept_row_leaves_when_its_retention_is_over(
     clock.advance(7)
     queue.ack(claim) if end == "ack" else queue.dead_letter(claim, "broken")
     clock.advance(timedelta(seconds=kept) + off * MS)
-    queue.store.sweep()
+    queue.handle.store.sweep()
     assert (queue.get_job(job_id) is None) is is_gone
 
 
@@ -141,10 +141,10 @@ def test_a_clock_set_back_while_a_job_is_held_settles_it_all_the_same(opened: Op
     queue.ack(again)
     record = stored(queue, job_id)
     assert (record.status, record.attempts) == (JobStatus.DONE, 2)
-    queue.store.sweep()
+    queue.handle.store.sweep()
     assert queue.get_job(job_id) is not None
     clock.advance(10)
-    queue.store.sweep()
+    queue.handle.store.sweep()
     assert queue.get_job(job_id) is None
     assert len(queue.attempt_history(job_id)) == 0
 
@@ -239,7 +239,7 @@ def test_a_life_in_any_year_long_enough_ago(opened: Open, at: datetime) -> None:
     assert stored(queue, job_id).enqueued_at == at
     assert [each.claimed_at for each in queue.attempt_history(job_id)] == [at, clock.now()]
     clock.advance(10)
-    queue.store.sweep()
+    queue.handle.store.sweep()
     assert queue.get_job(job_id) is None
 
 

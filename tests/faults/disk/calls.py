@@ -72,14 +72,14 @@ def _claim_beside_the_dead(queue: Queue) -> Act:
 
 def _promote(queue: Queue) -> Act:
     queue.enqueue(BARE, b"x", run_at=datetime.now(UTC) + timedelta(milliseconds=20))
-    eventually(lambda: queue.store.readiness(BARE).is_ready, "due")
+    eventually(lambda: queue.handle.store.readiness(BARE).is_ready, "due")
     return lambda queue: queue.claim(BARE, lease=3600)
 
 
 def _reap(queue: Queue) -> Act:
     queue.enqueue(BARE, b"x")
     queue.claim(BARE, lease=0.001)
-    eventually(lambda: queue.store.readiness(BARE).is_ready, "a lease that is over")
+    eventually(lambda: queue.handle.store.readiness(BARE).is_ready, "a lease that is over")
     return lambda queue: queue.claim(BARE, lease=3600)
 
 
@@ -93,14 +93,14 @@ def _with_claim(settle: Callable[[Queue, Any], object]) -> Callable[[Queue], Act
 
 
 def _claimed_run(queue: Queue) -> ClaimedRow:
-    queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
+    queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
-    _, rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
+    _, rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
     return rows[0]
 
 
 def _settle(queue: Queue, row: ClaimedRow, action: Action) -> None:
-    refusals, _ = queue.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
+    refusals, _ = queue.handle.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
     for refusal in refusals:
         if refusal is not None:
             raise refusal
@@ -120,7 +120,7 @@ def _cancel(queue: Queue) -> Act:
 
 
 def _cancel_run(queue: Queue) -> Act:
-    queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
+    queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
     return lambda queue: WorkflowClient(queue).cancel("r")
 
@@ -140,7 +140,7 @@ def _sweep(queue: Queue) -> Act:
         _with_claim(lambda queue, claim: queue.ack(claim))(short)(short)
     kept_until = queue.now_ms() + 2
     eventually(lambda: queue.now_ms() > kept_until, "past its retention")
-    return lambda queue: queue.store.sweep()
+    return lambda queue: queue.handle.store.sweep()
 
 
 def _enter_boot(queue: Queue) -> Act:
@@ -182,7 +182,7 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "retry": _retry,
     "sweep": _sweep,
     "enter_boot": _enter_boot,
-    "observe": lambda _: lambda queue: queue.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None)),
+    "observe": lambda _: lambda queue: queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None)),
 }
 
 

@@ -85,7 +85,7 @@ def _damaged_rows(figures: Figures, directory: Path, chance: random.Random, left
 def columns_of_template(directory: Path) -> list[tuple[str, str]]:
     """Return the engine's columns as the template has them."""
     with Queue.open(directory / "template", durability="relaxed") as queue:
-        with queue.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
+        with queue.handle.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
             return [each for each in columns_of(connection) if each[0] not in ("Cache", "Settings")]
 
 

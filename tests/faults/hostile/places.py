@@ -113,7 +113,7 @@ def use(root: Path) -> str:
         with Queue.open(root, durability="relaxed") as queue:
             queue.enqueue("q", b"", job_id="new")
             found = [name for name in queue.list_queues() for _ in queue.list_jobs(name).jobs]
-            queue.store.abandoned_claims()
+            queue.handle.store.abandoned_claims()
         return f"well {','.join(sorted(found))}"
     except TaqubaError as error:
         return f"{type(error).__name__}: {error}"

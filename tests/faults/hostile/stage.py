@@ -68,8 +68,8 @@ def make_template(root: Path, many: int) -> None:
 
         def settled(state: str, how: Callable[[ClaimedRow], Any]) -> None:
             submitted(state)
-            rows = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
-            refusals = queue.store.settle_and_claim([Settlement(row.id, row.token, how(row)) for row in rows], ())[0]
+            rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
+            refusals = queue.handle.store.settle_and_claim([Settlement(row.id, row.token, how(row)) for row in rows], ())[0]
             assert refusals == [None] * many
 
         settled("done", lambda row: Ack(result=b"out"))
@@ -77,7 +77,7 @@ def make_template(root: Path, many: int) -> None:
         settled("dead", lambda row: DeadLetter("broken"))
         settled("cancelled", lambda row: SettleCancelled())
         submitted("lost")
-        queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])
+        queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])
         settled("pending", lambda row: Nack("once"))  # so that it has a history
         submitted("held")
         submitted("scheduled", run_at=THEN + timedelta(seconds=10))
@@ -90,9 +90,9 @@ def make_template(root: Path, many: int) -> None:
 
 def _give_a_history(queue: Queue, run_id: str) -> None:
     """Fail the first attempt of one run; it keeps its place at the end of the line."""
-    everything = queue.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
+    everything = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
     ends = [Settlement(row.id, row.token, Nack("once") if row.run_id == run_id else Release()) for row in everything]
-    queue.store.settle_and_claim(ends, ())
+    queue.handle.store.settle_and_claim(ends, ())
 
 
 @dataclass
@@ -300,7 +300,7 @@ class Scene:
         calls += [
             ("stats", lambda: queue.stats(client.queue_name)),
             ("list_queues", queue.list_queues),
-            ("sweep", lambda: queue.store.sweep()),
+            ("sweep", lambda: queue.handle.store.sweep()),
         ]
         for what, call in calls:
             try:

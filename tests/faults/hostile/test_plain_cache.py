@@ -50,7 +50,7 @@ def test_a_plain_cache_harms_no_run_and_no_later_open(tmp_path: Path) -> None:
                     assert {job.payload for job in jobs} == {b"x" * 5000}, deed
                 settings = dict(Vandal(root).run("SELECT key, value FROM Settings"))
                 assert {key: settings[key] for key in SETTINGS} == SETTINGS, deed
-        with queue.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
+        with queue.handle.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
             assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert Vandal(root).run("PRAGMA integrity_check") == [("ok",)]
 
@@ -101,7 +101,7 @@ def test_a_planted_pickle_is_unpickled_by_no_path_of_ours(tmp_path: Path) -> Non
     for _ in range(2):
         with Queue.open(root, durability="relaxed") as queue:  # puts the settings right
             queue.list_jobs("workflow-steps")
-            queue.store.sweep()
+            queue.handle.store.sweep()
     attached = StoreCache.attach(root / "db")
     try:
         for call in (

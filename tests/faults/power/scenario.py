@@ -98,8 +98,8 @@ def run(options: argparse.Namespace) -> None:
             for thread in threads:
                 thread.join()
             deadline = time.monotonic() + LIMIT
-            while any(each.pending + each.scheduled + each.claimed for each in queue.store.counts().values()):
-                assert time.monotonic() < deadline, f"never idle: {queue.store.counts()}"
+            while any(each.pending + each.scheduled + each.claimed for each in queue.handle.store.counts().values()):
+                assert time.monotonic() < deadline, f"never idle: {queue.handle.store.counts()}"
                 time.sleep(0.01)
         journal.note("closing")
     journal.note("closed")
