@@ -90,7 +90,9 @@ class Stage:
 
 
 def _claim(queue: Queue, name: str = QUEUE, abandoned: Abandoned = NOTHING_ABANDONED) -> ClaimedRow:
-    _, rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)])
+    _, rows = queue.handle.store.settle_and_claim(
+        (), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)]
+    )
     return rows[0]
 
 

@@ -69,7 +69,7 @@ def test_a_look_that_fails_costs_no_lease() -> None:
     lane = SimpleNamespace(lease_ms=30)
     row = SimpleNamespace(token="t.1.1")
     execution = cast(Any, SimpleNamespace(lane=lane, row=row, is_lost=False, renewed_at=0.0, has_returned=False))
-    heartbeat = Heartbeat(cast(Store, store), lambda: [execution], "heartbeat")
+    heartbeat = Heartbeat(cast(QueueHandle, SimpleNamespace(store=store)), lambda: [execution], "heartbeat")
     heartbeat.wake()
     try:
         assert store.was_renewed.wait(60)

@@ -273,7 +273,9 @@ def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(scene: Scene, m
     with open_queue(scene.root) as queue, open_queue(scene.root) as other:
         assert submit(WorkflowClient(queue), scene.journal, "a", "go")
         lane = (LaneClaim(STEPS, 100),)
-        _, [claim] = queue.handle.store.settle_and_claim((), [ClaimRequest(lane, 1)])  # as if its step ran in another process
+        _, [claim] = queue.handle.store.settle_and_claim(
+            (), [ClaimRequest(lane, 1)]
+        )  # as if its step ran in another process
         scene.volume.fill()
         eventually(lambda: queue.now_ms() > claim.lease_until_ms, "a lease that is over")
         now = [0.0]

@@ -69,7 +69,9 @@ def make_template(root: Path, many: int) -> None:
         def settled(state: str, how: Callable[[ClaimedRow], Any]) -> None:
             submitted(state)
             rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
-            refusals = queue.handle.store.settle_and_claim([Settlement(row.id, row.token, how(row)) for row in rows], ())[0]
+            refusals = queue.handle.store.settle_and_claim(
+                [Settlement(row.id, row.token, how(row)) for row in rows], ()
+            )[0]
             assert refusals == [None] * many
 
         settled("done", lambda row: Ack(result=b"out"))

@@ -427,7 +427,9 @@ def _run_on(store: Path, events: list[Event], figures: Figures, path: Path) -> N
             runtime = WorkflowRuntime(queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=4)
             deadline = time.monotonic() + LIMIT
             with runtime:
-                while any(each.pending + each.scheduled + each.claimed for each in queue.handle.store.counts().values()):
+                while any(
+                    each.pending + each.scheduled + each.claimed for each in queue.handle.store.counts().values()
+                ):
                     if time.monotonic() > deadline:
                         figures.expect("runs to the end", False, f"left after {LIMIT} s: {queue.handle.store.counts()}")
                         return
