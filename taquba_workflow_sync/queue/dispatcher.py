@@ -93,7 +93,7 @@ class Dispatcher:
         self._runs.acquire()
         self._has_ended = False
         self._heartbeat = Heartbeat(store, lambda: list(self._in_flight.values()), f"taquba-heartbeat-{name}")
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = threading.Event()
         self.on_end: Callable[[], None] | None = None
 
     # -- called from other threads -----------------------------------------------------------------------------

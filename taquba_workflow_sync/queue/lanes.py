@@ -39,15 +39,15 @@ class Execution:
     )
 
     def __init__(self, row: ClaimedRow, crew: Crew, stopping: threading.Event) -> None:
-        self.row = row
-        self.crew = crew
-        self.lane = crew.lanes[row.queue]
-        self.stopping = stopping
-        self.cancel_token = CancelToken()
-        self.renewed_at = time.monotonic()
-        self.has_returned = False
-        self.is_lost = False
-        self.is_repeated = False
+        self.row: ClaimedRow = row
+        self.crew: Crew = crew
+        self.lane: Lane = crew.lanes[row.queue]
+        self.stopping: threading.Event = stopping
+        self.cancel_token: CancelToken = CancelToken()
+        self.renewed_at: float = time.monotonic()
+        self.has_returned: bool = False
+        self.is_lost: bool = False
+        self.is_repeated: bool = False
         if row.cancel_requested:
             self.cancel_token.set()
 
@@ -96,12 +96,12 @@ class Crew:
     def __init__(self, name: str, lanes: Sequence[Lane], size: int) -> None:
         self.name = name
         self.size = size
-        self.lanes = {lane.queue: lane for lane in lanes}
-        self.claims = tuple(lane.claim for lane in lanes)
+        self.lanes: dict[str, Lane] = {lane.queue: lane for lane in lanes}
+        self.claims: tuple[LaneClaim, ...] = tuple(lane.claim for lane in lanes)
         self.in_flight = 0
         self.is_hungry = True
         self.next_due_ms: int | None = None
-        self.is_going_down = False
+        self.is_going_down: bool = False
         self._ready: deque[Execution] = deque()
         self._lock = threading.Lock()
         self._active = 0

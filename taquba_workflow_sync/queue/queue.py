@@ -82,7 +82,7 @@ class Queue:
         self.fault = fault
         self.max_payload_bytes = max_payload_bytes
         self.clock = clock
-        self.now_ms = clock_reader(clock)
+        self.now_ms: Callable[[], int] = clock_reader(clock)
         self._store = store
         self._default_config = default_config
         self._queue_configs = dict(queue_configs)
@@ -93,7 +93,7 @@ class Queue:
         self._deaths: Deaths = NO_DEATHS
         self._next_probe = 0.0
         self._on_closed: Callable[[], None] | None = None
-        self.waiter = Waiter(store, lambda: self._is_closed)
+        self.waiter: Waiter = Waiter(store, lambda: self._is_closed)
 
     # -- opening and closing -----------------------------------------------------------------------------------
 

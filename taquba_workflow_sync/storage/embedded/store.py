@@ -129,7 +129,7 @@ class EmbeddedStore(ForkGuard):
         self._root = root
         self._is_exclusive = is_exclusive
         self._running = running
-        self.clock = clock if clock is not None else SystemClock()
+        self.clock: Clock = clock if clock is not None else SystemClock()
         self._now = clock_reader(self.clock)
         self._steady = steady if steady is not None else SteadyClock()
         self._is_in_boot = False

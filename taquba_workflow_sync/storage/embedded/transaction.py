@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -62,10 +63,10 @@ class Transaction:
         self, connection: sqlite3.Connection, now_ms: int, owner: str, steady: SteadyClock, *, delays_are_steady: bool
     ) -> None:
         self.connection = connection
-        self.execute = connection.execute
+        self.execute: Callable[..., sqlite3.Cursor] = connection.execute
         self.now_ms = now_ms
         self.owner = owner
-        self.steady_ms = steady.now_ms()
+        self.steady_ms: int = steady.now_ms()
         self._delays_are_steady = delays_are_steady
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
