@@ -131,4 +131,6 @@ __all__ = [
     "run_worker",
 ]
 
+__version__ = "0.1.0"
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
