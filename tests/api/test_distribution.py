@@ -88,7 +88,12 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 def test_the_sdist_is_the_project(unpacked: Path) -> None:
     assert set(FILES) <= files_below(unpacked)
-    for file in ("tests/faults/interpose/interpose.c", "docs/state-machine.svg", "examples/data/airports.csv", ".ci/run"):
+    for file in (
+        "tests/faults/interpose/interpose.c",
+        "docs/state-machine.svg",
+        "examples/data/airports.csv",
+        ".ci/run",
+    ):
         assert (unpacked / file).is_file()
     assert os.access(unpacked / ".ci" / "run", os.X_OK)
 
@@ -103,7 +108,9 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> No
 
 
 def test_the_tests_of_the_sdist_can_be_collected(unpacked: Path) -> None:
-    printed = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/api", "tests/docs", cwd=unpacked)
+    printed = run(
+        "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/api", "tests/docs", cwd=unpacked
+    )
 
     assert f"{Path(__file__).name}::{test_the_tests_of_the_sdist_can_be_collected.__name__}" in printed
 

@@ -13,7 +13,9 @@ def place_in_the_tree(page: str, target: str) -> str | None:
     """Return what a link leads to, relative to the root, if that is a file or directory of ours."""
     if found := re.match(rf"{re.escape(REPOSITORY)}/(blob|tree)/main/([^#]+)", target):
         kind, path = found.groups()
-        assert (ROOT / path).is_dir() is (kind == "tree"), f"{page} links to {target}: /blob/ is for files, /tree/ is not"
+        assert (ROOT / path).is_dir() is (kind == "tree"), (
+            f"{page} links to {target}: /blob/ is for files, /tree/ is not"
+        )
         return path
     if target.startswith(REPOSITORY):
         assert target.removeprefix(REPOSITORY) in ("", "/issues"), f"{page} links to {target}: what is that?"
