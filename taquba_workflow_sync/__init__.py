@@ -1,4 +1,13 @@
-"""Durable workflows for synchronous Python: each step's result is stored before the next begins; no server to run."""
+"""Durable workflows for synchronous Python: each step's result is stored before the next begins; no server to run.
+
+What is no class or function:
+
+``PRIORITY_HIGH``, ``PRIORITY_NORMAL``, ``PRIORITY_LOW``: priorities of jobs and runs; lower numbers go first, any
+integer will do. ``PRIORITY_NORMAL`` is the default.
+``HEADER_RUN_ID``, ``HEADER_STEP``: the headers of a step's job in which the library writes the id of the run and the
+number of the step. ``RESERVED_HEADER_PREFIX``: what they begin with; a submit with such a header is refused.
+``__version__``: the version, as it is published.
+"""
 
 import logging
 
@@ -131,5 +140,7 @@ __all__ = [
     "enqueue_webhook",
     "run_worker",
 ]
+
+__version__ = "0.1.0"
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

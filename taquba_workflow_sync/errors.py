@@ -147,7 +147,7 @@ class StepError(TaqubaError):
         super().__init__(message)
         self.message = message
         self.kind = kind
-        self.is_permanent = kind is StepErrorKind.PERMANENT
+        self.is_permanent: bool = kind is StepErrorKind.PERMANENT
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.kind)

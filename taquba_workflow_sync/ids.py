@@ -49,4 +49,4 @@ class UlidFactory:
         return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 
-new_ulid = UlidFactory()
+new_ulid: UlidFactory = UlidFactory()

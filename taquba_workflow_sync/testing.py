@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
-from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.outcome import RunOutcome
+from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.workflow.outcomes import StepOutcome
 from taquba_workflow_sync.workflow.runner import Step
@@ -21,24 +21,38 @@ class ManualClock:
     Advancing wakes whoever waits, in this process, for something to become due.
 
     Raises:
-        ValueError: ``start`` has no time zone.
+        TypeError: ``start`` is no datetime.
+        ValueError: ``start`` has no time zone, or is in UTC outside of the years 1 to 9999.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
-        self._now = datetime(2026, 1, 1, tzinfo=UTC) if start is None else start
-        to_ms(self._now)
+        validation.moment_ms(start, "start")
+        # In UTC, since a sum in a zone that has summer time is off by an hour where that begins or ends.
+        self._now = datetime(2026, 1, 1, tzinfo=UTC) if start is None else start.astimezone(UTC)
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
 
     def now(self) -> datetime:
         """Return the time it is set to, in UTC."""
-        return self._now.astimezone(UTC)
+        return self._now
 
     def advance(self, seconds: Duration) -> None:
-        """Move on by ``seconds`` (or a timedelta; negative steps back) and wake whoever waits."""
-        step = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        """Move on by ``seconds`` (or a timedelta; negative steps back) and wake whoever waits.
+
+        Raises:
+            TypeError: ``seconds`` is neither a number nor a timedelta.
+            ValueError: it is not finite, or leads out of the years 1 to 9999. The clock has not moved then.
+        """
+        if not isinstance(seconds, (int, float, timedelta)) or isinstance(seconds, bool):
+            raise TypeError(f"seconds must be seconds (int or float) or a timedelta, not {type(seconds).__name__}")
         with self._lock:
-            self._now += step
+            try:
+                self._now += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+            except (OverflowError, ValueError):  # infinite, not a number, or beyond the calendar
+                shown = validation.shown(seconds)
+                raise ValueError(
+                    f"seconds is {shown}; it must lead from {self._now} into the years 1 to 9999"
+                ) from None
             listeners = list(self._listeners)
         for listener in listeners:
             listener()

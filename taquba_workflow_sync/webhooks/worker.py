@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from taquba_workflow_sync.webhooks.delivery import Answer
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _DEFAULT_HEADERS = {
     "Content-Type": "application/octet-stream",
@@ -115,7 +115,7 @@ class WebhookWorker:
 
         answer = deliver(self._session(), request, headers, job.payload, timeout)
         conclude(answer, request.url, datetime.now(UTC))
-        logger.debug("webhook delivered", extra={"job_id": job.id, "status": answer.status})
+        _log.debug("webhook delivered", extra={"job_id": job.id, "status": answer.status})
 
     def _request_headers(self, job: DeliveryJob, request: WebhookRequest) -> dict[str, str]:
         delivery_id = _delivery_id(job)

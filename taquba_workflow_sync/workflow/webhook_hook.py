@@ -48,7 +48,7 @@ class WebhookTerminalHook:
         self.url_header = url_header
         self.timeout = timeout
         #: Delivers what the hook puts in line; made here, so that a bad secret is refused at once.
-        self.worker = WebhookWorker(secret=secret)
+        self.worker: WebhookWorker = WebhookWorker(secret=secret)
 
     def observes(self, outcome: RunOutcome) -> bool:
         """Whether the run asked for a webhook."""

@@ -294,14 +294,26 @@ def test_every_public_name_is_documented() -> None:
     for name in taquba.__all__:
         value = find(name)
         if inspect.isclass(value) or inspect.isfunction(value):
-            assert (value.__doc__ or "").strip(), name
+            documented = (value.__doc__ or "").strip()
+            assert documented and not documented.startswith(f"{name}("), f"{name} has what a dataclass gives itself"
+        else:
+            assert f"``{name}``" in (taquba.__doc__ or ""), (
+                f"{name} cannot carry a docstring; the package's has to say it"
+            )
 
 
-@pytest.mark.parametrize("kind", ["WorkflowClient", "WorkflowRuntime", "Queue", "RunHandle", "WorkflowRuntimeBuilder"])
-def test_every_public_method_is_documented(kind: str) -> None:
-    for name, value in inspect.getmembers(find(kind), callable):
-        if not name.startswith("_"):
-            assert (value.__doc__ or "").strip(), f"{kind}.{name}"
+@pytest.mark.parametrize(
+    "kind",
+    [
+        value
+        for value in (*map(find, taquba.__all__), *map(vars(testing).get, testing.__all__))
+        if inspect.isclass(value)
+    ],
+)
+def test_every_public_method_and_property_is_documented(kind: type) -> None:
+    for name, value in inspect.getmembers(kind):
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+            assert (inspect.getdoc(value) or "").strip(), f"{kind.__name__}.{name}"
 
 
 def test_a_runtime_is_a_client() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,10 @@ from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRun
 from tests.queue.support import PATIENCE, START, in_thread
 
 OUTCOME = RunOutcome("r", TerminalStatus.SUCCEEDED, b"", None, {}, 0, "job", 1, START)
+
+
+def type_name(value: object) -> str:
+    return type(value).__name__
 
 
 def step(number: int) -> Step:
@@ -44,6 +49,72 @@ def test_a_manual_clock_tells_utc_whatever_zone_it_was_set_in() -> None:
 
     assert clock.now() == datetime(2026, 5, 1, 12, tzinfo=UTC)
     assert clock.now().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "start", ["2026-05-01", 5, 1.5, date(2026, 5, 1), timedelta(1), b"", True, object()], ids=type_name
+)
+def test_a_manual_clock_is_not_set_to_what_is_no_datetime(start: Any) -> None:
+    with pytest.raises(TypeError, match=f"start must be an aware datetime, not {type(start).__name__}"):
+        ManualClock(start)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        datetime(2026, 5, 1),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+    ],
+)
+def test_a_manual_clock_is_not_set_to_a_datetime_that_is_no_instant(start: datetime) -> None:
+    with pytest.raises(ValueError, match=r"time zone|years 1 to 9999"):
+        ManualClock(start)
+
+
+@pytest.mark.parametrize("step", ["5", None, b"5", True, [1], 1j, date(2026, 5, 1), START, object()], ids=type_name)
+def test_a_manual_clock_is_not_advanced_by_what_is_no_duration(step: Any) -> None:
+    refused_and_unmoved(step, TypeError, f"int or float.*timedelta, not {type(step).__name__}")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(float("nan"), float("inf"), -float("inf"), 1e300, -1e12, 10**400, pytest.param(10**5000, id="huge")),
+        *(timedelta.max, timedelta.min),
+    ],
+)
+def test_a_manual_clock_is_not_advanced_out_of_the_calendar(step: Any) -> None:
+    refused_and_unmoved(step, ValueError, "years 1 to 9999")
+
+
+def refused_and_unmoved(step: Any, error: type[Exception], message: str) -> None:
+    clock = ManualClock(START)
+    told: list[int] = []
+    clock.subscribe(lambda: told.append(1))
+    with pytest.raises(error, match=message):
+        clock.advance(step)
+
+    assert clock.now() == START and told == []
+    clock.advance(1)
+    assert clock.now() == START + timedelta(seconds=1) and told == [1], "it is as good as before"
+
+
+def test_a_manual_clock_that_was_set_in_a_zone_with_summer_time_advances_by_what_it_is_told() -> None:
+    class Summer(tzinfo):
+        """An hour ahead of UTC, two from March on."""
+
+        def utcoffset(self, when: datetime | None) -> timedelta:
+            return timedelta(hours=2 if when is not None and when.month >= 3 else 1)
+
+        def dst(self, when: datetime | None) -> timedelta:
+            return self.utcoffset(when) - timedelta(hours=1)
+
+    clock = ManualClock(datetime(2026, 2, 28, 23, 30, tzinfo=Summer()))
+    assert clock.now() == datetime(2026, 2, 28, 22, 30, tzinfo=UTC)
+    clock.advance(timedelta(hours=1))
+
+    assert clock.now() == datetime(2026, 2, 28, 23, 30, tzinfo=UTC)
 
 
 def test_a_manual_clock_may_be_advanced_from_many_threads() -> None:

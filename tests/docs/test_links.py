@@ -6,20 +6,56 @@ import re
 
 import pytest
 
-from tests.docs.pages import NAMES, ROOT, anchors, links, read
+from tests.docs.pages import NAMES, REPOSITORY, ROOT, anchors, definitions, links, prose, read, references
+
+
+def place_in_the_tree(page: str, target: str) -> str | None:
+    """Return what a link leads to, relative to the root, if that is a file or directory of ours."""
+    if found := re.match(rf"{re.escape(REPOSITORY)}/(blob|tree)/main/([^#]+)", target):
+        kind, path = found.groups()
+        assert (ROOT / path).is_dir() is (kind == "tree"), (
+            f"{page} links to {target}: /blob/ is for files, /tree/ is not"
+        )
+        return path
+    if target.startswith(REPOSITORY):
+        assert target.removeprefix(REPOSITORY) in ("", "/issues"), f"{page} links to {target}: what is that?"
+        return None
+    if re.match(r"[a-z]+:", target):
+        return None
+    path = target.partition("#")[0]
+    return ((ROOT / page).parent / path if path else ROOT / page).resolve().relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_relative_link_leads_to_a_file_and_a_heading(name: str) -> None:
+def test_every_link_into_the_repository_leads_to_a_file_and_a_heading(name: str) -> None:
     for target in links(name):
-        if re.match(r"[a-z]+:", target):
+        place = place_in_the_tree(name, target)
+        if place is None:
             continue
-        path, _, anchor = target.partition("#")
-        file = (ROOT / name).parent / path if path else ROOT / name
-        assert file.exists(), f"{name} links to {target}, which is not there"
+        assert (ROOT / place).exists(), f"{name} links to {target}, which is not there"
+        anchor = target.partition("#")[2]
         if anchor:
-            page = file.resolve().relative_to(ROOT).as_posix()
-            assert anchor in anchors(page), f"{name} links to {target}; {page} has no such heading"
+            assert anchor in anchors(place), f"{name} links to {target}; {place} has no such heading"
+
+
+def test_a_link_into_the_repository_is_recognised_and_one_elsewhere_is_not() -> None:
+    assert place_in_the_tree("docs/operations.md", "guarantees.md#attempts") == "docs/guarantees.md"
+    assert place_in_the_tree("docs/operations.md", "../README.md") == "README.md"
+    assert place_in_the_tree("README.md", f"{REPOSITORY}/blob/main/docs/guarantees.md#attempts") == "docs/guarantees.md"
+    assert place_in_the_tree("README.md", f"{REPOSITORY}/tree/main/docs") == "docs"
+    assert place_in_the_tree("README.md", "https://example.com/blob/main/docs") is None
+    with pytest.raises(AssertionError, match="what is that"):
+        place_in_the_tree("README.md", f"{REPOSITORY}/wiki")
+
+
+def test_the_readme_has_no_relative_link_as_it_is_read_in_a_package_index_too() -> None:
+    assert [target for target in links("README.md") if not target.startswith("https://")] == []
+
+
+def test_what_stands_in_brackets_in_the_readme_has_a_target_and_each_target_is_used() -> None:
+    assert references("README.md") == set(definitions(prose("README.md")))
+    labels = re.findall(r"^(\[[^\]\n]+\]): ", prose("README.md"), re.MULTILINE)
+    assert len(labels) == len(set(labels))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("docs/")])

@@ -38,7 +38,6 @@ SLOW: dict[str, Behaviour] = {
     "drips one header": drips(LONG, after=HEAD + b"X-Long: "),
     "drips many headers": drips(b"X: y\r\n" * 90, after=HEAD),
     "drips interim answers": drips(b"HTTP/1.1 100 Continue\r\n\r\n" * 40),
-    "sends interim answers without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "does not read the request": never_reads,
     "reads the request slowly": reads_slowly,
 }
@@ -80,6 +79,14 @@ def test_a_receiver_too_slow_is_a_transient_error_in_time(
     body = b"x" * 100_000_000 if "read" in receiver_that else b"x"
     with within_the_limit(), pytest.raises(RetryLater, match=r"no answer from .* within 0\.5 seconds") as failed:
         post(worker, url, body)
+    assert failed.value.retry_after is None and "s3cret" not in str(failed.value)
+
+
+def test_interim_answers_without_end_are_a_transient_error_in_time(worker: WebhookWorker, receiver: Receiver) -> None:
+    url = receiver.on("/s3cret", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))
+    # Newer interpreters give up after some, in words of their own; the older ones read on until the deadline.
+    with within_the_limit(), pytest.raises(RetryLater, match=r"no answer from ") as failed:
+        post(worker, url)
     assert failed.value.retry_after is None and "s3cret" not in str(failed.value)
 
 

@@ -6,12 +6,35 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import diskcache
 from diskcache.core import DBNAME, MODE_PICKLE
 
-DATABASE_NAME: Final = DBNAME
+if TYPE_CHECKING:
+    # diskcache is untyped, and a base that a type checker knows nothing of makes the class unknown to it. This is what
+    # is used of the two.
+    class _Disk:
+        def __init__(self, directory: str, **kwargs: Any) -> None: ...
+        def put(self, key: Any) -> Any: ...
+        def get(self, key: Any, raw: Any) -> Any: ...
+        def store(self, value: Any, read: bool, key: Any = ...) -> Any: ...
+        def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> Any: ...
+
+    class _Cache:
+        _directory: str
+        _timeout: float
+        _local: threading.local
+        _txn_id: int | None
+        _disk: _Disk
+
+        def __init__(self, directory: str, timeout: float, disk: type[_Disk], **settings: Any) -> None: ...
+        def close(self) -> None: ...
+else:
+    from diskcache import Cache as _Cache
+    from diskcache import Disk as _Disk
+
+DATABASE_NAME: Final[str] = DBNAME
 _PATIENCE: Final = 30.0
 
 # Written into the file's Settings table, so that any program that opens it inherits them. Without them diskcache
@@ -36,7 +59,7 @@ SETTINGS: Final[dict[str, int | str]] = {
 }
 
 
-class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache is untyped
+class PlainDisk(_Disk):
     """Keeps bytes, text and numbers inside the database; refuses pickle both ways, and side files.
 
     diskcache unpickles what it reads (CVE-2025-69872): whoever can write to the directory would run code in every
@@ -77,7 +100,7 @@ def _refuse_pickle(what: str) -> NoReturn:
     raise TypeError(f"{what} would need pickle or a side file, which this store refuses; use bytes, str, int or float")
 
 
-class StoreCache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
+class StoreCache(_Cache):
     """diskcache's tables in the store's database, without diskcache's connection per thread."""
 
     @classmethod
@@ -88,7 +111,7 @@ class StoreCache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
         """
         cache: StoreCache = cls.__new__(cls)
         try:
-            cache.__init__(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)  # type: ignore[misc]  # untyped
+            cache.__init__(str(directory), timeout=60, disk=PlainDisk, **SETTINGS)  # type: ignore[misc]  # as a constructor would
         finally:
             # Also when the constructor failed in the middle (a full disk): its connection would stay open.
             if hasattr(cache, "_local"):

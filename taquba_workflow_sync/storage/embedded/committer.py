@@ -60,10 +60,10 @@ class Slot:
     __slots__ = ("error", "is_done", "operation", "value", "wake")
 
     def __init__(self, operation: Operation) -> None:
-        self.operation = operation
+        self.operation: Operation = operation
         self.value: Any = None
         self.error: BaseException | None = None
-        self.is_done = False
+        self.is_done: bool = False
         self.wake: threading.Lock | None = None
 
     def answer(self) -> Any:
@@ -99,7 +99,7 @@ class Committer:
         self._on_commit = on_commit
         self._failpoint = failpoint
         #: How many transactions could not be committed, ever, for what the disk or another process did.
-        self.failures = 0
+        self.failures: int = 0
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:

@@ -44,7 +44,7 @@ class Connections:
         self._synchronous = _FULL if is_durable else _NORMAL
         self._generation = 0
         self._is_closed = False
-        self.root = directory.parent
+        self.root: Path = directory.parent
         self._database = directory / DATABASE_NAME
         self._wal = directory / f"{DATABASE_NAME}-wal"
         self._identity: tuple[int, int] | None = None
@@ -52,7 +52,7 @@ class Connections:
 
     def reset_after_fork(self) -> None:
         """Start afresh with no connection and new locks: those of the parent may be held by threads not here."""
-        self.gate = Gate()
+        self.gate: Gate = Gate()
         self._wal_identity: tuple[int, int] | None = None
         self._writer: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None

@@ -66,7 +66,7 @@ class Owner:
         self._directory = directory
         self._monotonic = monotonic
         self._watched: dict[str, _Watch] = {}
-        self.id = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if exclusive else ''}"
+        self.id: str = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if exclusive else ''}"
         self._lock = _lock(self._path(self.id))
 
     def _path(self, owner: str) -> Path:

@@ -128,7 +128,7 @@ class EmbeddedStore(ForkGuard):
         self._root = root
         self._is_exclusive = is_exclusive
         self._running = running
-        self.clock = clock if clock is not None else SystemClock()
+        self.clock: Clock = clock if clock is not None else SystemClock()
         self._now = clock_reader(self.clock)
         self._boot_clock = boot_clock if boot_clock is not None else BootClock()
         self._is_in_boot = False
