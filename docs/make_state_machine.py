@@ -85,6 +85,8 @@ def arrows() -> dict[tuple[str, str], list[str]]:
     """Return the names of the transitions between each two states, in the order of the table."""
     found: dict[tuple[str, str], list[str]] = {}
     for transition in TRANSITIONS:
+        if not transition.is_drawn:
+            continue
         for source in sorted(transition.sources) or [NEW]:
             for target in sorted(transition.targets) or [GONE]:
                 found.setdefault((str(source), str(target)), []).append(label_of(transition, str(target)))

@@ -27,7 +27,10 @@ _CANCELLED = JobStatus.CANCELLED
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One way a job moves. No source: the job is new. ``may_vanish``: the row may be gone afterwards."""
+    """One way a job moves. No source: the job is new. ``may_vanish``: the row may be gone afterwards.
+
+    ``is_drawn``: it belongs into a picture of a job's life; repairs and the end of a hook do not.
+    """
 
     name: str
     sources: frozenset[JobStatus]
@@ -35,6 +38,7 @@ class Transition:
     guard: str
     also: str
     may_vanish: bool = False
+    is_drawn: bool = True
 
 
 def _row(
@@ -45,8 +49,9 @@ def _row(
     also: str,
     *,
     may_vanish: bool = False,
+    is_drawn: bool = True,
 ) -> Transition:
-    return Transition(name, frozenset(sources), frozenset(targets), guard, also, may_vanish)
+    return Transition(name, frozenset(sources), frozenset(targets), guard, also, may_vanish, is_drawn)
 
 
 TRANSITIONS: Final = (
@@ -144,6 +149,7 @@ TRANSITIONS: Final = (
         (_DEAD,),
         "the stored row is invalid: no other transition could be stored for it",
         "what is sound of it is kept, the error says what is not",
+        is_drawn=False,
     ),
     _row(
         "drop",
@@ -151,6 +157,6 @@ TRANSITIONS: Final = (
         (),
         "a notification whose hook was unregistered",
         "at most 500 a transaction",
-        may_vanish=True,
+        is_drawn=False,
     ),
 )
