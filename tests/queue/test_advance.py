@@ -13,10 +13,10 @@ from taquba_workflow_sync.testing import ManualClock
 from .support import START, claimed, counters, stored
 
 
-def test_the_job_is_pending_again_one_step_on_with_fresh_attempts(still: Queue) -> None:
+def test_the_job_is_pending_again_one_step_on_with_fresh_attempts(still: Queue, clock: ManualClock) -> None:
     job_id = still.enqueue("q", b"one", headers={"h": "1"}, priority=7, max_attempts=2)
     still.nack(claimed(still), "a stumble")
-    still.clock.advance(1)  # type: ignore[attr-defined]  # a ManualClock
+    clock.advance(1)
     still.advance(claimed(still), b"two")
 
     job = stored(still, job_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, QueueConfig
+from taquba_workflow_sync.queue.new_job import new_job
 from taquba_workflow_sync.testing import ManualClock
 
 from .support import START, claimed, counters, stored
@@ -162,8 +163,8 @@ def test_two_handles_of_one_store_never_claim_the_same_job(tmp_path: Path) -> No
 
 def test_more_due_jobs_than_one_transaction_promotes_are_all_claimed(still: Queue, clock: ManualClock) -> None:
     for _ in range(2):
-        with_run_at = [still.new_job("q", b"", run_at=START + timedelta(seconds=1)) for _ in range(600)]
-        still.store.insert(with_run_at)
+        with_run_at = [new_job(still.handle, "q", b"", run_at=START + timedelta(seconds=1)) for _ in range(600)]
+        still.handle.store.insert(with_run_at)
     clock.advance(1)
 
     taken = 0

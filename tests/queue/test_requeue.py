@@ -80,6 +80,6 @@ def test_a_requeue_ends_the_retention_that_ran(still: Queue, clock: ManualClock)
     still.dead_letter(claimed(still), "no")
     still.requeue_dead_job(job_id)
     clock.advance(8 * 24 * 3600)
-    still.store.sweep()
+    still.handle.store.sweep()
 
     assert stored(still, job_id).status is JobStatus.PENDING

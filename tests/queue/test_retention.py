@@ -32,9 +32,9 @@ def test_dead_letters_stay_for_seven_days_by_default(still: Queue, clock: Manual
     job_id = still.enqueue("q", b"")
     still.dead_letter(claimed(still), "no")
     clock.advance(timedelta(days=7, milliseconds=-1))
-    assert still.store.sweep() == 0
+    assert still.handle.store.sweep() == 0
     clock.advance(timedelta(milliseconds=1))
-    assert still.store.sweep() == 1
+    assert still.handle.store.sweep() == 1
     assert still.get_job(job_id) is None
 
 

@@ -251,10 +251,10 @@ def test_the_row_stays_a_minute_so_that_a_wait_elsewhere_still_learns(still: Que
     assert runtime.list_runs().runs == []
     assert runtime.submit(run_id="r", input=b"other").newly_submitted, "the name is free"
     clock.advance(59.999)
-    still.store.sweep()
+    still.handle.store.sweep()
     assert handle.result(0) == b"x"
     clock.advance(0.001)
-    still.store.sweep()
+    still.handle.store.sweep()
     with pytest.raises(RunNotFoundError):
         handle.wait(0)
 
@@ -296,7 +296,7 @@ def test_an_active_run_is_never_swept_whatever_its_age(still: Queue, clock: Manu
     client = WorkflowClient(still, keep_runs=None)
     client.submit(run_id="r")
     clock.advance(timedelta(days=3650))
-    still.store.sweep()
+    still.handle.store.sweep()
 
     assert state(client, "r") is RunState.PENDING
 
@@ -374,7 +374,7 @@ def test_a_cursor_stays_good_when_its_run_is_gone(still: Queue, clock: ManualClo
             runtime.run_until_idle(PATIENCE)
     page = runtime.list_runs(limit=2)
     clock.advance(1000)
-    still.store.sweep()
+    still.handle.store.sweep()
 
     rest = runtime.list_runs(limit=2, cursor=page.next_cursor)
     assert ([run.run_id for run in rest.runs], rest.next_cursor) == (["r2", "r3"], None)
