@@ -11,6 +11,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.headers import are_headers, decode_headers
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
+from taquba_workflow_sync.storage.port.texts import readable_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def record_of(row: JobRow) -> JobRecord:
         run_at=maybe_from_ms(row.run_at_ms),
         completed_at=finished_at if status in (JobStatus.DONE, JobStatus.CANCELLED) else None,
         failed_at=finished_at if has_failed else None,
-        last_error=row.damage or row.last_error,
+        last_error=row.damage or readable_error(row.last_error),
         dedup_key=dedup_key,
         cancel_requested=row.cancel_requested,
     )
@@ -153,7 +154,7 @@ def record_of_claim(row: ClaimedRow) -> JobRecord:
         claimed_at=from_ms(row.claimed_ms),
         lease_expires_at=from_ms(row.lease_until_ms),
         run_at=maybe_from_ms(row.run_at_ms),
-        last_error=row.last_error,
+        last_error=readable_error(row.last_error),
         cancel_requested=row.cancel_requested,
     )
 
@@ -166,5 +167,5 @@ def attempt_of(row: AttemptRow) -> JobAttempt:
         claimed_at=from_ms(row.claimed_ms),
         ended_at=from_ms(row.ended_ms),
         outcome=row.outcome,
-        error=row.error,
+        error=readable_error(row.error),
     )

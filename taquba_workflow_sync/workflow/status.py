@@ -13,6 +13,7 @@ from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.job import JobRow
 from taquba_workflow_sync.storage.port.run import terminal_status
 from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.texts import readable_error
 
 
 class RunState(enum.StrEnum):
@@ -90,7 +91,7 @@ def status_of(row: JobRow) -> RunStatus:
         submitted_at=from_ms(row.enqueued_ms),
         finished_at=maybe_from_ms(row.finished_ms),
         headers=decode_headers(row.headers),
-        error=row.damage or row.last_error,
+        error=row.damage or readable_error(row.last_error),
     )
 
 
@@ -108,7 +109,7 @@ def outcome_of(row: JobRow) -> RunOutcome:
         run_id=row.run_id,
         status=status,
         result=(row.result or b"") if status is TerminalStatus.SUCCEEDED else None,
-        error=None if status is TerminalStatus.SUCCEEDED else row.last_error,
+        error=None if status is TerminalStatus.SUCCEEDED else readable_error(row.last_error),
         headers=decode_headers(row.headers),
         final_step=row.step,
         job_id=row.id,

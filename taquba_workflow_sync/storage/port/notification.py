@@ -22,6 +22,7 @@ from taquba_workflow_sync.storage.port.headers import (
     encode_headers,
 )
 from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.texts import readable_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def decode_notification(row: ClaimedRow) -> RunOutcome:
         run_id=headers[HEADER_RUN_ID],
         status=status,
         result=row.payload if status is TerminalStatus.SUCCEEDED else None,
-        error=headers.get(HEADER_ERROR),
+        error=readable_error(headers.get(HEADER_ERROR)),
         headers={name: value for name, value in headers.items() if not name.startswith(RESERVED_HEADER_PREFIX)},
         final_step=int(headers[HEADER_STEP]),
         job_id=headers[HEADER_JOB_ID],
