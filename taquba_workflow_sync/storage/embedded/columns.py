@@ -3,99 +3,121 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from taquba_workflow_sync.clock import FIRST_MS, LAST_MS
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 _MANY: Final = 2**53
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
+# Sums of two such still fit a column.
+_FAR: Final = 2**62
+
+#: The largest row number: a row's overflow has the keys 4 * seq + kind, which must fit.
+LAST_SEQ: Final = 2**60
+
+ACTIVE: Final = (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED)
 
 
-# A row's parts have the key 4 * seq + kind, which must fit.
-_LAST_SEQ: Final = 2**60
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column may hold: a value of ``kind``, within its bounds, of its pattern, one of its choices.
+
+    ``is_optional``: NULL as well. ``placeholder`` stands for a value that the column may not hold.
+    """
+
+    name: str
+    kind: type[int] | type[str] | type[bytes]
+    is_optional: bool = False
+    placeholder: Any = None
+    least: int = _LEAST
+    most: int = _MOST
+    pattern: re.Pattern[str] | None = None
+    choices: frozenset[str] | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Whether the column may hold a value, as SQLite gives it."""
+        if value is None:
+            return self.is_optional
+        if type(value) is not self.kind:
+            return False
+        if self.kind is int:
+            return self.least <= value <= self.most
+        if self.pattern is not None:
+            return self.pattern.match(value) is not None
+        return self.choices is None or value in self.choices
+
+    def why_not(self, value: object) -> str | None:
+        """Return why the column may not hold a value, or None if it may."""
+        return None if self.holds(value) else f"{self.name} is {value!r:.80}"
 
 
-#: What a whole number may be, and what stands for one that is none of these.
-_INTEGERS: Final[dict[str, tuple[int, int, int]]] = {
-    "seq": (1, _LAST_SEQ, 0),
-    "priority": (-(2**63), 2**63 - 1, 1000),
-    "place": (-(2**63), 2**63 - 1, 0),
-    "step": (0, _MANY, 0),
-    "attempts": (0, _MANY, 0),
-    "max_attempts": (1, _MANY, 1),
-    "ordinal": (0, _MANY, 0),
-    "cancel_requested": (0, 1, 0),
-    "due_clock": (0, 1, 0),
-    "enqueued_ms": (FIRST_MS, LAST_MS, 0),
-    "termination": (0, _MANY, 0),
-    "wide": (0, 7, 0),
-}
+def _number(name: str, least: int, most: int, placeholder: int) -> Column:
+    return Column(name, int, placeholder=placeholder, least=least, most=most)
 
 
-#: The same for those that may be missing, which is what stands for a bad one.
-_OPTIONAL_INTEGERS: Final[dict[str, tuple[int, int]]] = {
-    "claimed_ms": (FIRST_MS, LAST_MS),
-    "lease_until_ms": (-(2**62), 2**62),
-    "lease_ms": (0, 2**62),
-    "due_ms": (-(2**62), 2**62),
-    "run_at_ms": (FIRST_MS, LAST_MS),
-    "finished_ms": (FIRST_MS, LAST_MS),
-    "expires_ms": (-(2**62), 2**62),
-    "keep_done_ms": (0, 2**62),
-    "keep_dead_ms": (0, 2**62),
-}
-
-
-_OPTIONAL_TEXTS: Final = ("token", "dedup_key", "last_error")
+def _maybe_number(name: str, least: int, most: int) -> Column:
+    return Column(name, int, is_optional=True, least=least, most=most)
 
 
 # What ids are made of; those of notifications and of their webhooks are longer than what may be given.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
-
-
 _OWNER: Final = re.compile(r"[A-Za-z0-9_-]{0,100}\Z")
+_NAME: Final = re.compile(r"(?s).+")
+
+#: The columns of the job table, in its order.
+COLUMNS: Final[dict[str, Column]] = {
+    column.name: column
+    for column in (
+        _number("seq", 1, LAST_SEQ, 0),
+        Column("id", str, placeholder="", pattern=_ID),
+        _number("queue", 1, _MOST, 0),
+        Column("status", str, placeholder=JobStatus.DEAD, choices=frozenset(JobStatus)),
+        _number("priority", _LEAST, _MOST, 1000),
+        _number("place", _LEAST, _MOST, 0),
+        _number("step", 0, _MANY, 0),
+        _number("attempts", 0, _MANY, 0),
+        _number("max_attempts", 1, _MANY, 1),
+        _number("ordinal", 0, _MANY, 0),
+        _number("cancel_requested", 0, 1, 0),
+        Column("token", str, is_optional=True),
+        Column("owner", str, is_optional=True, pattern=_OWNER),
+        _maybe_number("claimed_ms", FIRST_MS, LAST_MS),
+        _maybe_number("lease_until_ms", -_FAR, _FAR),
+        _maybe_number("lease_ms", 0, _FAR),
+        _maybe_number("due_ms", -_FAR, _FAR),
+        _number("due_clock", 0, 1, 0),
+        _maybe_number("run_at_ms", FIRST_MS, LAST_MS),
+        _number("enqueued_ms", FIRST_MS, LAST_MS, 0),
+        _maybe_number("finished_ms", FIRST_MS, LAST_MS),
+        _maybe_number("expires_ms", -_FAR, _FAR),
+        Column("verdict", str, is_optional=True, choices=frozenset(Verdict)),
+        _number("termination", 0, _MANY, 0),
+        _maybe_number("keep_done_ms", 0, _FAR),
+        _maybe_number("keep_dead_ms", 0, _FAR),
+        Column("dedup_key", str, is_optional=True),
+        Column("run_id", str, is_optional=True, pattern=_ID),
+        Column("input_hash", bytes, is_optional=True),
+        _number("overflow", 0, 7, 0),
+        Column("last_error", str, is_optional=True),
+        Column("headers", str, is_optional=True),
+        Column("payload", bytes, is_optional=True),
+        Column("result", bytes, is_optional=True),
+        _maybe_number("payload_crc", 0, 2**32 - 1),
+        _maybe_number("headers_crc", 0, 2**32 - 1),
+        _maybe_number("result_crc", 0, 2**32 - 1),
+    )
+}
+
+#: What is read beside them: the name of a job's queue.
+QUEUE_NAME: Final = Column("queue_name", str, placeholder="", pattern=_NAME)
+
+_READ: Final = COLUMNS | {QUEUE_NAME.name: QUEUE_NAME}
 
 
-_OPTIONAL_BYTES: Final = ("input_hash", "payload", "result")
-
-
-_COLUMNS: Final = (
-    *_INTEGERS, *_OPTIONAL_INTEGERS, *_OPTIONAL_TEXTS, *_OPTIONAL_BYTES, "id", "run_id", "owner", "queue", "status",
-    "verdict", "headers",
-)  # fmt: skip
-
-
-_ACTIVE: Final = (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED)
-
-
-def invalid(column: str, value: object) -> str | None:
-    """Return why a column cannot hold a value, or None."""
-    if column in _INTEGERS:
-        least, most, _ = _INTEGERS[column]
-        fits = type(value) is int and least <= value <= most
-    elif column in _OPTIONAL_INTEGERS:
-        least, most = _OPTIONAL_INTEGERS[column]
-        fits = value is None or (type(value) is int and least <= value <= most)
-    elif column in _OPTIONAL_TEXTS or column == "headers":
-        fits = value is None or type(value) is str
-    elif column in _OPTIONAL_BYTES:
-        fits = value is None or type(value) is bytes
-    elif column in ("id", "run_id", "owner"):
-        pattern = _OWNER if column == "owner" else _ID
-        fits = (value is None and column != "id") or (type(value) is str and pattern.match(value) is not None)
-    elif column == "queue":
-        fits = type(value) is str and value != ""
-    elif column == "status":
-        fits = value in tuple(JobStatus)
-    else:
-        fits = column != "verdict" or value in (None, *Verdict)
-    return None if fits else f"{column} is {value!r:.80}"
-
-
-def placeholder(column: str) -> Any:
-    """Return what stands for a value that the column cannot hold."""
-    if column in _INTEGERS:
-        return _INTEGERS[column][2]
-    if column in ("id", "queue"):
-        return ""
-    return JobStatus.DEAD if column == "status" else None
+def columns_of(fields: Iterable[str]) -> tuple[Column, ...]:
+    """Return the columns that the fields of a row are read from."""
+    return tuple(_READ[field] for field in fields)

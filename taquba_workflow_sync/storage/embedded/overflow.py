@@ -1,9 +1,10 @@
-"""Payloads, headers and results over 2 KiB: they live in rows of their own."""
+"""Payloads, headers and results: what is large lives in a row of its own, and each has a checksum."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import Final
+from zlib import crc32
 
 INLINE_BYTES: Final = 2048
 
@@ -19,3 +20,23 @@ class Overflow(IntEnum):
 def size_of(data: bytes | str) -> int:
     """Return how many bytes the database needs for ``data``."""
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def place(kind: Overflow, data: bytes | str | None, overflow: int) -> tuple[bytes | str | None, int]:
+    """Return what the column holds (None if a row of its own does), and the row's new ``overflow``."""
+    bit = 1 << kind
+    if data is not None and size_of(data) > INLINE_BYTES:
+        return None, overflow | bit
+    return data, overflow & ~bit
+
+
+def checksum(data: bytes | str | None) -> int | None:
+    """Return what is stored beside data, so that a disk that changes it makes an error, not another answer."""
+    if data is None:
+        return None
+    return crc32(data if isinstance(data, bytes) else data.encode())
+
+
+def is_changed(data: bytes | str | None, stored: int | None) -> bool:
+    """Whether data is not what was stored; a row of an older version has no checksum, and proves nothing."""
+    return stored is not None and checksum(data) != stored

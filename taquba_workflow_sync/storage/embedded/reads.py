@@ -1,52 +1,29 @@
-"""Everything that only reads; each function runs on a lent connection."""
+"""What only reads: one connection, one moment; invalid rows are shown with what is wrong of them."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.columns import invalid
-from taquba_workflow_sync.storage.embedded.overflow import Overflow
-from taquba_workflow_sync.storage.embedded.repair.showing import readable, readable_attempt
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS, columns_of
+from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
+from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt, readable_row
+from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
-from taquba_workflow_sync.storage.port.presence import RunningClaim
-from taquba_workflow_sync.storage.port.reads import Counts, Filter, Readiness
+from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Filter, NextWork, Ready, RowPage
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
-
-
-def has_claims(connection: sqlite3.Connection, owner: str) -> bool:
-    """Whether any claim names this owner."""
-    return connection.execute(sql.RUNNING_HERE, (owner,)).fetchone() is not None
-
-
-#: What ``sql.JOB_COLUMNS`` are.
-_COLUMNS: Final = (
-    "seq", "id", "queue", "status", "priority", "step", "attempts", "max_attempts", "cancel_requested", "owner",
-    "enqueued_ms", "claimed_ms", "lease_until_ms", "run_at_ms", "finished_ms", "verdict", "last_error", "dedup_key",
-    "run_id", "keep_done_ms", "termination", "headers", "payload", "result", "wide",
-)  # fmt: skip
-
-
-_LAST_ERROR: Final = _COLUMNS.index("last_error")
-
 
 # Up to this many rows of one status are sorted; above, walking the queue in order meets them soon enough.
 _SORT_LIMIT: Final = 10_000
-
-
-_PARTS: Final = ((Overflow.HEADERS, 21), (Overflow.PAYLOAD, 22), (Overflow.RESULT, 23))
-
 
 _INDEX: Final = {
     JobStatus.PENDING: "INDEXED BY taquba_job_pending",
     JobStatus.SCHEDULED: "INDEXED BY taquba_job_due",
     JobStatus.CLAIMED: "INDEXED BY taquba_job_claimed",
 }
-
-
 _STATUS: Final = {
     JobStatus.PENDING: "AND j.status = 'pending'",
     JobStatus.SCHEDULED: "AND j.due_ms IS NOT NULL AND j.status = 'scheduled'",
@@ -55,64 +32,150 @@ _STATUS: Final = {
     JobStatus.DEAD: "AND j.finished_ms IS NOT NULL AND j.status = 'dead'",
     JobStatus.CANCELLED: "AND j.finished_ms IS NOT NULL AND j.status = 'cancelled'",
 }
+_VISIBLE: Final = """AND (j.finished_ms IS NULL OR j.finished_ms + CASE WHEN j.run_id IS NULL AND j.status = 'dead'
+    THEN ifnull(j.keep_dead_ms, 1 << 62) ELSE ifnull(j.keep_done_ms, 0) END > ?)"""
+
+#: Reads the time, in milliseconds: the store's clock.
+Now = Callable[[], int]
 
 
-def _job(connection: sqlite3.Connection, row: tuple[object, ...], *, whole: bool) -> JobRow:
-    fields, damage = readable(_COLUMNS, row)
-    seq, wide = fields[0], fields.pop()
-    for part, column in _PARTS:
-        if wide & 1 << part and (whole or part is Overflow.HEADERS):
-            stored = connection.execute(sql.GET_OVERFLOW, (seq * 4 + part,)).fetchone()
-            fields[column] = None if stored is None else stored[0]
-    # What is missing or damaged reads as empty: a listing must not fail because of one row.
-    if not isinstance(fields[21], str):
-        fields[21] = ""
-    if not isinstance(fields[22], bytes):
-        fields[22] = b""
-    if whole and wide & 1 << Overflow.RESULT and not isinstance(fields[23], bytes):
-        fields[23], damage = None, damage or "the stored row is damaged: its result is missing or no bytes"
-    if damage is not None:
-        fields[_LAST_ERROR] = damage
-    return JobRow._make(fields)
+def get(connection: sqlite3.Connection, now: Now, job_id: str, *, with_payload: bool = True) -> JobRow | None:
+    """Return a job by id."""
+    rows = _in_one_snapshot(connection, now, (sql.GET,), (job_id,), with_payload=with_payload)
+    return next(iter(rows), None)
+
+
+def find_run(connection: sqlite3.Connection, now: Now, queue: str, run_id: str) -> JobRow | None:
+    """Return the active row of a run id, else its newest, without large parts."""
+    rows = _in_one_snapshot(connection, now, sql.FIND_RUN, (queue, run_id), with_payload=False)
+    return next(iter(rows), None)
+
+
+def page(
+    connection: sqlite3.Connection, now: Now, queue: str, which: Filter, limit: int, cursor: str | None
+) -> RowPage:
+    """Return a page in the order of submission; a cursor is the number of the last row that it showed.
+
+    Raises:
+        ValueError: ``cursor`` is none of this store's.
+    """
+    after = _row_of(cursor)
+    found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
+    if found is None:
+        return RowPage([], None)
+    number, _ = found
+    where, values = _conditions(which, now)
+    statement = sql.PAGE.format(index=_choose_index(connection, queue, which), where=where)
+    seqs: list[int] = []
+    rows = _in_one_snapshot(connection, now, (statement,), (number, after, *values, limit + 1), seqs=seqs)
+    return RowPage(rows[:limit], str(seqs[limit - 1]) if len(rows) > limit else None)
+
+
+def _row_of(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+        raise ValueError(f"cursor {cursor[:40]!r} is none of ours; pass a page's next_cursor unchanged")
+    return int(cursor)
 
 
 def _in_one_snapshot(
-    connection: sqlite3.Connection, statements: Iterable[str], values: tuple[object, ...], *, whole: bool = True
+    connection: sqlite3.Connection,
+    now: Now,
+    statements: Iterable[str],
+    values: tuple[object, ...],
+    *,
+    with_payload: bool = True,
+    seqs: list[int] | None = None,
 ) -> list[JobRow]:
-    """Return what the first statement that finds anything finds."""
-    # A part is one more statement: without a transaction its row could vanish between the two.
+    """Return what the first statement that finds anything finds; ``seqs`` gets the rows' numbers."""
+    # What has a row of its own is one more statement: without a transaction it could vanish between the two.
     connection.execute("BEGIN")
     try:
         for statement in statements:
-            rows = connection.execute(statement, values).fetchall()
-            if rows:
-                return [_job(connection, row, whole=whole) for row in rows]
+            found = connection.execute(statement, values).fetchall()
+            if found:
+                now_ms = now()
+                rows = [readable_row(each) for each in found]
+                if seqs is not None:
+                    seqs += [row.seq for row, _ in rows]
+                return [_show(connection, row, wrong, now_ms, with_payload=with_payload) for row, wrong in rows]
         return []
     finally:
         connection.execute("COMMIT")
 
 
-def get(connection: sqlite3.Connection, job_id: str, *, whole: bool = True) -> JobRow | None:
-    """Return a job by id."""
-    return next(iter(_in_one_snapshot(connection, (sql.GET,), (job_id,), whole=whole)), None)
+def _show(
+    connection: sqlite3.Connection, row: ShownRow, wrong: list[str], now_ms: int, *, with_payload: bool
+) -> JobRow:
+    headers = _part(connection, row, Overflow.HEADERS, row.headers, row.headers_crc, wrong)
+    payload = _part(connection, row, Overflow.PAYLOAD, row.payload, row.payload_crc, wrong, is_wanted=with_payload)
+    result = _part(connection, row, Overflow.RESULT, row.result, row.result_crc, wrong, is_wanted=with_payload)
+    damage = f"the stored row is damaged: {'; '.join(wrong)}" if wrong else None
+    # What is missing or damaged reads as empty: a listing must not fail because of one row.
+    return JobRow(
+        id=row.id,
+        queue=row.queue_name,
+        status=JobStatus(row.status),
+        priority=row.priority,
+        step=row.step,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        cancel_requested=row.cancel_requested != 0,
+        owner=row.owner,
+        enqueued_ms=row.enqueued_ms,
+        claimed_ms=row.claimed_ms,
+        lease_until_ms=row.lease_until_ms,
+        run_at_ms=row.run_at_ms,
+        finished_ms=row.finished_ms,
+        verdict=None if row.verdict is None else Verdict(row.verdict),
+        last_error=row.last_error if damage is None else damage,
+        dedup_key=row.dedup_key,
+        run_id=row.run_id,
+        termination=row.termination,
+        headers=headers if isinstance(headers, str) else "",
+        payload=payload if isinstance(payload, bytes) else b"",
+        result=result if isinstance(result, bytes) else None,
+        is_visible=_is_visible(row, now_ms),
+        damage=damage,
+    )
 
 
-def find_run(connection: sqlite3.Connection, queue: str, run_id: str) -> JobRow | None:
-    """Return the active row of a run id, else its newest, without large parts."""
-    return next(iter(_in_one_snapshot(connection, sql.FIND_RUN, (queue, run_id), whole=False)), None)
+def _is_visible(row: ShownRow, now_ms: int) -> bool:
+    if row.finished_ms is None:
+        return True
+    if row.run_id is None and row.status == JobStatus.DEAD:
+        return row.keep_dead_ms is None or now_ms < row.finished_ms + row.keep_dead_ms
+    return now_ms < row.finished_ms + (row.keep_done_ms or 0)
 
 
-def page(connection: sqlite3.Connection, queue: str, which: Filter, limit: int, after: int) -> list[JobRow]:
-    """Return a page in the order of submission."""
-    row = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
-    if row is None:
-        return []
-    where, values = _conditions(which)
-    statement = sql.PAGE.format(index=_choose_index(connection, queue, which), where=where)
-    return _in_one_snapshot(connection, (statement,), (row[0], after, *values, limit))
+def _part(
+    connection: sqlite3.Connection,
+    row: ShownRow,
+    kind: Overflow,
+    data: Any,
+    stored_crc: int | None,
+    wrong: list[str],
+    *,
+    is_wanted: bool = True,
+) -> Any:
+    """Return what a row carries, or None where it is large and not wanted, or is not what was stored."""
+    name = kind.name.lower()
+    if row.overflow & 1 << kind:
+        if not is_wanted:
+            return None
+        found = connection.execute(sql.GET_OVERFLOW, (row.seq * 4 + kind,)).fetchone()
+        data = None if found is None else found[0]
+        if type(data) is not COLUMNS[name].kind:
+            wrong.append(f"its {name} is missing or no {'text' if kind is Overflow.HEADERS else 'bytes'}")
+            return None
+    if is_changed(data, stored_crc):
+        wrong.append(f"its {name} is not what was stored (the checksum differs)")
+        return None
+    return data
 
 
-def _conditions(which: Filter) -> tuple[str, list[object]]:
+def _conditions(which: Filter, now: Now) -> tuple[str, list[object]]:
     parts: list[str] = []
     values: list[object] = []
     if which.status is not None:
@@ -120,18 +183,26 @@ def _conditions(which: Filter) -> tuple[str, list[object]]:
     if which.verdict is not None:
         parts.append(f"AND j.verdict = '{which.verdict.value}'")
     if which.cancel_requested is not None:
-        parts.append("AND j.cancel_requested = ?")
-        values.append(int(which.cancel_requested))
-    if which.waiting:
+        # Written out: an index that holds only these is used for nothing else.
+        parts.append(f"AND j.cancel_requested = {int(which.cancel_requested)}")
+    if which.is_waiting:
         parts.append("AND j.finished_ms IS NULL AND j.status IN ('pending', 'scheduled')")
-    if which.active:
+    if which.is_active:
         parts.append("AND j.finished_ms IS NULL")
     if which.runs_only:
         parts.append("AND j.run_id IS NOT NULL")
-    if which.kept_at_ms is not None:
-        parts.append("AND (j.finished_ms IS NULL OR j.finished_ms + ifnull(j.keep_done_ms, 0) > ?)")
-        values.append(which.kept_at_ms)
+    if which.visible_only:
+        parts.append(_VISIBLE)
+        values.append(now())
+    if _may_be_cancelling(which):
+        parts.append("AND j.finished_ms IS NULL")
     return " ".join(parts), values
+
+
+def _may_be_cancelling(which: Filter) -> bool:
+    """Whether only rows are wanted that were asked to stop and have not ended."""
+    is_active = which.is_active or which.is_waiting or (which.status is not None and not which.status.is_finished)
+    return which.cancel_requested is True and is_active
 
 
 def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> str:
@@ -139,9 +210,11 @@ def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> 
         return "INDEXED BY taquba_job_failed"
     if which.status is not None and which.status.is_finished:
         return "INDEXED BY taquba_job_finished"
+    if _may_be_cancelling(which):
+        return "INDEXED BY taquba_job_cancelling"
     here = counts(connection).get(queue, Counts())
     active = here.pending + here.scheduled + here.claimed
-    if (which.waiting or which.active) and which.runs_only and active <= _SORT_LIMIT:
+    if (which.is_waiting or which.is_active) and which.runs_only and active <= _SORT_LIMIT:
         return "INDEXED BY taquba_job_active_run"
     if which.status is not None and getattr(here, which.status.value) <= _SORT_LIMIT:
         return _INDEX[which.status]
@@ -160,30 +233,30 @@ def counts(connection: sqlite3.Connection) -> dict[str, Counts]:
 
 def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
     """Return a job's ended claims in order."""
-    return [AttemptRow._make(readable_attempt(row)) for row in connection.execute(sql.HISTORY, (job_id,))]
+    return [readable_attempt(row) for row in connection.execute(sql.HISTORY, (job_id,))]
 
 
-def readiness(
-    connection: sqlite3.Connection,
-    queue: str,
-    now: Callable[[], int],
-    boot_now: Callable[[], int],
-    *,
-    retries_only: bool,
-) -> Readiness:
-    """Return whether a claim could succeed now, and when one could next, by the wall clock as it stands."""
+def next_work(
+    connection: sqlite3.Connection, now: Now, boot_now: Now, queue: str, *, retries_only: bool = False
+) -> NextWork:
+    """Return whether a claim could succeed now, or in how long."""
     if not retries_only and connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
-        return Readiness(True, None)
+        return Ready()
     next_due = sql.NEXT_RETRY if retries_only else sql.NEXT_DUE
-    moments: list[object] = [connection.execute(next_due, (queue, DueClock.WALL)).fetchone()[0]]
-    if not retries_only:
-        moments.append(connection.execute(sql.NEXT_BARE_EXPIRY, (queue,)).fetchone()[0])
-    boot_clock = connection.execute(next_due, (queue, DueClock.BOOT)).fetchone()[0]
-    now_ms = now()
-    if type(boot_clock) is int:
-        moments.append(now_ms + boot_clock - boot_now())
-    first = min((moment for moment in moments if type(moment) is int), default=None)
-    return Readiness(first is not None and first <= now_ms, first)
+    (by_wall,) = connection.execute(next_due, (queue, DueClock.WALL)).fetchone()
+    (by_boot,) = connection.execute(next_due, (queue, DueClock.BOOT)).fetchone()
+    (bare,) = (None,) if retries_only else connection.execute(sql.NEXT_BARE_EXPIRY, (queue,)).fetchone()
+    now_ms, boot_ms = now(), boot_now()
+    waits = [at - now_ms for at in (by_wall, bare) if type(at) is int]
+    waits += [at - boot_ms for at in (by_boot,) if type(at) is int]
+    if not waits:
+        return None
+    return DueIn(min(waits)) if min(waits) > 0 else Ready()
+
+
+def has_claims(connection: sqlite3.Connection, owner: str) -> bool:
+    """Whether any claim names this owner."""
+    return connection.execute(sql.RUNNING_HERE, (owner,)).fetchone() is not None
 
 
 def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
@@ -191,15 +264,18 @@ def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
     return connection.execute(sql.EXPIRED, (now_ms, 1)).fetchone() is not None
 
 
-def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> tuple[list[RunningClaim], bool]:
+_OWNED: Final = tuple(column for column in columns_of(OwnedClaim._fields) if column.name != "cancel_requested")
+
+
+def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> tuple[list[OwnedClaim], bool]:
     """Return the claims that worker loops hold, this owner's or all others', and whether some were damaged."""
     statement = sql.RUNNING_ELSEWHERE if foreign else sql.RUNNING_HERE
-    rows = connection.execute(statement, (owner,)).fetchall()
-    sound = [row for row in rows if _is_sound_running(*row)]
-    running = [RunningClaim(job, token, who, bool(flag), until, lease) for job, token, who, flag, until, lease in sound]
-    return running, len(sound) < len(rows)
+    found = connection.execute(statement, (owner,)).fetchall()
+    sound = [claim for claim in map(OwnedClaim._make, found) if _is_sound(claim)]
+    return sound, len(sound) < len(found)
 
 
-def _is_sound_running(job_id: object, token: object, owner: object, _: object, until: object, lease: object) -> bool:
-    fits = not any(invalid(column, value) for column, value in (("id", job_id), ("token", token), ("owner", owner)))
-    return fits and type(token) is str and type(until) is int and type(lease) is int
+def _is_sound(claim: OwnedClaim) -> bool:
+    return all(
+        column.holds(value) and value is not None for column in _OWNED for value in (getattr(claim, column.name),)
+    )

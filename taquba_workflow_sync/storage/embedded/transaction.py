@@ -7,27 +7,20 @@ import sqlite3
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from taquba_workflow_sync.clock import LAST_MS, BootClock
+from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.overflow import INLINE_BYTES, Overflow, size_of
+from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
+from taquba_workflow_sync.storage.embedded.overflow import Overflow
+from taquba_workflow_sync.storage.embedded.rows import Attempt, Held
 from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
-from taquba_workflow_sync.storage.port.texts import clip_error
+from taquba_workflow_sync.storage.port.texts import storable_error
 
 FIRST_ATTEMPTS: Final = 100
-
-
 _LAST_ATTEMPTS: Final = 1000
-
-
-_COLUMN: Final = {
-    JobStatus.PENDING: 0,
-    JobStatus.SCHEDULED: 1,
-    JobStatus.CLAIMED: 2,
-    JobStatus.DONE: 3,
-    JobStatus.DEAD: 4,
-    JobStatus.CANCELLED: 5,
-}
+#: Where a status has its counter.
+_COUNTER: Final[dict[str, int]] = {status: place for place, status in enumerate(Counts._fields)}
 
 
 class DueClock(IntEnum):
@@ -77,7 +70,7 @@ class Transaction:
         self._first_seq = 0
 
     def due_after(self, delay_ms: int | None) -> Due:
-        """Return when a delay that begins now is over: on the steady clock, so that no step of the wall moves it."""
+        """Return when a delay that begins now is over: on the boot clock, so that no step of the wall moves it."""
         if delay_ms is None or delay_ms <= 0:
             return _AT_ONCE
         run_at_ms = min(self.now_ms + delay_ms, LAST_MS)  # what a datetime can show
@@ -92,7 +85,8 @@ class Transaction:
             row = self.execute(sql.FIND_QUEUE, (name,)).fetchone()
             if row is None:
                 return None
-            number = self._learn(row[0], name, row[1])
+            number, subscription = row
+            self._learn(number, name, subscription)
         return number
 
     def make_queue(self, name: str) -> int:
@@ -123,7 +117,7 @@ class Transaction:
         self._subscriptions.clear()
 
     def forget_subscription(self, number: int) -> None:
-        """Read the observer again when it is next asked for."""
+        """Read again who is told, when that is next asked for."""
         self._names.pop(number, None)
 
     def _learn(self, number: int, name: str, subscription: str | None) -> int:
@@ -136,8 +130,8 @@ class Transaction:
         """Move a queue's counter, in memory until :meth:`finish`."""
         counts = self._counts.get(queue)
         if counts is None:
-            counts = self._counts[queue] = [0, 0, 0, 0, 0, 0]
-        counts[_COLUMN[status]] += change  # type: ignore[index]  # a StrEnum's values are keys like its members
+            counts = self._counts[queue] = [0] * len(_COUNTER)
+        counts[_COUNTER[status]] += change
 
     def move(self, queue: int, source: str, target: str, many: int = 1) -> None:
         """Count ``many`` jobs out of one status into another; what ends as done or cancelled is counted for ever."""
@@ -153,45 +147,41 @@ class Transaction:
         self._next_seq += 1
         return self._next_seq - 1
 
-    def put_overflow(
-        self, seq: int, kind: Overflow, data: bytes | str | None, wide: int
-    ) -> tuple[bytes | str | None, int]:
-        """Return what goes into the column (None if the part went into a row of its own), and the new ``wide``."""
+    def store_overflow(self, seq: int, kind: Overflow, data: bytes | str | None, before: int, after: int) -> None:
+        """Have the row of its own that a row's ``overflow`` says (``before``, ``after``), or none."""
         bit = 1 << kind
-        if data is not None and size_of(data) > INLINE_BYTES:
+        if after & bit:
             self.execute(sql.PUT_OVERFLOW, (seq * 4 + kind, data))
-            return None, wide | bit
-        if wide & bit:
+        elif before & bit:
             self.execute(sql.DROP_OVERFLOW, (seq * 4 + kind,))
-        return data, wide & ~bit
 
     def get_overflow(self, seq: int, kind: Overflow) -> bytes | str | None:
-        """Return a part that has a row of its own, or None if that row is gone."""
+        """Return what has a row of its own, or None if that row is gone."""
         row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
         return None if row is None else row[0]
 
-    def drop_row(self, seq: int, wide: int) -> None:
-        """Delete a job with its parts and its history."""
+    def drop_belongings(self, seq: int, overflow: int) -> None:
+        """Delete what a deleted job has left: its history, and what has rows of its own."""
         self.execute(sql.DROP_ATTEMPTS, (seq,))
-        if wide:
+        if overflow:
             self.execute(sql.DROP_OVERFLOWS, (seq * 4, seq * 4 + 3))
-        self.execute(sql.DELETE_JOB, (seq,))
 
-    def record_attempt(
-        self,
-        seq: int,
-        ordinal: int,
-        step: int,
-        attempt: int,
-        claimed_ms: int,
-        outcome: AttemptOutcome,
-        error: str | None,
-    ) -> None:
+    def record_attempt(self, held: Held, outcome: AttemptOutcome, error: str | None) -> None:
         """Add an ended claim to a job's history, which keeps the first 100 and the last 1,000."""
         self.execute(
-            sql.ADD_ATTEMPT, (seq, ordinal, step, attempt, claimed_ms, self.now_ms, outcome, clip_error(error))
+            sql.ADD_ATTEMPT,
+            Attempt(
+                job=held.seq,
+                ordinal=held.ordinal,
+                step=held.step,
+                attempt=held.attempts,
+                claimed_ms=held.claimed_ms,
+                ended_ms=self.now_ms,
+                outcome=outcome,
+                error=storable_error(error),
+            ),
         )
-        self.bound_history(seq, ordinal)
+        self.bound_history(held.seq, held.ordinal)
 
     def bound_history(self, seq: int, ordinal: int) -> None:
         """Drop the attempt that the newest one pushes out."""

@@ -2,72 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.columns import _COLUMNS, invalid
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
 from taquba_workflow_sync.storage.embedded.repair.showing import readable
+from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.end import notify
-from taquba_workflow_sync.storage.embedded.transitions.fence import Held
 from taquba_workflow_sync.storage.port.retention import retention_ms
-from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
-from taquba_workflow_sync.storage.port.texts import clip_error
+from taquba_workflow_sync.storage.port.run import final_verdict
+from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.texts import storable_error
+
+#: What an ended row has none of.
+_NONE: Final = ("token", "owner", "lease_until_ms", "due_ms", "dedup_key", "result", "result_crc")
 
 
 def quarantine(tx: Transaction, queue: int, row: dict[str, Any], why: str) -> str:
-    """Make a damaged row a dead letter that keeps what is sound; a run's hook is told. Returns the job's id."""
-    status = row["status"]
+    """pending / scheduled / claimed -> dead, whatever of it is invalid; a run's hook is told. Returns the job's id.
+
+    The one way out of ``claimed`` that asks for no token: it may be what is invalid.
+    """
     seq = row["seq"]
-    sound = dict(zip(_COLUMNS, readable(_COLUMNS, row.values())[0], strict=True))
-    is_run = row["run_id"] is not None and invalid("run_id", row["run_id"]) is None and sound["input_hash"] is not None
-    job_id = sound["id"] or f"damaged-{seq}"
-    wide = 0
-    for kind, wanted in ((Overflow.PAYLOAD, bytes), (Overflow.HEADERS, str)):
-        if sound["seq"] and sound["wide"] & 1 << kind and type(tx.get_overflow(seq, kind)) is wanted:
-            wide |= 1 << kind
-    life = retention_ms(
+    sound = dict(zip(COLUMNS, readable(COLUMNS.values(), (row[name] for name in COLUMNS))[0], strict=True))
+    is_run = row["run_id"] is not None and COLUMNS["run_id"].holds(row["run_id"]) and sound["input_hash"] is not None
+    overflow = _sound_overflow(tx, sound)
+    keep_ms = retention_ms(
         is_run=is_run, is_dead=True, keep_done_ms=sound["keep_done_ms"], keep_dead_ms=sound["keep_dead_ms"]
     )
-    last = tx.execute("SELECT max(ordinal) FROM taquba_attempt WHERE job = ?", (seq,)).fetchone()[0]
+    (last,) = tx.execute(sql.LAST_ORDINAL, (seq,)).fetchone()
     columns: dict[str, Any] = sound | {
-        "id": job_id,
+        "id": sound["id"] or f"damaged-{seq}",
         "status": JobStatus.DEAD,
         "attempts": min(sound["attempts"], sound["max_attempts"]),
         "ordinal": max(sound["ordinal"], last if type(last) is int else 0),
         "finished_ms": tx.now_ms,
-        "expires_ms": None if life is None else tx.now_ms + life,
-        "verdict": Verdict.FAILED if is_run else None,
+        "expires_ms": None if keep_ms is None else tx.now_ms + keep_ms,
+        "verdict": final_verdict(JobStatus.DEAD, None, is_run=is_run),
         "termination": sound["termination"] + is_run,
-        "last_error": clip_error(why),
-        "wide": wide,
-        "payload": b"" if sound["payload"] is None and not wide & 1 else sound["payload"],
-        "headers": "" if sound["headers"] is None and not wide & 2 else sound["headers"],
+        "last_error": storable_error(why),
+        "overflow": overflow,
         "run_id": sound["run_id"] if is_run else None,
         "input_hash": sound["input_hash"] if is_run else None,
         "cancel_requested": 0,
         "due_clock": 0,
     }
-    columns |= dict.fromkeys(("token", "owner", "lease_until_ms", "due_ms", "dedup_key", "result"))
+    for kind, column, empty in ((Overflow.PAYLOAD, "payload", b""), (Overflow.HEADERS, "headers", "")):
+        if columns[column] is None and not overflow & 1 << kind:
+            columns |= {column: empty, f"{column}_crc": None}
+    columns |= dict.fromkeys(_NONE)
     for fixed in ("seq", "queue"):
         del columns[fixed]
-    tx.transitions.add("bury")
+    tx.transitions.add("quarantine")
     for kind in Overflow:
-        if not wide & 1 << kind and sound["seq"]:
+        if not overflow & 1 << kind and sound["seq"]:
             tx.execute(sql.DROP_OVERFLOW, (seq * 4 + kind,))
-    tx.execute(
-        f"UPDATE taquba_job SET {', '.join(f'{column} = ?' for column in columns)} WHERE seq = ?",
-        (*columns.values(), seq),
-    )
-    if status in tuple(JobStatus):
-        tx.count(queue, status, -1)
+    tx.execute(sql.quarantine(columns), (*columns.values(), seq))
+    if row["status"] in tuple(JobStatus):
+        tx.count(queue, row["status"], -1)
     tx.count(queue, JobStatus.DEAD, 1)
     if is_run:
-        held = Held(
-            seq, job_id, queue, columns["step"], columns["attempts"], columns["ordinal"], 0, tx.now_ms, 0,
-            columns["priority"], wide, columns["run_id"], sound["termination"], columns["keep_done_ms"],
-            columns["keep_dead_ms"], columns["headers"],
-        )  # fmt: skip
-        notify(tx, held, JobStatus.DEAD, Verdict.FAILED, None, why, columns["termination"])
-    return job_id
+        held = Held._make((sound | columns | {"seq": seq, "queue": queue})[field] for field in Held._fields)
+        notify(tx, held, JobStatus.DEAD, columns["verdict"], None, why, columns["termination"])
+    return str(columns["id"])
+
+
+def _sound_overflow(tx: Transaction, sound: dict[str, Any]) -> int:
+    overflow = 0
+    for kind, wanted in ((Overflow.PAYLOAD, bytes), (Overflow.HEADERS, str)):
+        if sound["seq"] and sound["overflow"] & 1 << kind and type(tx.get_overflow(sound["seq"], kind)) is wanted:
+            overflow |= 1 << kind
+    return overflow

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from taquba_workflow_sync.storage.embedded.columns import invalid, placeholder
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS, Column, columns_of
+from taquba_workflow_sync.storage.embedded.rows import ShownRow
+from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.status import AttemptOutcome
+
+_SHOWN: Final = columns_of(ShownRow._fields)
+_MOMENT: Final = COLUMNS["enqueued_ms"]
+#: What the fields of an attempt may hold.
+_ATTEMPT: Final = {
+    "ordinal": COLUMNS["ordinal"],
+    "step": COLUMNS["step"],
+    "attempt": COLUMNS["attempts"],
+    "claimed_ms": _MOMENT,
+    "ended_ms": _MOMENT,
+    "outcome": Column("outcome", str, placeholder=AttemptOutcome.FAILED, choices=frozenset(AttemptOutcome)),
+    "error": COLUMNS["last_error"],
+}
+_ATTEMPT_COLUMNS: Final = tuple(_ATTEMPT[field] for field in AttemptRow._fields)
 
 
 class Undecodable(bytes):
@@ -22,30 +37,29 @@ def tolerant(data: bytes) -> str | Undecodable:
         return Undecodable(data)
 
 
-def is_undecodable(error: BaseException) -> bool:
-    """Whether a read failed only because some text is no UTF-8."""
-    return isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
-
-
-def readable(columns: Iterable[str], values: Iterable[Any]) -> tuple[list[Any], str | None]:
-    """Return values that can be shown in place of those that cannot, and what is wrong with the row, if anything."""
-    shown = list(values)
+def readable(columns: Iterable[Column], values: Iterable[Any]) -> tuple[list[Any], list[str]]:
+    """Return values that can be shown in place of those that cannot, and what is wrong with the row."""
+    shown: list[Any] = []
     wrong: list[str] = []
-    for place, column in enumerate(columns):
-        why = invalid(column, shown[place])
-        if why is not None:
-            wrong.append(why)
-            # A run stays a run in listings, whatever its name was.
-            shown[place] = f"(damaged) {shown[place]!r:.80}" if column == "run_id" else placeholder(column)
-    return shown, f"the stored row is damaged: {'; '.join(wrong)}" if wrong else None
+    for column, value in zip(columns, values, strict=True):
+        if column.holds(value):
+            shown.append(value)
+            continue
+        wrong.append(str(column.why_not(value)))
+        # A run stays a run in listings, whatever its name was.
+        shown.append(f"(damaged) {value!r:.80}" if column.name == "run_id" else column.placeholder)
+    return shown, wrong
 
 
-def readable_attempt(values: tuple[Any, ...]) -> list[Any]:
-    """Return an attempt as it can be shown: ordinal, step, attempt, claimed, ended, outcome, error."""
-    columns = ("ordinal", "step", "attempts", "enqueued_ms", "enqueued_ms", "", "last_error")
-    shown, damage = readable(columns, values)
-    if shown[5] not in tuple(AttemptOutcome):
-        shown[5], damage = AttemptOutcome.FAILED, damage or f"its outcome was {shown[5]!r:.80}"
-    if damage is not None:
-        shown[6] = damage
-    return shown
+def readable_row(values: Iterable[Any]) -> tuple[ShownRow, list[str]]:
+    """Return a row as it can be shown, and what is wrong with it."""
+    shown, wrong = readable(_SHOWN, values)
+    return ShownRow._make(shown), wrong
+
+
+def readable_attempt(values: Iterable[Any]) -> AttemptRow:
+    """Return an attempt as it can be shown."""
+    shown, wrong = readable(_ATTEMPT_COLUMNS, values)
+    attempt = AttemptRow._make(shown)
+    error = f"the stored row is damaged: {'; '.join(wrong)}" if wrong else attempt.error
+    return attempt._replace(outcome=AttemptOutcome(attempt.outcome), error=error)

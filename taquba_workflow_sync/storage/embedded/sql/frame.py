@@ -1,6 +1,10 @@
-"""The frame of a transaction, the queues' counters, and what lives in rows of its own."""
+"""The frame of a transaction, the queues' counters, a job's history, and what lives in rows of its own."""
 
 from __future__ import annotations
+
+from taquba_workflow_sync.storage.embedded.rows import Attempt
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, META, OVERFLOW, QUEUE, insert
+from taquba_workflow_sync.storage.port.reads import Counts
 
 BEGIN = "BEGIN IMMEDIATE"
 
@@ -11,39 +15,50 @@ COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
 
-READ_META = "SELECT value FROM taquba_meta WHERE key = ?"
+READ_META = f"SELECT value FROM {META} WHERE key = ?"
 
 
-WRITE_META = "INSERT OR REPLACE INTO taquba_meta (key, value) VALUES (?, ?)"
+WRITE_META = f"INSERT OR REPLACE INTO {META} (key, value) VALUES (?, ?)"
 
 
-WRITE_NEXT_SEQ = "UPDATE taquba_meta SET value = ? WHERE key = 'next_seq'"
+DROP_META = f"DELETE FROM {META} WHERE key = ?"
 
 
-FIND_QUEUE = "SELECT id, observer FROM taquba_queue WHERE name = ?"
+WRITE_NEXT_SEQ = f"UPDATE {META} SET value = ? WHERE key = 'next_seq'"
 
 
-ADD_QUEUE = "INSERT INTO taquba_queue (name) VALUES (?)"
+FIND_QUEUE = f"SELECT id, subscription FROM {QUEUE} WHERE name = ?"
 
 
-QUEUE_NAME = "SELECT name, observer FROM taquba_queue WHERE id = ?"
+ADD_QUEUE = f"INSERT INTO {QUEUE} (name) VALUES (?)"
 
 
-ADD_COUNTS = """UPDATE taquba_queue SET pending = pending + ?, scheduled = scheduled + ?, claimed = claimed + ?,
-    done = done + ?, dead = dead + ?, cancelled = cancelled + ? WHERE id = ?"""
+QUEUE_NAME = f"SELECT name, subscription FROM {QUEUE} WHERE id = ?"
 
 
-PUT_OVERFLOW = "INSERT OR REPLACE INTO taquba_part (key, data) VALUES (?, ?)"
+ADD_COUNTS = f"UPDATE {QUEUE} SET {', '.join(f'{each} = {each} + ?' for each in Counts._fields)} WHERE id = ?"
 
 
-GET_OVERFLOW = "SELECT data FROM taquba_part WHERE key = ?"
+# subscribe, unsubscribe: the lane that is told of a queue's terminated runs
+SUBSCRIBE = f"UPDATE {QUEUE} SET subscription = ? WHERE id = ? AND subscription IS NOT ?"
 
 
-DROP_OVERFLOW = "DELETE FROM taquba_part WHERE key = ?"
+PUT_OVERFLOW = f"INSERT OR REPLACE INTO {OVERFLOW} (key, data) VALUES (?, ?)"
 
 
-DROP_OVERFLOWS = "DELETE FROM taquba_part WHERE key BETWEEN ? AND ?"
+GET_OVERFLOW = f"SELECT data FROM {OVERFLOW} WHERE key = ?"
 
 
-# observe: the lane that is told of a queue's terminated runs
-SUBSCRIBE = "UPDATE taquba_queue SET observer = ? WHERE id = ? AND observer IS NOT ?"
+DROP_OVERFLOW = f"DELETE FROM {OVERFLOW} WHERE key = ?"
+
+
+DROP_OVERFLOWS = f"DELETE FROM {OVERFLOW} WHERE key BETWEEN ? AND ?"
+
+
+ADD_ATTEMPT = insert(ATTEMPT, Attempt)
+
+
+DROP_ATTEMPT = f"DELETE FROM {ATTEMPT} WHERE job = ? AND ordinal = ?"
+
+
+DROP_ATTEMPTS = f"DELETE FROM {ATTEMPT} WHERE job = ?"

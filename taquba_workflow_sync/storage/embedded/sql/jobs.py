@@ -1,57 +1,54 @@
-"""Jobs that nobody holds: put in, cancelled, requeued, swept."""
+"""Jobs that nobody holds: put in, requeued, dropped, swept."""
 
 from __future__ import annotations
 
+from taquba_workflow_sync.storage.embedded.rows import FinishedRow, NamedRow, NewRow, WaitingRow
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, columns, insert
+
 # enqueue: is the id taken?
-FIND_ID = "SELECT 1 FROM taquba_job WHERE id = ?"
+FIND_ID = f"SELECT 1 FROM {JOB} WHERE id = ?"
 
 
 # enqueue: who holds the dedup key?
-FIND_DEDUP = "SELECT id FROM taquba_job WHERE queue = ? AND dedup_key = ?"
+FIND_DEDUP = f"SELECT id FROM {JOB} WHERE queue = ? AND dedup_key = ?"
 
 
 # enqueue: who holds the run id now, and who held it last?
-FIND_ACTIVE_RUN = """SELECT id, input_hash, status, verdict, finished_ms, keep_done_ms FROM taquba_job
+FIND_ACTIVE_RUN = f"""SELECT {columns(NamedRow)} FROM {JOB}
     WHERE queue = ? AND run_id = ? AND finished_ms IS NULL"""
 
 
-FIND_LAST_RUN = """SELECT id, input_hash, status, verdict, finished_ms, keep_done_ms FROM taquba_job
+FIND_LAST_RUN = f"""SELECT {columns(NamedRow)} FROM {JOB}
     WHERE queue = ? AND run_id = ? ORDER BY seq DESC LIMIT 1"""
 
 
 # enqueue: - -> pending / scheduled
-INSERT_JOB = """INSERT INTO taquba_job (seq, id, queue, status, priority, place, max_attempts, due_ms, run_at_ms,
-    enqueued_ms, keep_done_ms, keep_dead_ms, dedup_key, run_id, input_hash, wide, headers, payload)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-
-# the same columns of a row that waits, for a cancel
-WAITING = """SELECT seq, id, queue, step, attempts, ordinal, cancel_requested, claimed_ms, place, priority, wide,
-    run_id, termination, keep_done_ms, keep_dead_ms, headers, status, owner, token, lease_until_ms
-    FROM taquba_job WHERE id = ?"""
-
-
-# ... or gone, where nothing is kept
-DELETE_JOB = "DELETE FROM taquba_job WHERE seq = ?"
-
-
-# cancel: claimed, flag it
-REQUEST_CANCEL = "UPDATE taquba_job SET cancel_requested = 1 WHERE seq = ? AND status = 'claimed'"
+INSERT_JOB = insert(JOB, NewRow)
 
 
 # requeue, retry: what is there to be put back?
-FIND_FINISHED = """SELECT seq, queue, run_id, status, verdict, wide FROM taquba_job WHERE id = ?"""
+FIND_FINISHED = f"SELECT {columns(FinishedRow)} FROM {JOB} WHERE id = ?"
 
 
 # requeue, retry: dead / done as failed -> pending at the back of its priority
-REQUEUE = """UPDATE taquba_job SET status = 'pending', attempts = 0, place = ?, cancel_requested = 0,
-    last_error = NULL, verdict = NULL, result = NULL, wide = ?, finished_ms = NULL, expires_ms = NULL, run_at_ms = NULL
-    WHERE seq = ? AND finished_ms IS NOT NULL"""
+REQUEUE = f"""UPDATE {JOB} SET status = 'pending', attempts = 0, place = ?, cancel_requested = 0, last_error = NULL,
+    verdict = NULL, result = NULL, result_crc = NULL, overflow = ?, finished_ms = NULL, expires_ms = NULL,
+    run_at_ms = NULL WHERE seq = ? AND finished_ms IS NOT NULL"""
+
+
+# drop: notifications that wait, of a hook that was unregistered
+WAITING_IN_LINE = f"""SELECT {columns(WaitingRow)} FROM {JOB} INDEXED BY taquba_job_pending
+    WHERE queue = ? AND status = 'pending' AND run_id IS NULL LIMIT ?"""
+
+
+WAITING_FOR_TIME = f"""SELECT {columns(WaitingRow)} FROM {JOB} INDEXED BY taquba_job_due
+    WHERE queue = ? AND due_ms IS NOT NULL AND run_id IS NULL LIMIT ?"""
 
 
 # sweep: what is past the retention frozen on its row
-EXPIRED = """SELECT seq, queue, status, wide FROM taquba_job INDEXED BY taquba_job_expiry
+EXPIRED = f"""SELECT {columns(FinishedRow)} FROM {JOB} INDEXED BY taquba_job_expiry
     WHERE expires_ms IS NOT NULL AND expires_ms <= ? LIMIT ?"""
 
 
-DROP_ATTEMPTS = "DELETE FROM taquba_attempt WHERE job = ?"
+# sweep: done / dead / cancelled -> gone
+DELETE_FINISHED = f"DELETE FROM {JOB} WHERE seq = ? AND finished_ms IS NOT NULL"

@@ -6,12 +6,11 @@ Predicates of partial indexes name only columns that the hot transitions leave a
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
-
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE, SCHEMA_VERSION
 
 SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS taquba_meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS taquba_queue (
+    f"""CREATE TABLE IF NOT EXISTS {META} (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID""",
+    f"""CREATE TABLE IF NOT EXISTS {QUEUE} (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
         pending INTEGER NOT NULL DEFAULT 0,
@@ -20,13 +19,13 @@ SCHEMA = (
         done INTEGER NOT NULL DEFAULT 0,
         dead INTEGER NOT NULL DEFAULT 0,
         cancelled INTEGER NOT NULL DEFAULT 0,
-        observer TEXT,
+        subscription TEXT,
         CHECK (pending >= 0 AND scheduled >= 0 AND claimed >= 0 AND dead >= 0)
     )""",
-    """CREATE TABLE IF NOT EXISTS taquba_job (
+    f"""CREATE TABLE IF NOT EXISTS {JOB} (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
-        queue INTEGER NOT NULL REFERENCES taquba_queue (id),
+        queue INTEGER NOT NULL REFERENCES {QUEUE} (id),
         status TEXT NOT NULL,
         priority INTEGER NOT NULL,
         place INTEGER NOT NULL,
@@ -53,11 +52,14 @@ SCHEMA = (
         dedup_key TEXT,
         run_id TEXT,
         input_hash BLOB,
-        wide INTEGER NOT NULL DEFAULT 0,
+        overflow INTEGER NOT NULL DEFAULT 0,
         last_error TEXT,
         headers TEXT,
         payload BLOB,
         result BLOB,
+        payload_crc INTEGER,
+        headers_crc INTEGER,
+        result_crc INTEGER,
         CHECK (status IN ('pending', 'scheduled', 'claimed', 'done', 'dead', 'cancelled')),
         CHECK ((status = 'claimed') = (token IS NOT NULL)),
         CHECK ((status = 'claimed') = (owner IS NOT NULL)),
@@ -68,11 +70,11 @@ SCHEMA = (
         CHECK (attempts >= 0 AND attempts <= max_attempts AND max_attempts >= 1),
         CHECK ((run_id IS NULL) = (input_hash IS NULL))
     )""",
-    # A part over 2 KiB has a row of its own, so that a claim or a renewal never rewrites its bytes. The key is
+    # What is over 2 KiB has a row of its own, so that a claim or a renewal never rewrites its bytes. The key is
     # 4 * seq + kind: found by rowid, no second index.
-    """CREATE TABLE IF NOT EXISTS taquba_part (key INTEGER PRIMARY KEY, data BLOB NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS taquba_attempt (
-        job INTEGER NOT NULL REFERENCES taquba_job (seq),
+    f"""CREATE TABLE IF NOT EXISTS {OVERFLOW} (key INTEGER PRIMARY KEY, data BLOB NOT NULL)""",
+    f"""CREATE TABLE IF NOT EXISTS {ATTEMPT} (
+        job INTEGER NOT NULL REFERENCES {JOB} (seq),
         ordinal INTEGER NOT NULL,
         step INTEGER NOT NULL,
         attempt INTEGER NOT NULL,
@@ -83,24 +85,27 @@ SCHEMA = (
         PRIMARY KEY (job, ordinal)
     ) WITHOUT ROWID""",
     # The line of each queue: a claim reads its head, whatever else the table holds.
-    """CREATE INDEX IF NOT EXISTS taquba_job_pending ON taquba_job (queue, priority, place)
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_pending ON {JOB} (queue, priority, place)
         WHERE status = 'pending'""",
-    # What waits for its time. ``due_clock`` says on which scale: 0 the wall clock, 1 the steady clock of the boot
+    # What waits for its time. ``due_clock`` says on which scale: 0 the wall clock, 1 the clock of the boot
     # whose number the meta table holds.
-    """CREATE INDEX IF NOT EXISTS taquba_job_due ON taquba_job (queue, due_clock, due_ms) WHERE due_ms IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_claimed ON taquba_job (owner, lease_until_ms)
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_due ON {JOB} (queue, due_clock, due_ms) WHERE due_ms IS NOT NULL""",
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_claimed ON {JOB} (owner, lease_until_ms)
         WHERE lease_until_ms IS NOT NULL""",
-    """CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_dedup ON taquba_job (queue, dedup_key)
+    f"""CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_dedup ON {JOB} (queue, dedup_key)
         WHERE dedup_key IS NOT NULL""",
-    """CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_active_run ON taquba_job (queue, run_id)
+    f"""CREATE UNIQUE INDEX IF NOT EXISTS taquba_job_active_run ON {JOB} (queue, run_id)
         WHERE run_id IS NOT NULL AND finished_ms IS NULL""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_run ON taquba_job (queue, run_id, seq) WHERE run_id IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_expiry ON taquba_job (expires_ms) WHERE expires_ms IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_finished ON taquba_job (queue, status, seq)
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_run ON {JOB} (queue, run_id, seq) WHERE run_id IS NOT NULL""",
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_expiry ON {JOB} (expires_ms) WHERE expires_ms IS NOT NULL""",
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_finished ON {JOB} (queue, status, seq)
         WHERE finished_ms IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_failed ON taquba_job (queue, seq) WHERE verdict = 'failed'""",
-    """CREATE INDEX IF NOT EXISTS taquba_job_listing ON taquba_job (queue, seq)""",
-    """INSERT OR IGNORE INTO taquba_meta (key, value) VALUES ('next_seq', 1)""",
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_failed ON {JOB} (queue, seq) WHERE verdict = 'failed'""",
+    # Runs that were asked to stop and have not ended: few, among whatever else is claimed.
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_cancelling ON {JOB} (queue, seq)
+        WHERE cancel_requested = 1 AND finished_ms IS NULL""",
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_listing ON {JOB} (queue, seq)""",
+    f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('next_seq', 1)""",
     # Last, so that a store whose creation was cut short has no version and is completed by the next open.
-    f"""INSERT OR IGNORE INTO taquba_meta (key, value) VALUES ('schema', {SCHEMA_VERSION})""",
+    f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('schema', {SCHEMA_VERSION})""",
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim_one
-from taquba_workflow_sync.storage.embedded.transitions.end import end
-from taquba_workflow_sync.storage.embedded.transitions.fence import Held
+from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
+from taquba_workflow_sync.storage.embedded.transitions.reap import evidence_of
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.presence import Abandoned
@@ -14,30 +17,36 @@ from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
 
 
 def cancel(
-    tx: Transaction, job_id: str, abandoned: Abandoned, notice: LaneClaim | None, running: frozenset[str]
+    tx: Transaction,
+    job_id: str,
+    abandoned: Abandoned | None,
+    never_reap: Collection[str],
+    deliver: LaneClaim | None,
 ) -> Cancellation:
-    """Cancel a waiting job; flag a claimed one, or end it at once if its claim is dead."""
-    row = tx.execute(sql.WAITING, (job_id,)).fetchone()
+    """Cancel a waiting job; flag a claimed one, or end it at once if its claim is abandoned."""
+    row = tx.execute(sql.FIND_HELD, (job_id,)).fetchone()
     if row is None:
         return Cancellation(CancelOutcome.NOT_FOUND)
-    *columns, status, owner, token, lease_until_ms = row
-    held = Held._make(columns)
-    if status == JobStatus.CLAIMED:
-        is_abandoned = token in abandoned.tokens and abandoned.tokens[token] == lease_until_ms
-        is_dead = (owner in abandoned.owners or is_abandoned) and token not in running
-        if not is_dead:
+    held = Held._make(row)
+    claim: Ended | None = None
+    if held.status == JobStatus.CLAIMED and held.token is not None:
+        if not _is_abandoned(held, abandoned, never_reap):
             tx.transitions.add("request_cancel")
             tx.execute(sql.REQUEST_CANCEL, (held.seq,))
-            return Cancellation(CancelOutcome.REQUESTED, token)
-        tx.record_attempt(
-            held.seq, held.ordinal, held.step, held.attempts, held.claimed_ms, AttemptOutcome.REAPED,
-            "cancelled after the process that ran it died",
-        )  # fmt: skip
-    elif status not in (JobStatus.PENDING, JobStatus.SCHEDULED):
+            return Cancellation(CancelOutcome.REQUESTED, held.token)
+        why = "cancelled after the process that ran it died"
+        claim = Ended("request_cancel", held.token, AttemptOutcome.REAPED, why)
+    elif held.status not in (JobStatus.PENDING, JobStatus.SCHEDULED):
         return Cancellation(CancelOutcome.NOT_FOUND)
-    tx.transitions.add("request_cancel" if status == JobStatus.CLAIMED else "cancel")
-    told = end(tx, held, JobStatus(status), JobStatus.CANCELLED)
+    told = end(tx, held, JobStatus.CANCELLED, claim)
     notification = None
-    if told is not None and notice is not None:
-        notification = claim_one(tx, told, notice.queue, notice.lease_ms)
+    if told is not None and deliver is not None:
+        notification = claim_one(tx, told, deliver.queue, deliver.lease_ms)
     return Cancellation(CancelOutcome.REMOVED, None, notification)
+
+
+def _is_abandoned(held: Held, abandoned: Abandoned | None, never_reap: Collection[str]) -> bool:
+    evidence = evidence_of(abandoned)
+    if evidence is None or held.token is None or held.token in never_reap:
+        return False
+    return held.owner in evidence.owners or evidence.tokens.get(held.token) == held.lease_until_ms

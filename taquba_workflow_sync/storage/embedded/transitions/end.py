@@ -4,52 +4,80 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.overflow import Overflow
+from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
+from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import write
-from taquba_workflow_sync.storage.embedded.transitions.fence import Held
-from taquba_workflow_sync.storage.port.notification import notification
+from taquba_workflow_sync.storage.embedded.transitions.fence import leave
+from taquba_workflow_sync.storage.port.notification import encode_notification
 from taquba_workflow_sync.storage.port.retention import retention_ms
-from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
-from taquba_workflow_sync.storage.port.texts import clip_error
+from taquba_workflow_sync.storage.port.run import final_verdict, terminal_status
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
+from taquba_workflow_sync.storage.port.texts import storable_error
+
+
+class Ended(NamedTuple):
+    """The claim that ends with its job: by which transition, under which token, and what its history says."""
+
+    transition: str
+    token: str
+    outcome: AttemptOutcome
+    why: str | None
 
 
 def end(
     tx: Transaction,
     held: Held,
-    source: JobStatus,
     target: JobStatus,
+    claim: Ended | None,
     *,
     verdict: Verdict | None = None,
     result: bytes | None = None,
     error: str | None = None,
 ) -> str | None:
-    """Finish a job, or remove it where nothing is kept; returns the id of its notification, if it has one."""
+    """Finish a job, or remove it where nothing is kept; returns the id of its notification, if it has one.
+
+    ``claim`` None: nobody holds it, it waits.
+
+    Raises:
+        ClaimLostError: the claim is not held any more; nothing was written.
+    """
     is_run = held.run_id is not None
-    if is_run and target is JobStatus.DEAD:
-        verdict = Verdict.FAILED
-    life = retention_ms(
-        is_run=is_run,
-        is_dead=target is JobStatus.DEAD,
-        keep_done_ms=held.keep_done_ms,
-        keep_dead_ms=held.keep_dead_ms,
+    is_dead = target is JobStatus.DEAD
+    verdict = final_verdict(target, verdict, is_run=is_run)
+    keep_ms = retention_ms(
+        is_run=is_run, is_dead=is_dead, keep_done_ms=held.keep_done_ms, keep_dead_ms=held.keep_dead_ms
     )
-    tx.move(held.queue, source, target)
-    if life == 0:
-        tx.drop_row(held.seq, held.wide)
-        if target is JobStatus.DEAD:
-            tx.count(held.queue, target, -1)
+    if keep_ms == 0:
+        _go(tx, held, claim, sql.DELETE_WAITING, sql.DELETE, ())
+        tx.drop_belongings(held.seq, held.overflow)
+        tx.count(held.queue, held.status, -1)
+        if not is_dead:
+            tx.count(held.queue, target, 1)
         return None
-    stored, wide = tx.put_overflow(held.seq, Overflow.RESULT, result, held.wide)
-    expires = None if life is None else tx.now_ms + life
+    stored, overflow = place(Overflow.RESULT, result, held.overflow)
+    expires_ms = None if keep_ms is None else tx.now_ms + keep_ms
     termination = held.termination + is_run
-    tx.execute(
-        sql.FINISH,
-        (target, verdict, stored, clip_error(error), wide, tx.now_ms, expires, termination, held.seq),
-    )
+    values = (
+        target, verdict, stored, checksum(result), storable_error(error), overflow, tx.now_ms, expires_ms, termination
+    )  # fmt: skip
+    _go(tx, held, claim, sql.FINISH_WAITING, sql.FINISH, values)
+    tx.store_overflow(held.seq, Overflow.RESULT, result, held.overflow, overflow)
+    tx.move(held.queue, held.status, target)
+    if claim is not None:
+        tx.record_attempt(held, claim.outcome, claim.why)
     return notify(tx, held, target, verdict, result, error, termination) if is_run else None
+
+
+def _go(tx: Transaction, held: Held, claim: Ended | None, waiting: str, claimed: str, values: tuple[Any, ...]) -> None:
+    if claim is None:
+        tx.transitions.add("cancel")
+        tx.execute(waiting, (*values, held.seq))
+    else:
+        leave(tx, claim.transition, claimed, values, held, claim.token)
 
 
 def notify(
@@ -67,20 +95,20 @@ def notify(
     if subscription is None or held.run_id is None:
         return None
     headers = held.headers
-    if held.wide & 1 << Overflow.HEADERS:
+    if held.overflow & 1 << Overflow.HEADERS:
         headers = str(tx.get_overflow(held.seq, Overflow.HEADERS) or "")
-    job = notification(
+    job = encode_notification(
         subscription,
         job_id=held.id,
         run_id=held.run_id,
         step=held.step,
         headers=headers or "",
         priority=held.priority,
-        terminal=terminal_status(target, verdict),
+        status=terminal_status(target, verdict),
         termination=termination,
         finished_ms=tx.now_ms,
         result=result,
-        error=clip_error(error),
+        error=storable_error(error),
     )
     if tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None:
         # A job of the user's own may have that name; the run must end all the same.
@@ -88,10 +116,3 @@ def notify(
     tx.transitions.add("notify")
     write(tx, job)
     return job.id
-
-
-def terminal_status(status: JobStatus, verdict: Verdict | None) -> str:
-    """Return succeeded, failed or cancelled."""
-    if status is JobStatus.CANCELLED:
-        return "cancelled"
-    return "succeeded" if verdict is Verdict.SUCCEEDED else "failed"

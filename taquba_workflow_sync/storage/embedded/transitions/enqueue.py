@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from taquba_workflow_sync.errors import DuplicateJobIdError
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.overflow import Overflow
+from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
+from taquba_workflow_sync.storage.embedded.rows import NamedRow, NewRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.job import Inserted, NewJob
 from taquba_workflow_sync.storage.port.run import KnownRun, RunName, is_new_run
-from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 
 def insert(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
@@ -58,7 +59,7 @@ def _admit(tx: Transaction, job: NewJob, batch: _Batch) -> Inserted:
         if holder is not None:
             return Inserted(holder, False)
     # A generated id meets the unique index only; looking it up first would cost every insert a read.
-    if not job.id_is_generated and (job.id in batch.ids or tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None):
+    if job.id_given and (job.id in batch.ids or tx.execute(sql.FIND_ID, (job.id,)).fetchone() is not None):
         raise DuplicateJobIdError(f"job id {job.id!r} exists already; choose another, or leave it out to get a new one")
     batch.ids.add(job.id)
     if job.dedup_key is not None:
@@ -76,9 +77,15 @@ def _holder(tx: Transaction, queue: int, queue_name: str, run: RunName) -> str |
         row = tx.execute(statement, (queue, run.run_id)).fetchone()
         if row is None:
             continue
-        job_id, input_hash, status, verdict, finished_ms, keep_ms = row
-        is_kept = is_active or tx.now_ms < finished_ms + (keep_ms or 0)
-        known = KnownRun(job_id, input_hash, status, verdict, is_kept)
+        named = NamedRow._make(row)
+        is_visible = is_active or tx.now_ms < (named.finished_ms or 0) + (named.keep_done_ms or 0)
+        known = KnownRun(
+            job_id=named.id,
+            input_hash=named.input_hash,
+            status=JobStatus(named.status),
+            verdict=None if named.verdict is None else Verdict(named.verdict),
+            is_visible=is_visible,
+        )
         return None if is_new_run(run, queue_name, known, is_active=is_active) else known.job_id
     return None
 
@@ -87,19 +94,36 @@ def write(tx: Transaction, job: NewJob) -> int:
     """Write one admitted job; returns its row's number."""
     queue = tx.make_queue(job.queue)
     seq = tx.next_seq()
-    is_scheduled = job.run_at_ms is not None and job.run_at_ms > tx.now_ms
-    status = JobStatus.SCHEDULED if is_scheduled else JobStatus.PENDING
-    payload, wide = tx.put_overflow(seq, Overflow.PAYLOAD, job.payload, 0)
-    headers, wide = tx.put_overflow(seq, Overflow.HEADERS, job.headers, wide)
-    run_id, input_hash = (None, None) if job.run is None else (job.run.run_id, job.run.input_hash)
-    tx.execute(
-        sql.INSERT_JOB,
-        (
-            seq, job.id, queue, status, job.priority, seq, job.max_attempts, job.run_at_ms if is_scheduled else None,
-            job.run_at_ms, tx.now_ms, job.keep_done_ms, job.keep_dead_ms, job.dedup_key, run_id, input_hash, wide,
-            headers, payload,
-        ),
-    )  # fmt: skip
+    due_ms = job.run_at_ms if job.run_at_ms is not None and job.run_at_ms > tx.now_ms else None
+    status = JobStatus.PENDING if due_ms is None else JobStatus.SCHEDULED
+    payload, overflow = place(Overflow.PAYLOAD, job.payload, 0)
+    headers, overflow = place(Overflow.HEADERS, job.headers, overflow)
+    row = NewRow(
+        seq=seq,
+        id=job.id,
+        queue=queue,
+        status=status,
+        priority=job.priority,
+        place=seq,
+        max_attempts=job.max_attempts,
+        due_ms=due_ms,
+        run_at_ms=job.run_at_ms,
+        enqueued_ms=tx.now_ms,
+        keep_done_ms=job.keep_done_ms,
+        keep_dead_ms=job.keep_dead_ms,
+        dedup_key=job.dedup_key,
+        run_id=None if job.run is None else job.run.run_id,
+        input_hash=None if job.run is None else job.run.input_hash,
+        overflow=overflow,
+        headers=headers,
+        payload=payload,
+        payload_crc=checksum(job.payload),
+        headers_crc=checksum(job.headers),
+    )
+    tx.execute(sql.INSERT_JOB, row)
+    if overflow:
+        tx.store_overflow(seq, Overflow.PAYLOAD, job.payload, 0, overflow)
+        tx.store_overflow(seq, Overflow.HEADERS, job.headers, 0, overflow)
     tx.count(queue, status, 1)
     tx.woken.add(job.queue)
     return seq

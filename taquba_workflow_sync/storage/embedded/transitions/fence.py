@@ -1,29 +1,40 @@
-"""The fence: a claim can be ended only under its token."""
+"""The fence: a claim can be ended only under its token, through one door."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
+
+from taquba_workflow_sync.errors import ClaimLostError
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.rows import Held
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
 
 
-class Held(NamedTuple):
-    """A row about to leave its state, as the transaction found it."""
+def read_held(tx: Transaction, job_id: str, token: str) -> Held:
+    """Return the stored row that a claim is of. It may have moved on: whoever ends the claim goes through the door.
 
-    seq: int
-    id: str
-    queue: int
-    step: int
-    attempts: int
-    ordinal: int
-    cancel_requested: int
-    claimed_ms: int
-    place: int
-    priority: int
-    wide: int
-    run_id: str | None
-    termination: int
-    keep_done_ms: int | None
-    keep_dead_ms: int | None
-    headers: str | None
+    Raises:
+        ClaimLostError: there is no such row any more.
+    """
+    row = tx.execute(sql.READ_HELD, (row_number(token), job_id)).fetchone()
+    if row is None:
+        raise _lost(job_id)
+    return Held._make(row)
+
+
+def leave(tx: Transaction, transition: str, statement: str, values: tuple[Any, ...], held: Held, token: str) -> None:
+    """End a claim by one statement of the door, before anything else is written.
+
+    Raises:
+        ClaimLostError: the row is not held under ``token`` any more; nothing was changed.
+    """
+    if tx.execute(statement, (*values, held.seq, token)).rowcount != 1:
+        raise _lost(held.id)
+    tx.transitions.add(transition)
+
+
+def _lost(job_id: str) -> ClaimLostError:
+    return ClaimLostError(f"the claim of job {job_id} is not held any more: settled already, or taken over")
 
 
 def row_number(token: str) -> int:
@@ -32,6 +43,6 @@ def row_number(token: str) -> int:
     return int(seq) if seq.isdecimal() and seq.isascii() and len(seq) < 19 else 0
 
 
-def _attempt_number(token: str) -> int:
+def attempt_number(token: str) -> int:
     """Return which attempt a token is of; only for tokens that passed the fence."""
     return int(token.split(".", 2)[1])

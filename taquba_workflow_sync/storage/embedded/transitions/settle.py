@@ -1,15 +1,17 @@
-"""claimed -> whatever its settlement says, behind the fence."""
+"""claimed -> whatever its settlement says, through the door."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
-from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
+from taquba_workflow_sync.errors import CancelRequestedError
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.overflow import INLINE_BYTES
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions.advance import _advance
-from taquba_workflow_sync.storage.embedded.transitions.end import end
-from taquba_workflow_sync.storage.embedded.transitions.fence import Held, row_number
+from taquba_workflow_sync.storage.embedded.transitions.advance import advance, advance_many
+from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
+from taquba_workflow_sync.storage.embedded.transitions.fence import leave, read_held
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Advance,
@@ -20,7 +22,7 @@ from taquba_workflow_sync.storage.port.settlement import (
     Settlement,
 )
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
-from taquba_workflow_sync.storage.port.texts import clip_error
+from taquba_workflow_sync.storage.port.texts import storable_error
 
 
 def settle(tx: Transaction, settlement: Settlement) -> None:
@@ -31,44 +33,50 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
         CancelRequestedError: it yields to a cancellation, and one was requested.
     """
     job_id, token, action, yields_to_cancel = settlement
-    row = tx.execute(sql.FENCED, (row_number(token), job_id, token)).fetchone()
-    if row is None:
-        raise ClaimLostError(f"the claim of job {job_id} is not held any more: settled already, or taken over")
-    held = Held._make(row)
-    if held.cancel_requested and yields_to_cancel:
+    held = read_held(tx, job_id, token)
+    # A flag that another claim of the job carries is none of this one's: the door refuses it as lost.
+    if yields_to_cancel and held.cancel_requested and held.token == token:
         raise CancelRequestedError(f"job {job_id} was asked to cancel; settle it as cancelled")
     match action:
         case Advance():
-            tx.transitions.add("advance")
-            _advance(tx, held, token, action)
-            _record(tx, held, AttemptOutcome.CONTINUED, None)
+            advance(tx, held, token, action)
         case Nack(error=error, delay_ms=delay_ms):
-            tx.transitions.add("nack")
             due = tx.due_after(delay_ms)
             status = JobStatus.PENDING if due.due_ms is None else JobStatus.SCHEDULED
-            tx.execute(sql.RETRY, (status, *due, clip_error(error), held.seq, token))
+            leave(tx, "nack", sql.RETRY, (status, *due, storable_error(error)), held, token)
             tx.move(held.queue, JobStatus.CLAIMED, status)
-            _record(tx, held, AttemptOutcome.RETRIED, error)
+            tx.record_attempt(held, AttemptOutcome.RETRIED, error)
         case Release():
-            tx.transitions.add("release")
-            tx.execute(sql.RELEASE, (held.seq, token))
+            leave(tx, "release", sql.RELEASE, (), held, token)
             tx.move(held.queue, JobStatus.CLAIMED, JobStatus.PENDING)
         case Ack(verdict=verdict, result=result, error=error):
-            tx.transitions.add("ack")
             outcome = AttemptOutcome.SUCCEEDED if verdict is Verdict.SUCCEEDED else AttemptOutcome.FAILED
-            _record(tx, held, outcome, error)
-            end(tx, held, JobStatus.CLAIMED, JobStatus.DONE, verdict=verdict, result=result, error=error)
+            claim = Ended("ack", token, outcome, error)
+            end(tx, held, JobStatus.DONE, claim, verdict=verdict, result=result, error=error)
         case DeadLetter(error=error):
-            tx.transitions.add("dead_letter")
-            _record(tx, held, AttemptOutcome.DEAD, error)
-            end(tx, held, JobStatus.CLAIMED, JobStatus.DEAD, error=error)
+            end(tx, held, JobStatus.DEAD, Ended("dead_letter", token, AttemptOutcome.DEAD, error), error=error)
         case SettleCancelled(reason=reason):
-            tx.transitions.add("settle_cancelled")
-            _record(tx, held, AttemptOutcome.CANCELLED, reason)
-            end(tx, held, JobStatus.CLAIMED, JobStatus.CANCELLED, error=reason)
+            claim = Ended("settle_cancelled", token, AttemptOutcome.CANCELLED, reason)
+            end(tx, held, JobStatus.CANCELLED, claim, error=reason)
         case _:
             assert_never(action)
 
 
-def _record(tx: Transaction, held: Held, outcome: AttemptOutcome, error: str | None) -> None:
-    tx.record_attempt(held.seq, held.ordinal, held.step, held.attempts, held.claimed_ms, outcome, error)
+def is_plain(settlement: Settlement) -> bool:
+    """Whether :func:`settle_in_bulk` may try this one."""
+    action = settlement.action
+    return (
+        type(action) is Advance
+        and settlement.yields_to_cancel
+        and action.headers is None
+        and not action.delay_ms
+        and len(action.payload) <= INLINE_BYTES
+    )
+
+
+def settle_in_bulk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
+    """Apply all that hold of some plain settlements in few statements; returns their tokens.
+
+    The others (refused, or of rows with large parts) are left as they were, for :func:`settle`.
+    """
+    return advance_many(tx, settlements)

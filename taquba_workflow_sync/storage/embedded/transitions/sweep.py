@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.rows import FinishedRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.job import SWEEP_LIMIT
 from taquba_workflow_sync.storage.port.status import JobStatus
@@ -10,11 +11,12 @@ from taquba_workflow_sync.storage.port.status import JobStatus
 
 def sweep(tx: Transaction) -> int:
     """Remove finished rows past the retention frozen on them."""
-    rows = tx.execute(sql.EXPIRED, (tx.now_ms, SWEEP_LIMIT)).fetchall()
+    rows = [FinishedRow._make(row) for row in tx.execute(sql.EXPIRED, (tx.now_ms, SWEEP_LIMIT)).fetchall()]
     if rows:
         tx.transitions.add("sweep")
-    for seq, queue, status, wide in rows:
-        tx.drop_row(seq, wide)
-        if status == JobStatus.DEAD:
-            tx.count(queue, JobStatus.DEAD, -1)
+    for row in rows:
+        tx.execute(sql.DELETE_FINISHED, (row.seq,))
+        tx.drop_belongings(row.seq, row.overflow)
+        if row.status == JobStatus.DEAD:
+            tx.count(row.queue, JobStatus.DEAD, -1)
     return len(rows)

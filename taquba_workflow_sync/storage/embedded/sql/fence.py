@@ -1,0 +1,83 @@
+"""The one door out of ``claimed``: every statement that ends a claim is made here, with one predicate.
+
+A statement of :data:`DOOR` changes the row only under the token of its claim, while that holds, and clears all that a
+claim is. Its last two values are the row's number and the token; it changes one row, or the claim is lost. Rows that
+wait have statements of their own. One row leaves ``claimed`` another way: what is invalid is quarantined whatever its
+token, which may be what is invalid of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taquba_workflow_sync.storage.embedded.rows import AdvancedRow, Held
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, columns
+
+_NO_CLAIM: Final = "token = NULL, owner = NULL, lease_until_ms = NULL"
+_HOLDS: Final = "seq = ? AND token = ? AND status = 'claimed'"
+_HOLD: Final = f"{JOB}.seq = s.seq AND {JOB}.token = s.token AND status = 'claimed'"
+_WAITS: Final = "seq = ? AND status IN ('pending', 'scheduled')"
+_DUE: Final = "due_clock = ?, due_ms = ?, run_at_ms = ?"
+_FINISHED: Final = """status = ?, verdict = ?, result = ?, result_crc = ?, last_error = ?, overflow = ?,
+    finished_ms = ?, expires_ms = ?, termination = ?, due_ms = NULL, dedup_key = NULL"""
+
+
+def _leave(changes: str) -> str:
+    return f"UPDATE {JOB} SET {changes}, {_NO_CLAIM} WHERE {_HOLDS}"
+
+
+# what a settlement is built on: the stored row as it is; whether the claim still holds it, the door tells
+READ_HELD = f"SELECT {columns(Held)} FROM {JOB} WHERE seq = ? AND id = ?"
+
+
+# the same for a cancel, which knows no claim
+FIND_HELD = f"SELECT {columns(Held)} FROM {JOB} WHERE id = ?"
+
+
+# advance: claimed -> pending / scheduled, one step on
+ADVANCE = _leave(
+    f"""status = ?, {_DUE}, step = step + 1, attempts = 0, place = ?, payload = ?, payload_crc = ?, headers = ?,
+    headers_crc = ifnull(?, headers_crc), overflow = ?, last_error = NULL"""
+)
+
+
+# advance, in bulk: claimed -> pending, one step on; rows not returned were refused and take the single way
+_MANY: Final = ("seq", "token", "payload", "payload_crc", "place")
+ADVANCE_MANY_VALUES = len(_MANY)
+ADVANCE_MANY = f"""WITH s ({", ".join(_MANY)}) AS (VALUES {{values}})
+    UPDATE {JOB} SET status = 'pending', step = step + 1, attempts = 0, payload = s.payload,
+        payload_crc = s.payload_crc, place = coalesce(s.place, {JOB}.place), run_at_ms = NULL, last_error = NULL,
+        {_NO_CLAIM}
+    FROM s WHERE {_HOLD} AND cancel_requested = 0 AND overflow = 0
+    RETURNING {columns(AdvancedRow)}"""
+
+
+# nack: claimed -> pending / scheduled, place kept
+RETRY = _leave(f"status = ?, {_DUE}, last_error = ?")
+
+
+# release: claimed -> pending, at its place, uncharged
+RELEASE = _leave("status = 'pending', attempts = attempts - 1, ordinal = ordinal - 1")
+
+
+# reap: claimed -> pending, place and attempts kept
+REAP = _leave("status = 'pending', last_error = ?")
+
+
+# ack, dead_letter, settle_cancelled; reap: claimed -> done / dead / cancelled
+FINISH = _leave(_FINISHED)
+
+
+# ... or gone, where nothing is kept
+DELETE = f"DELETE FROM {JOB} WHERE {_HOLDS}"
+
+
+DOOR: Final = ("ADVANCE", "ADVANCE_MANY", "RETRY", "RELEASE", "REAP", "FINISH", "DELETE")
+
+
+# cancel: pending / scheduled -> cancelled
+FINISH_WAITING = f"UPDATE {JOB} SET {_FINISHED} WHERE {_WAITS}"
+
+
+# ... or gone, where nothing is kept; drop: gone
+DELETE_WAITING = f"DELETE FROM {JOB} WHERE {_WAITS}"
