@@ -11,6 +11,7 @@ from taquba_workflow_sync.storage.embedded.columns import COLUMNS, columns_of
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt, readable_row
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Filter, NextWork, Ready, RowPage
@@ -164,7 +165,13 @@ def _part(
     if row.overflow & 1 << kind:
         if not is_wanted:
             return None
-        found = connection.execute(sql.GET_OVERFLOW, (row.seq * 4 + kind,)).fetchone()
+        try:
+            found = connection.execute(sql.GET_OVERFLOW, (row.seq * 4 + kind,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            wrong.append(f"its {name} lies on a damaged page of the database")
+            return None
         data = None if found is None else found[0]
         if type(data) is not COLUMNS[name].kind:
             wrong.append(f"its {name} is missing or no {'text' if kind is Overflow.HEADERS else 'bytes'}")

@@ -11,7 +11,9 @@ from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
+from taquba_workflow_sync.storage.embedded.repair.unreadable import Unreadable
 from taquba_workflow_sync.storage.embedded.rows import Attempt, Held
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
@@ -52,6 +54,7 @@ class Transaction:
         boot_clock: BootClock,
         *,
         delays_by_boot_clock: bool,
+        unreadable: Unreadable,
     ) -> None:
         self.connection = connection
         self.execute = connection.execute
@@ -59,6 +62,7 @@ class Transaction:
         self.owner = owner
         self.boot_ms = boot_clock.now_ms()
         self._delays_by_boot_clock = delays_by_boot_clock
+        self.unreadable = unreadable
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended_run = False
@@ -156,8 +160,13 @@ class Transaction:
             self.execute(sql.DROP_OVERFLOW, (seq * 4 + kind,))
 
     def get_overflow(self, seq: int, kind: Overflow) -> bytes | str | None:
-        """Return what has a row of its own, or None if that row is gone."""
-        row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
+        """Return what has a row of its own, or None if that row is gone or lies on a damaged page."""
+        try:
+            row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            return None
         return None if row is None else row[0]
 
     def drop_belongings(self, seq: int, overflow: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from taquba_workflow_sync.storage.port.reads import Counts
 
 _ROW: Final = f"SELECT {', '.join(COLUMNS)} FROM {JOB}"
@@ -58,3 +58,28 @@ DELETE_EXPIRED = f"DELETE FROM {JOB} WHERE seq = ? AND expires_ms IS NOT NULL"
 def quarantine(columns: Iterable[str]) -> str:
     """Return the statement that rewrites an invalid row; whatever token it has, since that may be what is invalid."""
     return f"UPDATE {JOB} SET {', '.join(f'{column} = ?' for column in columns)} WHERE seq = ?"
+
+
+PAST_RETENTION: Final = "past its retention"
+
+
+# the numbers of the rows that transitions meet, told by an index alone
+LINES: Final = (
+    ("pending", f"SELECT seq FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending' LIMIT ?"),
+    ("scheduled", f"SELECT seq FROM {JOB} INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL LIMIT ?"),
+    ("claimed", f"SELECT seq FROM {JOB} INDEXED BY taquba_job_claimed WHERE lease_until_ms IS NOT NULL LIMIT ?"),
+    (PAST_RETENTION, f"SELECT seq FROM {JOB} INDEXED BY taquba_job_expiry WHERE expires_ms IS NOT NULL LIMIT ?"),
+)
+
+
+# can a row be read, and what belongs to it?
+ID_OF = f"SELECT id FROM {JOB} WHERE seq = ?"
+
+
+WHOLE_ROW = f"{_ROW} WHERE seq = ?"
+
+
+WHOLE_HISTORY = f"SELECT * FROM {ATTEMPT} WHERE job = ?"
+
+
+WHOLE_OVERFLOW = f"SELECT data FROM {OVERFLOW} WHERE key BETWEEN ? AND ?"

@@ -37,7 +37,8 @@ def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
 def _take(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) -> list[ClaimedRow]:
     until = tx.now_ms + lane.lease_ms
     found = tx.execute(
-        sql.CLAIM, (f"{secrets.token_hex(6)}.", owner, tx.now_ms, until, lane.lease_ms, queue, limit)
+        tx.unreadable.pass_over(sql.CLAIM),
+        (f"{secrets.token_hex(6)}.", owner, tx.now_ms, until, lane.lease_ms, queue, limit),
     ).fetchall()
     if not found:
         return []
@@ -66,7 +67,7 @@ def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedR
     damage = None
     # A row that was damaged (by hand, by a disk) is claimed like any other and then dead-lettered, never skipped over.
     if type(payload) is not bytes or type(headers) is not str:
-        damage = "the stored row is damaged: its payload or its headers are missing or of another type"
+        damage = "the stored row is damaged: its payload or its headers are missing, unreadable or of another type"
     elif is_changed(payload, row.payload_crc) or is_changed(headers, row.headers_crc) or _is_other_input(row, payload):
         damage = (
             "the stored row is damaged: its payload or its headers are not what was stored (their checksum differs)"

@@ -14,7 +14,9 @@ PROMOTE_LIMIT: Final = 500
 
 def promote(tx: Transaction, queue: int) -> int:
     """scheduled, due -> pending, each at its place in line."""
-    promoted = tx.execute(sql.PROMOTE, (queue, tx.now_ms, queue, tx.boot_ms, PROMOTE_LIMIT)).rowcount
+    promoted = tx.execute(
+        tx.unreadable.pass_over(sql.PROMOTE), (queue, tx.now_ms, queue, tx.boot_ms, PROMOTE_LIMIT)
+    ).rowcount
     if promoted:
         tx.transitions.add("promote")
         tx.move(queue, JobStatus.SCHEDULED, JobStatus.PENDING, promoted)

@@ -30,17 +30,21 @@ def evidence_of(abandoned: Abandoned | None) -> Evidence | None:
 
 def reap(tx: Transaction, queue: int, abandoned: Abandoned | None, never_reap: Collection[str]) -> None:
     """claimed -> cancelled, dead or pending, where the claim is abandoned and its step does not run in this process."""
-    for job_id, token in tx.execute(sql.EXPIRED_BARE, (tx.now_ms, queue, REAP_LIMIT)).fetchall():
+    for job_id, token in tx.execute(
+        tx.unreadable.pass_over(sql.EXPIRED_BARE), (tx.now_ms, queue, REAP_LIMIT)
+    ).fetchall():
         take_back(tx, job_id, token, "the lease expired")
     evidence = evidence_of(abandoned)
     if evidence is None:
         return
     for owner in evidence.owners:
-        for job_id, token in tx.execute(sql.CLAIMS_OF_OWNER, (owner, queue, REAP_LIMIT)).fetchall():
+        for job_id, token in tx.execute(
+            tx.unreadable.pass_over(sql.CLAIMS_OF_OWNER), (owner, queue, REAP_LIMIT)
+        ).fetchall():
             if token not in never_reap:
                 take_back(tx, job_id, token, "the process that ran it died")
     for token, lease_until_ms in evidence.tokens.items():
-        if token in never_reap:
+        if token in never_reap or row_number(token) in tx.unreadable:
             continue
         row = tx.execute(sql.CLAIM_OF_TOKEN, (row_number(token), token, queue, lease_until_ms)).fetchone()
         if row is not None:

@@ -11,7 +11,10 @@ from taquba_workflow_sync.storage.port.status import JobStatus
 
 def sweep(tx: Transaction) -> int:
     """Remove finished rows past the retention frozen on them."""
-    rows = [FinishedRow._make(row) for row in tx.execute(sql.EXPIRED, (tx.now_ms, SWEEP_LIMIT)).fetchall()]
+    rows = [
+        FinishedRow._make(row)
+        for row in tx.execute(tx.unreadable.pass_over(sql.EXPIRED), (tx.now_ms, SWEEP_LIMIT)).fetchall()
+    ]
     if rows:
         tx.transitions.add("sweep")
     for row in rows:

@@ -1,0 +1,74 @@
+"""Rows on damaged pages: found, named, and passed over, so that what can be read goes on.
+
+What SQLite cannot read it cannot write either, so such a row cannot be made a dead letter: it stays where it is. One of
+them would keep a claim, a promotion or a sweep, which are one statement for many rows, from all the others.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Final
+
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+
+#: How many rows of each index one search tries to read; what lies further back is met later, by another one.
+_ROWS_AT_ONCE: Final = 5_000
+_PLACE: Final = re.compile(r"(INDEXED BY \w+\s+WHERE )")
+
+
+class Unreadable:
+    """What one handle has found that it cannot read."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, str] = {}
+        self._others: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._others)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._rows
+
+    def sentences(self) -> list[str]:
+        """Return what was found, a sentence each."""
+        return [*self._rows.values(), *self._others.values()]
+
+    def pass_over(self, statement: str) -> str:
+        """Return a statement over an index that leaves out the rows that cannot be read, by their numbers alone."""
+        if not self._rows:
+            return statement
+        numbers = ", ".join(map(str, self._rows))
+        return _PLACE.sub(rf"\1seq NOT IN ({numbers}) AND ", statement)
+
+    def search(self, connection: sqlite3.Connection) -> list[str]:
+        """Try to read what transitions would meet; returns what cannot be and was not known yet."""
+        before = set(self.sentences())
+        for name, statement in sql.LINES:
+            try:
+                rows = connection.execute(self.pass_over(statement), (_ROWS_AT_ONCE,)).fetchall()
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise
+                self._others[name] = f"what is {name} cannot be listed: its pages are damaged ({error})"
+                continue
+            for (seq,) in rows:
+                self._try(connection, name, seq)
+        return [sentence for sentence in self.sentences() if sentence not in before]
+
+    def _try(self, connection: sqlite3.Connection, name: str, seq: int) -> None:
+        job_id = "unknown"
+        try:
+            for (each,) in connection.execute(sql.ID_OF, (seq,)).fetchall():
+                job_id = str(each)
+            connection.execute(sql.WHOLE_ROW, (seq,)).fetchall()
+            connection.execute(sql.WHOLE_HISTORY, (seq,)).fetchall()
+            if name == sql.PAST_RETENTION:  # what is only claimed need not be whole: it becomes a dead letter
+                connection.execute(sql.WHOLE_OVERFLOW, (seq * 4, seq * 4 + 3)).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                return  # text that is no UTF-8 and the like: repair sees to it
+            self._rows[seq] = (
+                f"job {job_id} (row {seq}, {name}) lies on a damaged page of the database and is left alone: {error}"
+            )
