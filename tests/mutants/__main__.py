@@ -17,7 +17,9 @@ def _try(mutants: Sequence[Mutant]) -> list[Verdict]:
         verdicts = []
         for mutant in mutants:
             verdict = copy.try_out(mutant)
-            print(f"{'killed' if verdict.killed_by else 'LIVES '}  {mutant.name}  {verdict.killed_by or ''}", flush=True)
+            print(
+                f"{'killed' if verdict.killed_by else 'LIVES '}  {mutant.name}  {verdict.killed_by or ''}", flush=True
+            )
             verdicts.append(verdict)
         return verdicts
     finally:

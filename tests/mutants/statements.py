@@ -34,7 +34,11 @@ def mutants() -> Iterator[Mutant]:
             values = conjunct.count("?")
             # A value that is bound must stay bound: it is compared with itself.
             broken = " AND ".join(["? IS NOT NULL"] * values) or "1"
-            changed = text[: match.start()] + text[match.start() : match.end()].replace(conjunct, broken) + text[match.end() :]
+            changed = (
+                text[: match.start()]
+                + text[match.start() : match.end()].replace(conjunct, broken)
+                + text[match.end() :]
+            )
             yield Mutant(f"{name}:{line} without «{conjunct}»", Path(path), changed)
 
 

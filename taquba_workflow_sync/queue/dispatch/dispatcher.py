@@ -214,8 +214,12 @@ class Dispatcher:
         self.error = self._unreadable()
         return True
 
-    def _unreadable(self) -> TaqubaError | None:
-        return None
+    def _unreadable(self) -> StorageError | None:
+        """Return an error if part of the store was passed over: nothing left to do is not all done then."""
+        sentences = self._store.unreadable()
+        if not sentences:
+            return None
+        return StorageError(f"part of the store cannot be read; the rest was worked on: {'; '.join(sentences)}")
 
     def _maintain(self, *, is_busy: bool) -> None:
         if self._maintenance.run(is_busy=is_busy):

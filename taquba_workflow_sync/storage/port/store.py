@@ -80,6 +80,10 @@ class Maintenance(Protocol):
         """Return what is wrong with the store, a sentence each with what to do; reads only."""
         ...
 
+    def unreadable(self) -> list[str]:
+        """Return what this handle met that cannot be read and was passed over, a sentence each; empty if all is well."""
+        ...
+
     def close(self) -> None:
         """Let go of everything, the owner's lock too. Idempotent."""
         ...
