@@ -81,7 +81,7 @@ class Maintenance(Protocol):
         ...
 
     def unreadable(self) -> list[str]:
-        """Return what this handle met that cannot be read and was passed over, a sentence each; empty if all is well."""
+        """Return what this handle met that cannot be read and was passed over, a sentence each."""
         ...
 
     def close(self) -> None:
