@@ -12,7 +12,6 @@ import pytest
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Release, SettleCancelled
 from taquba_workflow_sync.storage.port.status import Verdict
@@ -27,7 +26,7 @@ from .bench import (
     claims,
     counts_of,
     ending,
-    observe,
+    now_ms,
     owner_of,
     put,
     put_one,
@@ -36,10 +35,11 @@ from .bench import (
     run,
     settle,
     stored,
+    subscribe,
+    version_of,
     writes_nothing,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
 
 
 def told(store: Store) -> list[dict[str, Any]]:
@@ -60,18 +60,18 @@ class End:
 
 def _reap(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
+    claims(store, 0, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _reap_cancelled(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
-    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
+    store.cancel(job_id)
+    claims(store, 0, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _cancel_dead(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, Abandoned(tokens={held.token: held.lease_until_ms}), None)
+    store.cancel(job_id, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
@@ -82,7 +82,7 @@ def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
 
 def _cancel_scheduled(store: Store, job_id: str, clock: ManualClock) -> None:
     settle(store, claim(store), Advance(b"input", delay_ms=5_000))
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
 
 
 ENDS = {
@@ -91,7 +91,7 @@ ENDS = {
     "dead letter": End(lambda s, j, c: settle(s, claim(s), DeadLetter("broken")), "failed", "broken"),
     "runner's cancel": End(lambda s, j, c: settle(s, claim(s), SettleCancelled("why")), "cancelled", "why"),
     "settled cancelled": End(lambda s, j, c: settle(s, claim(s), SettleCancelled()), "cancelled"),
-    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j, NOTHING_ABANDONED, None) and None, "cancelled"),
+    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j) and None, "cancelled"),
     "cancel of a scheduled run": End(_cancel_scheduled, "cancelled"),
     "cancel of a dead claim": End(_cancel_dead, "cancelled"),
     "reaped as dead": End(_reap, "failed", "out of attempts"),
@@ -103,7 +103,7 @@ each_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
 
 @each_end
 def test_the_end_of_a_run_is_told_in_the_same_commit(store: Store, clock: ManualClock, end: End) -> None:
-    observe(store, max_attempts=7)
+    subscribe(store, max_attempts=7)
     job_id = put_run(store, "the-run", max_attempts=1, priority=42, headers='{"mine":"ü"}')
     end.act(store, job_id, clock)
     (note,) = told(store)
@@ -129,14 +129,14 @@ def test_the_end_of_a_run_is_told_in_the_same_commit(store: Store, clock: Manual
 
 @each_end
 def test_nobody_is_told_of_a_queue_without_observer(store: Store, clock: ManualClock, end: End) -> None:
-    observe(store, "another-queue")
+    subscribe(store, "another-queue")
     end.act(store, put_run(store, max_attempts=1), clock)
     assert LANE not in store.counts()
 
 
 @each_end
 def test_nobody_is_told_of_a_bare_job(store: Store, clock: ManualClock, end: End) -> None:
-    observe(store)
+    subscribe(store)
     end.act(store, put_one(store, max_attempts=1), clock)
     assert told(store) == []
 
@@ -146,14 +146,14 @@ def test_nobody_is_told_of_a_bare_job(store: Store, clock: ManualClock, end: End
 def test_a_run_of_which_nothing_is_kept_is_told_of_too(
     store: Store, clock: ManualClock, end: End, keep: int | None
 ) -> None:
-    observe(store)
+    subscribe(store)
     end.act(store, put_run(store, max_attempts=1, keep_done_ms=keep), clock)
     assert len(told(store)) == 1
 
 
 @each_end
 def test_a_second_termination_is_told_beside_an_undelivered_first(store: Store, clock: ManualClock, end: End) -> None:
-    observe(store)
+    subscribe(store)
     job_id = put_run(store, max_attempts=1)
     settle(store, claim(store), DeadLetter("first"))
     store.requeue(job_id)
@@ -165,14 +165,14 @@ def test_a_second_termination_is_told_beside_an_undelivered_first(store: Store, 
 
 @pytest.mark.parametrize("action", [Advance(b"x"), Advance(b"x", delay_ms=5), Nack("boom"), Release()])
 def test_what_does_not_terminate_tells_nothing(store: Store, action: Advance | Nack | Release) -> None:
-    observe(store)
+    subscribe(store)
     put_run(store)
     settle(store, claim(store), action)
     assert told(store) == []
 
 
 def test_a_refused_settlement_tells_nothing(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     put_run(store)
     held = claim(store)
     settle(store, held, Ack())
@@ -181,7 +181,7 @@ def test_a_refused_settlement_tells_nothing(store: Store) -> None:
 
 
 def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     put(store, run("a"), run("b"))
     held = claim(store)
     request = ClaimRequest((LaneClaim(LANE, 9_000), LaneClaim(QUEUE, LEASE_MS)), 2)
@@ -193,9 +193,9 @@ def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> N
 
 @pytest.mark.parametrize("scheduled", [False, True])
 def test_a_cancel_may_take_the_notification_claimed(store: Store, clock: ManualClock, scheduled: bool) -> None:
-    observe(store)
+    subscribe(store)
     job_id = put_run(store, run_at_ms=now_ms(clock) + 1_000 if scheduled else None)
-    answer = store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 600_000))
+    answer = store.cancel(job_id, deliver=LaneClaim(LANE, 600_000))
     note = answer.notification
     assert answer.outcome is CancelOutcome.REMOVED
     assert note is not None
@@ -210,16 +210,16 @@ def test_a_cancel_may_take_the_notification_claimed(store: Store, clock: ManualC
 
 
 def test_a_cancel_that_only_requests_brings_no_notification(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     job_id = put_run(store)
     claim(store)
-    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, deliver=LaneClaim(LANE, 1_000)).notification is None
     assert told(store) == []
 
 
 def test_a_cancel_without_an_observer_brings_no_notification(store: Store) -> None:
     job_id = put_run(store)
-    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, deliver=LaneClaim(LANE, 1_000)).notification is None
     assert set(store.counts()) == {QUEUE}
 
 
@@ -227,7 +227,7 @@ def test_an_observer_is_known_to_every_handle_and_survives_a_restart(make_store:
     first, second = make_store(), make_store()
     put(second, run("before"), run("after"))
     settle(second, claim(second), Ack())
-    observe(first)
+    subscribe(first)
     settle(second, claim(second), Ack())
     first.close()
     third = make_store()
@@ -237,7 +237,7 @@ def test_an_observer_is_known_to_every_handle_and_survives_a_restart(make_store:
 
 
 def test_the_last_observer_registered_holds(store: Store) -> None:
-    observe(store, lane="old-lane")
+    subscribe(store, lane="old-lane")
     store.subscribe(QUEUE, Subscription(LANE, 2, 77))
     job_id = put_run(store)
     settle(store, claim(store), Ack())
@@ -246,15 +246,15 @@ def test_the_last_observer_registered_holds(store: Store) -> None:
 
 
 def test_registering_the_same_observer_again_writes_nothing(store: Store) -> None:
-    observe(store)
-    before = store.version()
+    subscribe(store)
+    before = version_of(store)
     with writes_nothing(store):
-        observe(store)
-    assert store.version() == before
+        subscribe(store)
+    assert version_of(store) == before
 
 
 def test_large_headers_and_results_are_carried_whole(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     headers = json.dumps({"big": "h" * 60_000})
     put_run(store, headers=headers)
     settle(store, claim(store), Ack(result=b"r" * 100_000))
@@ -263,7 +263,7 @@ def test_large_headers_and_results_are_carried_whole(store: Store) -> None:
 
 
 def test_a_very_long_error_does_not_swell_the_notification(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     put_run(store)
     settle(store, claim(store), DeadLetter("e" * 1_000_000))
     (note,) = told(store)
@@ -271,14 +271,14 @@ def test_a_very_long_error_does_not_swell_the_notification(store: Store) -> None
 
 
 def test_notifications_of_one_turn_are_all_there_in_order(store: Store) -> None:
-    observe(store)
+    subscribe(store)
     put(store, *(run(f"r{number}") for number in range(20)))
     store.settle_and_claim([ending(row, Ack()) for row in claims(store)], [])
     assert [note["workflow.run_id"] for note in told(store)] == [f"r{number}" for number in range(20)]
 
 
 def test_a_notification_that_died_does_not_stand_in_the_way_of_the_next_end(store: Store) -> None:
-    observe(store, max_attempts=1)
+    subscribe(store, max_attempts=1)
     job_id = put_run(store)
     settle(store, claim(store), DeadLetter("x"))
     settle(store, claim(store, queue=LANE), DeadLetter("the hook is broken"))
