@@ -8,3 +8,4 @@ from taquba_workflow_sync.storage.embedded.sql.names import *
 from taquba_workflow_sync.storage.embedded.sql.reads import *
 from taquba_workflow_sync.storage.embedded.sql.repair import *
 from taquba_workflow_sync.storage.embedded.sql.schema import *
+from taquba_workflow_sync.storage.embedded.sql.upgrade import *
