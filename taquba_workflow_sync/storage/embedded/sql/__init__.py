@@ -1,5 +1,6 @@
 """All SQL of the embedded engine: one named statement for each transition and each read."""
 
+from taquba_workflow_sync.storage.embedded.sql.check import *
 from taquba_workflow_sync.storage.embedded.sql.claims import *
 from taquba_workflow_sync.storage.embedded.sql.fence import *
 from taquba_workflow_sync.storage.embedded.sql.frame import *
