@@ -9,10 +9,10 @@ from itertools import count
 from typing import Any
 
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS, ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.job import JobRow, NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts, Filter
 from taquba_workflow_sync.storage.port.run import IfFinished, RunName
 from taquba_workflow_sync.storage.port.settlement import (
@@ -27,6 +27,8 @@ from taquba_workflow_sync.storage.port.settlement import (
 )
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.testing import ManualClock
+from taquba_workflow_sync.wakeup import WakeUp
 
 QUEUE = "steps"
 LANE = "steps.terminal"
@@ -49,6 +51,10 @@ ACTIONS: dict[str, Action] = {
 }
 
 _numbers = count(1)
+
+
+def now_ms(clock: ManualClock) -> int:
+    return int(clock.now().timestamp() * 1000)
 
 
 def new_id() -> str:
@@ -93,11 +99,12 @@ def claims(
     queue: str | tuple[str, ...] = QUEUE,
     lease_ms: int = LEASE_MS,
     is_bare: bool = False,
-    abandoned: Abandoned = NOTHING_ABANDONED,
+    abandoned: Abandoned | None = None,
+    never_reap: Collection[str] = NOTHING_RUNS,
 ) -> list[ClaimedRow]:
     names = (queue,) if isinstance(queue, str) else queue
     lanes = tuple(LaneClaim(name, lease_ms) for name in names)
-    return store.settle_and_claim([], [ClaimRequest(lanes, limit, is_bare, abandoned)])[1]
+    return store.settle_and_claim([], [ClaimRequest(lanes, limit, is_bare, abandoned, never_reap)])[1]
 
 
 def claim(store: Store, **options: Any) -> ClaimedRow:
@@ -130,7 +137,7 @@ def stored(store: Store, job_id: str) -> JobRow:
     return row
 
 
-def status(store: Store, job_id: str) -> str | None:
+def status(store: Store, job_id: str) -> JobStatus | None:
     row = store.get(job_id)
     return None if row is None else row.status
 
@@ -141,12 +148,15 @@ def subscribe(store: Store, queue: str = QUEUE, lane: str = LANE, max_attempts: 
 
 def owner_of(store: Store) -> str:
     """The id under which this handle claims."""
-    (held,) = {each.owner for each in store.running(foreign=False)}
+    (held,) = {stored(store, each.job_id).owner for each in store.running()}
+    assert held is not None, "a worker loop's claim has an owner"
     return held
 
 
 def rows_of(store: Store, queue: str, which: Filter | None = None) -> list[JobRow]:
-    return store.page(queue, which or Filter(), EVERYTHING, 0)
+    page = store.page(queue, which or Filter(), EVERYTHING, None)
+    assert page.next_cursor is None
+    return page.rows
 
 
 def dump(store: Store) -> dict[str, Any]:
@@ -157,8 +167,8 @@ def dump(store: Store) -> dict[str, Any]:
         "counts": queues,
         "rows": {each: store.get(each) for each in ids},
         "history": {each: store.history(each) for each in ids},
-        "claims": sorted(store.running(foreign=False) + store.running(foreign=True)),
-        "ready": {queue: store.readiness(queue) for queue in queues},
+        "held here": sorted(store.running()),
+        "next": {queue: store.next_work(queue) for queue in queues},
     }
 
 
@@ -181,6 +191,11 @@ def check_counters(store: Store, queues: Collection[str] | None = None) -> None:
         # These two count all ever, so rows that left can only make them larger.
         assert counts.done >= seen.count(JobStatus.DONE)
         assert counts.cancelled >= seen.count(JobStatus.CANCELLED)
+
+
+def version_of(store: Store) -> object:
+    """The version to wait from, told at once."""
+    return store.wait_for_changes(None, 30.0, WakeUp()).version
 
 
 def counts_of(store: Store, queue: str = QUEUE) -> Counts:

@@ -1,57 +1,26 @@
-"""One fixture by which an engine is plugged into the whole suite: add it to ENGINES."""
+"""Stores of every engine, and ways to let the holder of a claim die."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from taquba_workflow_sync.clock import Clock
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import check_counters
+from .deaths import Deaths
+from .engines import ENGINES, Engine
 
 
 class MakeStore(Protocol):
-    """Opens one more handle on the test's store; options are the engine's own."""
+    """Opens one more handle on the test's store, or on the one beside it called ``name``."""
 
-    def __call__(self, **options: Any) -> Store: ...
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How the suite opens a store of one engine at a directory of its own."""
-
-    name: str
-    open: Callable[..., Store]
-
-
-def _open_embedded(place: Path, *, clock: Clock, running: Collection[str], **options: Any) -> Store:
-    if not place.exists():
-        shutil.copytree(_empty_embedded_store(), place)
-    # Relaxed: what a power cut leaves is not what these tests look at, and they are many.
-    return EmbeddedStore(place, clock=clock, running=running, **{"is_durable": False, **options})
-
-
-@cache
-def _empty_embedded_store() -> Path:
-    """A store made once and copied while nobody has it open: making one costs thirty syncs."""
-    directory = Path(tempfile.mkdtemp(prefix="taquba-template-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    EmbeddedStore(directory / "store").close()
-    return directory / "store"
-
-
-ENGINES = [Engine("embedded", _open_embedded)]
+    def __call__(self, name: str = "store", **options: Any) -> Store: ...
 
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
@@ -66,19 +35,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def running() -> set[str]:
-    """The tokens whose steps run in this process, for every handle of the test."""
-    return set()
-
-
-@pytest.fixture
-def make_store(engine: Engine, tmp_path: Path, clock: ManualClock, running: set[str]) -> Iterator[MakeStore]:
+def make_store(engine: Engine, tmp_path: Path, clock: ManualClock) -> Iterator[MakeStore]:
     opened: list[Store] = []
+    open_store = engine.opener()
 
-    def make(**options: Any) -> Store:
-        store = engine.open(tmp_path / "store", **{"clock": clock, "running": running, **options})
-        opened.append(store)
-        return store
+    def make(name: str = "store", **options: Any) -> Store:
+        chosen = replace(OpenOptions(durability=Durability.RELAXED, clock=clock), **options)
+        opened.append(open_store(str(tmp_path / name), chosen))
+        return opened[-1]
 
     yield make
     for store in reversed(opened):
@@ -87,7 +51,13 @@ def make_store(engine: Engine, tmp_path: Path, clock: ManualClock, running: set[
 
 @pytest.fixture
 def store(make_store: MakeStore) -> Iterator[Store]:
-    """A store; after each test its counters must equal its rows."""
+    """A store; after each test its counters must equal its rows, and nothing may be wrong with it."""
     one = make_store()
     yield one
     check_counters(one)
+    assert one.check() == []
+
+
+@pytest.fixture
+def deaths(store: Store, make_store: MakeStore, clock: ManualClock) -> Deaths:
+    return Deaths(store, make_store, clock)

@@ -5,6 +5,7 @@ Every status change goes through :meth:`Model._move`, which looks it up in the t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,14 +81,14 @@ class Model:
         self._next += 1
         return self._next
 
-    # -- the table ----------------------------------------------------------------------------------------------------
+    # The table
 
     def _move(self, name: str, row: Row, target: JobStatus | None) -> None:
         """Change a row's status (None: the row leaves) as the transition ``name`` of the table allows."""
         transition = _TABLE[name]
         assert row.status in transition.sources, f"{name} from {row.status} is not in the table"
         if target is None:
-            assert transition.may_vanish, f"{name} never removes the row"
+            assert transition.may_vanish or not transition.targets, f"{name} never removes the row"
             del self.rows[row.new.id]
             return
         assert target in transition.targets, f"{name} to {target} is not in the table"
@@ -95,7 +96,7 @@ class Model:
         if target is not CLAIMED:
             row.token = row.owner = row.lease_until_ms = None
 
-    # -- transitions --------------------------------------------------------------------------------------------------
+    # Transitions
 
     def insert(self, job: NewJob, now: int) -> tuple[str, bool] | Refused:
         if job.run is not None:
@@ -115,7 +116,7 @@ class Model:
             for row in self.rows.values():
                 if row.new.queue == job.queue and row.dedup_key == job.dedup_key:
                     return row.new.id, False
-        if not job.id_is_generated and job.id in self.rows:
+        if job.id_given and job.id in self.rows:
             return "DuplicateJobIdError"
         self._write(job, now)
         return job.id, True
@@ -132,7 +133,7 @@ class Model:
         self.queues.add(job.queue)
 
     def promote_and_reap(
-        self, queue: str, now: int, owners: frozenset[str], tokens: frozenset[str], running: set[str]
+        self, queue: str, now: int, dead: Collection[str], given_up: Collection[str], never_reap: Collection[str]
     ) -> None:
         for row in self._in(queue, SCHEDULED):
             assert row.due_ms is not None
@@ -142,8 +143,8 @@ class Model:
         for row in self._in(queue, CLAIMED):
             assert row.lease_until_ms is not None
             expired = row.owner == BARE and row.lease_until_ms <= now
-            dead = (row.owner in owners or row.token in tokens) and row.token not in running
-            if not (expired or dead):
+            is_abandoned = (row.owner in dead or row.token in given_up) and row.token not in never_reap
+            if not (expired or is_abandoned):
                 continue
             row.history.append((row.step, row.attempts, "reaped"))
             if row.cancel_requested:
@@ -230,12 +231,12 @@ class Model:
                 note = NewJob(f"{row.new.id}-{row.termination}", lane, result or b"", priority=row.new.priority)
                 self._write(note, now)
 
-    def cancel(self, job_id: str, now: int, owners: frozenset[str], running: set[str]) -> str:
+    def cancel(self, job_id: str, now: int, dead: Collection[str], never_reap: Collection[str]) -> str:
         row = self.rows.get(job_id)
         if row is None or row.status in FINISHED:
             return "not_found"
         if row.status is CLAIMED:
-            if row.owner in owners and row.token not in running:
+            if row.owner in dead and row.token not in never_reap:
                 row.history.append((row.step, row.attempts, "reaped"))
                 self._end("request_cancel", row, CANCELLED, now)
                 return "removed"
@@ -260,6 +261,13 @@ class Model:
         row.finished_ms = row.expires_ms = row.verdict = row.last_error = row.result = None
         return None
 
+    def unsubscribe(self, queue: str, drop_from: str | None) -> int:
+        self.observers.pop(queue, None)
+        waiting = [] if drop_from is None else [*self._in(drop_from, PENDING), *self._in(drop_from, SCHEDULED)]
+        for row in waiting:
+            self._move("drop", row, None)
+        return len(waiting)
+
     def sweep(self, now: int) -> int:
         over = [row for row in self.rows.values() if row.expires_ms is not None and row.expires_ms <= now]
         for row in over:
@@ -275,7 +283,7 @@ class Model:
                 renewed.add(str(row.token))
         return renewed
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+    # Reading
 
     def _in(self, queue: str, status: JobStatus) -> list[Row]:
         rows = [row for row in self.rows.values() if row.new.queue == queue and row.status is status]

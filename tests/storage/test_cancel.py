@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.presence import Abandoned, RunningClaim
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.storage.port.status import AttemptOutcome
@@ -17,7 +17,7 @@ from .bench import (
     claim,
     claims,
     counts_of,
-    owner_of,
+    now_ms,
     put_one,
     put_run,
     settle,
@@ -26,14 +26,14 @@ from .bench import (
     writes_nothing,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
+from .deaths import TOLD, Deaths, How
 
 NOT_FOUND = Cancellation(CancelOutcome.NOT_FOUND)
 REMOVED = Cancellation(CancelOutcome.REMOVED)
 
 
-def cancel(store: Store, job_id: str, abandoned: Abandoned = NOTHING_ABANDONED) -> Cancellation:
-    return store.cancel(job_id, abandoned, None)
+def cancel(store: Store, job_id: str, abandoned: Abandoned | None = None) -> Cancellation:
+    return store.cancel(job_id, abandoned=abandoned)
 
 
 def test_an_unknown_job_cannot_be_cancelled(store: Store) -> None:
@@ -88,11 +88,11 @@ def test_a_claimed_job_is_flagged_and_its_token_told(store: Store) -> None:
     held = claim(store)
     assert cancel(store, job_id) == Cancellation(CancelOutcome.REQUESTED, held.token)
     row = stored(store, job_id)
-    assert (row.status, row.cancel_requested, row.attempts) == ("claimed", 1, 1)
+    assert (row.status, row.cancel_requested, row.attempts) == ("claimed", True, 1)
     assert row.lease_until_ms == held.lease_until_ms
     assert counts_of(store) == Counts(claimed=1)
-    (running,) = store.running(foreign=False)
-    assert running.cancel_requested
+    (running,) = store.running()
+    assert running == RunningClaim(job_id, held.token, True)
 
 
 def test_a_second_cancel_of_a_claimed_job_changes_nothing(store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_cancel_works_from_another_handle(make_store: MakeStore) -> None:
     job_id = put_run(mine)
     claim(mine)
     assert cancel(theirs, job_id).outcome is CancelOutcome.REQUESTED
-    assert [row.cancel_requested for row in mine.running(foreign=False)] == [True]
+    assert [row.cancel_requested for row in mine.running()] == [True]
     waiting = put_run(mine, "other")
     assert cancel(theirs, waiting) == REMOVED
 
@@ -128,9 +128,9 @@ def test_a_request_survives_what_puts_the_job_back(store: Store, clock: ManualCl
     held = claim(store)
     cancel(store, job_id)
     settle(store, held, action)
-    assert stored(store, job_id).cancel_requested == 1
+    assert stored(store, job_id).cancel_requested is True
     clock.advance(1)
-    assert claim(store).cancel_requested == 1, "the next claim starts with its token set"
+    assert claim(store).cancel_requested is True, "the next claim starts with its token set"
 
 
 def test_a_request_survives_a_restart(make_store: MakeStore) -> None:
@@ -140,9 +140,9 @@ def test_a_request_survives_a_restart(make_store: MakeStore) -> None:
     cancel(first, job_id)
     first.close()
     second = make_store()
-    assert stored(second, job_id).cancel_requested == 1
-    (row,) = second.running(foreign=True)
-    assert (row.token, row.cancel_requested) == (held.token, True)
+    assert stored(second, job_id).cancel_requested is True
+    assert cancel(second, job_id) == Cancellation(CancelOutcome.REQUESTED, held.token)
+    assert second.running() == [], "it is not this handle's"
 
 
 def test_a_flagged_job_that_waits_again_is_cancelled_by_the_next_cancel(store: Store) -> None:
@@ -154,34 +154,35 @@ def test_a_flagged_job_that_waits_again_is_cancelled_by_the_next_cancel(store: S
     assert status(store, job_id) == "cancelled"
 
 
-@pytest.mark.parametrize("by", ["owner", "token"])
-def test_a_cancel_ends_the_claim_of_a_dead_owner_at_once(make_store: MakeStore, by: str) -> None:
-    dead, store = make_store(), make_store()
+@pytest.mark.parametrize("how", TOLD)
+def test_a_cancel_ends_an_abandoned_claim_at_once(store: Store, deaths: Deaths, how: How) -> None:
     job_id = put_run(store)
-    held = claim(dead)
-    owners = frozenset({owner_of(dead)} if by == "owner" else ())
-    abandoned = Abandoned(owners, {held.token: held.lease_until_ms} if by == "token" else {})
-    assert cancel(store, job_id, abandoned) == REMOVED
+    held = deaths.take(how)
+    assert cancel(store, job_id, deaths.let_die(how, held)) == REMOVED
     row = stored(store, job_id)
     assert (row.status, row.termination, row.owner) == ("cancelled", 1, None)
     assert counts_of(store) == Counts(cancelled=1)
     assert [each.outcome for each in store.history(job_id)] == [AttemptOutcome.REAPED]
 
 
-def test_the_death_of_another_owner_only_flags(make_store: MakeStore) -> None:
-    store = make_store()
+@pytest.mark.parametrize("how", TOLD)
+def test_the_death_of_another_claims_holder_only_flags(store: Store, deaths: Deaths, how: How) -> None:
+    put_one(store, "elsewhere")
+    other = deaths.take(how, queue="elsewhere")
     job_id = put_run(store)
     held = claim(store)
-    abandoned = Abandoned(frozenset({"someone-else"}), {"another-token": 0})
+    abandoned = deaths.let_die(how, other)
+    assert abandoned
     assert cancel(store, job_id, abandoned) == Cancellation(CancelOutcome.REQUESTED, held.token)
+    assert status(store, other.id) == "claimed"
 
 
-def test_a_cancel_never_ends_a_claim_whose_step_runs_in_this_process(store: Store, running: set[str]) -> None:
+@pytest.mark.parametrize("how", TOLD)
+def test_a_cancel_never_ends_a_claim_whose_step_runs_in_this_process(store: Store, deaths: Deaths, how: How) -> None:
     job_id = put_run(store)
-    held = claim(store)
-    running.add(held.token)
-    abandoned = Abandoned(frozenset({owner_of(store)}), {held.token: held.lease_until_ms})
-    assert cancel(store, job_id, abandoned) == Cancellation(CancelOutcome.REQUESTED, held.token)
+    held = deaths.take(how)
+    answer = store.cancel(job_id, abandoned=deaths.let_die(how, held), never_reap={held.token})
+    assert answer == Cancellation(CancelOutcome.REQUESTED, held.token)
     assert status(store, job_id) == "claimed"
 
 
@@ -191,8 +192,8 @@ def test_a_new_life_of_the_name_knows_nothing_of_the_old_ones_cancellation(store
     cancel(store, old)
     settle(store, held, DeadLetter("broken"))
     store.requeue(old)
-    assert stored(store, old).cancel_requested == 0
-    assert claim(store).cancel_requested == 0
+    assert stored(store, old).cancel_requested is False
+    assert claim(store).cancel_requested is False
 
 
 def test_a_cancel_of_a_run_frees_its_name(store: Store) -> None:
@@ -207,4 +208,4 @@ def test_an_ack_that_does_not_yield_ends_a_flagged_run_as_it_says(store: Store) 
     held = claim(store)
     cancel(store, job_id)
     settle(store, held, Ack(result=b"x"))
-    assert stored(store, job_id)[3] == "done"
+    assert stored(store, job_id).status == "done"

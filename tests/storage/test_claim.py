@@ -16,6 +16,7 @@ from .bench import (
     counts_of,
     ending,
     job,
+    now_ms,
     owner_of,
     put,
     put_one,
@@ -26,7 +27,6 @@ from .bench import (
     writes_nothing,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
 
 
 def test_a_claim_charges_an_attempt_and_takes_a_lease(store: Store, clock: ManualClock) -> None:
@@ -37,7 +37,7 @@ def test_a_claim_charges_an_attempt_and_takes_a_lease(store: Store, clock: Manua
     assert (held.attempts, held.max_attempts, held.step, held.priority) == (1, 4, 0, 5)
     assert (held.claimed_ms, held.lease_until_ms) == (now_ms(clock), now_ms(clock) + 7_000)
     assert held.enqueued_ms == now_ms(clock) - 2_000
-    assert (held.run_id, held.cancel_requested, held.last_error) == (None, 0, None)
+    assert (held.run_id, held.cancel_requested, held.last_error, held.damage) == (None, False, None, None)
     row = stored(store, job_id)
     assert (row.status, row.attempts, row.claimed_ms) == ("claimed", 1, held.claimed_ms)
     assert row.lease_until_ms == held.lease_until_ms
@@ -114,7 +114,7 @@ def test_a_released_claim_gets_another_token_though_its_attempt_repeats(store: S
     assert first.token != second.token
 
 
-# -- lanes ------------------------------------------------------------------------------------------------------------
+# Lanes
 
 
 def test_the_first_lane_that_has_jobs_is_served_first(store: Store) -> None:
@@ -162,7 +162,7 @@ def test_a_turn_claims_although_its_settlement_is_refused(store: Store) -> None:
     assert len(claimed) == 1
 
 
-# -- promotion --------------------------------------------------------------------------------------------------------
+# Promotion
 
 
 def test_a_due_job_is_promoted_by_the_claim_and_one_not_due_is_not(store: Store, clock: ManualClock) -> None:
@@ -209,7 +209,7 @@ def test_a_claimed_job_carries_why_its_last_attempt_failed(store: Store) -> None
     assert (held.attempts, held.last_error) == (2, "boom")
 
 
-# -- renewal ----------------------------------------------------------------------------------------------------------
+# Renewal
 
 
 def test_a_renewal_moves_the_lease_of_the_tokens_it_names(store: Store, clock: ManualClock) -> None:
@@ -221,7 +221,7 @@ def test_a_renewal_moves_the_lease_of_the_tokens_it_names(store: Store, clock: M
     assert renewed == {first.token, third.token}
     assert stored(store, first.id).lease_until_ms == stored(store, third.id).lease_until_ms == until
     assert stored(store, second.id).lease_until_ms == second.lease_until_ms
-    assert {row.lease_ms for row in store.running(foreign=False)} == {60_000, LEASE_MS}
+    assert {row.token for row in store.running()} == {first.token, second.token, third.token}
 
 
 def test_a_renewal_of_ended_or_unknown_claims_writes_nothing(store: Store) -> None:
@@ -248,7 +248,7 @@ def test_more_tokens_than_one_page_of_them_are_renewed_in_one_call(store: Store)
     assert store.renew(tokens, 60_000)[1] == tokens
 
 
-# -- who holds what ---------------------------------------------------------------------------------------------------
+# Who holds what
 
 
 def test_running_tells_ones_own_claims_from_those_of_others(make_store: MakeStore) -> None:
@@ -256,11 +256,12 @@ def test_running_tells_ones_own_claims_from_those_of_others(make_store: MakeStor
     put(mine, job(), job(), job())
     (a,), (b,) = claims(mine, 1), claims(theirs, 1)
     bare = claim(mine, is_bare=True)
-    assert [row.token for row in mine.running(foreign=False)] == [a.token]
-    assert [row.token for row in mine.running(foreign=True)] == [b.token]
-    assert [row.token for row in theirs.running(foreign=False)] == [b.token]
+    assert [row.token for row in mine.running()] == [a.token]
+    assert [row.token for row in theirs.running()] == [b.token]
     assert owner_of(mine) != owner_of(theirs)
-    assert bare.token not in {row.token for row in mine.running(foreign=True)}, "a bare claim has no worker loop"
+    assert (stored(mine, a.id).owner, stored(mine, b.id).owner) == (owner_of(mine), owner_of(theirs))
+    assert bare.token not in {row.token for row in (*mine.running(), *theirs.running())}, "it has no worker loop"
+    assert stored(mine, bare.id).owner is None
 
 
 def test_a_run_is_claimed_by_name(store: Store) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from taquba_workflow_sync.errors import DuplicateJobIdError, TaqubaError
 from taquba_workflow_sync.storage.port.job import Inserted
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Nack
 from taquba_workflow_sync.storage.port.store import Store
@@ -19,6 +18,7 @@ from .bench import (
     counts_of,
     dump,
     job,
+    now_ms,
     put,
     put_one,
     refusal,
@@ -30,19 +30,16 @@ from .bench import (
 )
 
 
-def now_ms(clock: ManualClock) -> int:
-    return int(clock.now().timestamp() * 1000)
-
-
 def test_a_new_job_waits_with_everything_it_was_given(store: Store, clock: ManualClock) -> None:
     new = job(payload=b"p", headers='{"a":"1"}', priority=7, max_attempts=2, dedup_key="k", keep_done_ms=5)
     assert store.insert([new]) == [Inserted(new.id, True)]
     row = stored(store, new.id)
     assert (row.queue, row.status, row.payload, row.headers) == (QUEUE, "pending", b"p", '{"a":"1"}')
-    assert (row.priority, row.max_attempts, row.dedup_key, row.keep_done_ms) == (7, 2, "k", 5)
-    assert (row.step, row.attempts, row.cancel_requested, row.termination) == (0, 0, 0, 0)
+    assert (row.priority, row.max_attempts, row.dedup_key) == (7, 2, "k")
+    assert (row.step, row.attempts, row.cancel_requested, row.termination) == (0, 0, False, 0)
     assert row.enqueued_ms == now_ms(clock)
-    assert row[9:10] + row[11:13] == (None, None, None), "no owner, no claim, no lease"
+    assert (row.owner, row.claimed_ms, row.lease_until_ms) == (None, None, None), "no owner, no claim, no lease"
+    assert (row.is_visible, row.damage) == (True, None)
     assert counts_of(store) == Counts(pending=1)
 
 
@@ -64,20 +61,20 @@ def test_a_job_for_now_or_the_past_is_pending(store: Store, clock: ManualClock, 
 def test_an_id_that_exists_is_refused_and_nothing_is_written(store: Store) -> None:
     taken = put_one(store)
     with writes_nothing(store), pytest.raises(DuplicateJobIdError, match=taken):
-        store.insert([job(id=taken, payload=b"other", id_is_generated=False)])
+        store.insert([job(id=taken, payload=b"other", id_given=True)])
 
 
 def test_an_id_of_another_queue_and_of_a_finished_job_is_taken_too(store: Store) -> None:
     taken = put_one(store, keep_done_ms=1000)
     settle(store, claim(store), Ack())
     with writes_nothing(store), pytest.raises(DuplicateJobIdError):
-        store.insert([job("elsewhere", id=taken, id_is_generated=False)])
+        store.insert([job("elsewhere", id=taken, id_given=True)])
 
 
 def test_an_id_whose_row_is_gone_is_free(store: Store) -> None:
     gone = put_one(store)
     settle(store, claim(store), Ack())
-    assert store.insert([job(id=gone, id_is_generated=False)]) == [Inserted(gone, True)]
+    assert store.insert([job(id=gone, id_given=True)]) == [Inserted(gone, True)]
 
 
 def test_a_batch_keeps_its_order(store: Store) -> None:
@@ -89,15 +86,15 @@ def test_a_batch_keeps_its_order(store: Store) -> None:
 def test_a_batch_with_a_taken_id_is_refused_whole(store: Store, position: int) -> None:
     taken = put_one(store, "elsewhere")
     batch = [job(headers='{"x":"y"}', payload=b"z" * 5_000) for _ in range(4)]
-    batch.insert(position, job(id=taken, id_is_generated=False))
+    batch.insert(position, job(id=taken, id_given=True))
     with writes_nothing(store), pytest.raises(DuplicateJobIdError):
         store.insert(batch)
 
 
 def test_a_batch_with_one_id_twice_is_refused_whole(store: Store) -> None:
-    twice = job(id_is_generated=False)
+    twice = job(id_given=True)
     with writes_nothing(store), pytest.raises(DuplicateJobIdError):
-        store.insert([job(), twice, job(), job(id=twice.id, id_is_generated=False)])
+        store.insert([job(), twice, job(), job(id=twice.id, id_given=True)])
 
 
 def test_an_empty_batch_is_no_error_and_writes_nothing(store: Store) -> None:
@@ -110,12 +107,12 @@ def test_a_refused_insert_leaves_the_line_as_it_was(store: Store) -> None:
     first = put_one(store)
     for _ in range(3):
         with pytest.raises(TaqubaError):
-            store.insert([job(), job(id=first, id_is_generated=False)])
+            store.insert([job(), job(id=first, id_given=True)])
     second = put_one(store)
     assert [row.id for row in claims(store)] == [first, second]
 
 
-# -- dedup keys -----------------------------------------------------------------------------------------------------
+# Dedup keys
 
 
 def test_a_held_dedup_key_answers_with_the_job_that_is_there(store: Store) -> None:
@@ -154,7 +151,7 @@ def test_a_nacked_job_does_not_take_its_dedup_key_back(store: Store) -> None:
 
 def test_a_cancelled_and_a_dead_job_free_the_dedup_key(store: Store) -> None:
     cancelled = put_one(store, dedup_key="k", keep_done_ms=100_000)
-    store.cancel(cancelled, NOTHING_ABANDONED, None)
+    store.cancel(cancelled)
     dead = put_one(store, dedup_key="k")
     assert dead != cancelled
     settle(store, claim(store), DeadLetter("x"))
@@ -171,7 +168,7 @@ def test_jobs_without_a_dedup_key_never_meet(store: Store) -> None:
     assert len({put_one(store) for _ in range(3)}) == 3
 
 
-# -- what is frozen ---------------------------------------------------------------------------------------------------
+# What is frozen
 
 
 def test_limits_are_those_of_the_insert_whatever_comes_later(store: Store) -> None:
@@ -196,6 +193,6 @@ def test_other_callers_are_unharmed_by_a_refused_batch(store: Store) -> None:
     put_one(store)
     held = claim(store)
     with pytest.raises(DuplicateJobIdError):
-        store.insert([job(id=held.id, id_is_generated=False)])
+        store.insert([job(id=held.id, id_given=True)])
     assert refusal(store, held, Ack()) is None
     assert status(store, held.id) is None

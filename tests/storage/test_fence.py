@@ -8,7 +8,6 @@ import pytest
 
 from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
@@ -82,7 +81,7 @@ def claimed_again(store: Store, held: ClaimedRow) -> ClaimedRow:
 
 
 def taken_over(store: Store, held: ClaimedRow) -> ClaimedRow:
-    (again,) = claims(store, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
+    (again,) = claims(store, abandoned=store.abandoned_claims(own={held.token}))
     assert again.id == held.id
     return held
 
@@ -191,7 +190,7 @@ def test_a_refused_settlement_harms_no_other_of_its_turn(store: Store) -> None:
     held = claims(store)
     stale, asked, *good = held
     settle(store, stale, Ack())
-    store.cancel(asked.id, NOTHING_ABANDONED, None)
+    store.cancel(asked.id)
     settlements = [ending(row, action) for row, action in zip(good, ACTIONS.values(), strict=True)]
     settlements.insert(3, ending(stale, Advance(b"late"), yields_to_cancel=True))
     settlements.insert(6, ending(asked, Advance(b"late"), yields_to_cancel=True))
@@ -212,22 +211,24 @@ def test_many_plain_advances_with_stale_ones_between_them(store: Store) -> None:
     for number, (row, error) in enumerate(zip(held, refusals, strict=True)):
         if number % 7:
             assert error is None
-            assert stored(store, row.id)[5:7] == (1, 0), "one step on, no attempts"
+            now = stored(store, row.id)
+            assert (now.step, now.attempts) == (1, 0), "one step on, no attempts"
         else:
             assert isinstance(error, ClaimLostError)
-            assert stored(store, row.id)[5:7] == (0, 1)
+            now = stored(store, row.id)
+            assert (now.step, now.attempts) == (0, 1)
     assert counts_of(store).pending == 150
 
 
 def test_a_settlement_is_built_on_the_stored_row_not_on_the_claims_copy(store: Store) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
     # The claim's copy knows of no cancellation; the row does, and keeps it.
     settle(store, held, Nack("boom"))
     row = stored(store, job_id)
-    assert (row.cancel_requested, row.status) == (1, "pending")
-    assert claim(store).cancel_requested == 1
+    assert (row.cancel_requested, row.status) == (True, "pending")
+    assert claim(store).cancel_requested is True
 
 
 def test_a_settlement_of_a_row_that_was_swept_is_lost(store: Store) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
-from .bench import claim, claims, ending, put, put_one, put_run, run, settle, stored
+from .bench import QUEUE, claim, claims, ending, put, put_one, put_run, rows_of, run, settle, stored
 
 
 def test_an_unknown_job_has_no_history(store: Store) -> None:
@@ -50,15 +49,15 @@ def _go_round(store: Store, action: Action, times: int, *, together: int = 1) ->
 @pytest.mark.parametrize("together", [1, 2], ids=["alone", "in bulk"])
 def test_history_keeps_the_first_hundred_and_the_last_thousand(store: Store, action: Action, together: int) -> None:
     _go_round(store, action, 1_250, together=together)
-    for row in store.page("steps", Filter(), 10, 0):
+    for row in rows_of(store, QUEUE):
         kept = store.history(row.id)
-        counter = (lambda each: each.step + 1) if isinstance(action, Advance) else (lambda each: each.attempt)
-        assert [counter(each) for each in kept] == [*range(1, 101), *range(251, 1_251)]
+        counted = [each.step + 1 if isinstance(action, Advance) else each.attempt for each in kept]
+        assert counted == [*range(1, 101), *range(251, 1_251)]
 
 
 def test_history_is_whole_up_to_eleven_hundred(store: Store) -> None:
     _go_round(store, Nack("boom"), 1_100)
-    (row,) = store.page("steps", Filter(), 10, 0)
+    (row,) = rows_of(store, QUEUE)
     assert [each.attempt for each in store.history(row.id)] == list(range(1, 1_101))
 
 

@@ -1,4 +1,4 @@
-"""Opening again, closing, hearing of commits, and being heard of by other handles."""
+"""Opening again, closing, being the only one, and many threads at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from taquba_workflow_sync.errors import ClaimLostError, StoreClosedError
+from taquba_workflow_sync.errors import ClaimLostError, StoreClosedError, TaqubaError
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Settlement
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
+from taquba_workflow_sync.wakeup import WakeUp
 
 from .bench import (
     LANE,
@@ -25,17 +25,16 @@ from .bench import (
     dump,
     ending,
     job,
+    now_ms,
     put,
     put_one,
     put_run,
     refusal,
     settle,
-    status,
     stored,
     subscribe,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
 
 CALLS: dict[str, Callable[[Store], object]] = {
     "insert": lambda store: store.insert([job()]),
@@ -43,20 +42,24 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "claim": lambda store: store.settle_and_claim([], [ClaimRequest((LaneClaim(QUEUE, 1),), 1)]),
     "empty settle_and_claim": lambda store: store.settle_and_claim([], []),
     "renew": lambda store: store.renew(["a"], 1),
-    "cancel": lambda store: store.cancel("a", NOTHING_ABANDONED, None),
+    "cancel": lambda store: store.cancel("a"),
     "requeue": lambda store: store.requeue("a"),
     "sweep": lambda store: store.sweep(),
     "subscribe": lambda store: store.subscribe(QUEUE, Subscription(LANE, 1, None)),
     "get": lambda store: store.get("a"),
     "find_run": lambda store: store.find_run(QUEUE, "a"),
-    "page": lambda store: store.page(QUEUE, Filter(), 1, 0),
+    "page": lambda store: store.page(QUEUE, Filter(), 1, None),
     "counts": lambda store: store.counts(),
     "history": lambda store: store.history("a"),
-    "readiness": lambda store: store.readiness(QUEUE),
-    "running": lambda store: store.running(foreign=True),
+    "next_work": lambda store: store.next_work(QUEUE),
+    "running": lambda store: store.running(),
     "abandoned_claims": lambda store: store.abandoned_claims(),
-    "version": lambda store: store.version(),
-    "listen": lambda store: store.listen(lambda woken, ended: None).__enter__(),
+    "unsubscribe": lambda store: store.unsubscribe(QUEUE),
+    "wait_for_changes": lambda store: store.wait_for_changes(None, 0.0, WakeUp()),
+    "on_commit": lambda store: store.on_commit(lambda woken, ended: None).__enter__(),
+    "lead": lambda store: store.lead(lambda: None).__enter__(),
+    "backup": lambda store: store.backup("never made"),
+    "check": lambda store: store.check(),
 }
 
 
@@ -91,10 +94,15 @@ def test_everything_is_there_after_a_restart(make_store: MakeStore, clock: Manua
     settle(first, held[0], Nack("boom", 500))
     settle(first, claims(first, 2)[1], DeadLetter("broken"))
     before = dump(first)
+    held_by = before.pop("held here")
+    assert len(held_by) == 2
     first.close()
     second = make_store()
     after = dump(second)
+    assert after.pop("held here") == [], "the claims are still the owner's that made them"
     assert after == before
+    for job_id, token, _ in held_by:
+        assert second.settle_and_claim([Settlement(job_id, token, Ack())], [])[0] == [None]
 
 
 def test_a_claim_can_be_settled_after_a_restart(make_store: MakeStore) -> None:
@@ -116,112 +124,7 @@ def test_the_line_goes_on_where_it_was_after_a_restart(make_store: MakeStore) ->
     assert [row.id for row in claims(second)] == [early, late]
 
 
-# -- version ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_version_changes_with_every_commit_of_any_handle_and_not_otherwise(make_store: MakeStore) -> None:
-    first, second = make_store(), make_store()
-    for writer in (first, second):
-        before = first.version(), second.version()
-        put_one(writer)
-        after = first.version(), second.version()
-        assert before[0] != after[0] and before[1] != after[1]
-        assert (first.version(), second.version()) == after
-    before = first.version(), second.version()
-    dump(first)
-    assert (first.version(), second.version()) == before
-
-
-# -- listeners --------------------------------------------------------------------------------------------------------
-
-
-def test_a_listener_is_told_which_queues_got_work_and_whether_a_run_ended(store: Store, clock: ManualClock) -> None:
-    heard: list[tuple[set[str], bool]] = []
-
-    def told() -> list[tuple[set[str], bool]]:
-        copy = heard[:]
-        heard.clear()
-        return copy
-
-    with store.listen(lambda woken, ended: heard.append((set(woken), ended))):
-        put(store, job("a"), job("b"))
-        assert told() == [({"a", "b"}, False)]
-        job_id = put_run(store)
-        assert told() == [({QUEUE}, False)]
-        held = claim(store)
-        assert told() == []
-        settle(store, held, Nack("x", 1_000))
-        assert told() == [({QUEUE}, False)], "a waiter must learn of the new due time"
-        clock.advance(1)
-        settle(store, claim(store), Advance(b"x"))
-        assert told()[-1] == ({QUEUE}, False)
-        settle(store, claim(store), DeadLetter("x"))
-        assert told() == [(set(), True)]
-        store.requeue(job_id)
-        assert told() == [({QUEUE}, False)]
-        subscribe(store)
-        told()
-        settle(store, claim(store), Ack())
-        assert told() == [({LANE}, True)], "a notification is work too"
-    put_one(store)
-    assert told() == [], "a listener that left hears nothing"
-
-
-def test_a_refused_write_is_told_to_nobody(store: Store) -> None:
-    put_run(store)
-    held = claim(store)
-    settle(store, held, Ack())
-    heard: list[object] = []
-    with store.listen(lambda woken, ended: heard.append(woken)):
-        refusal(store, held, Ack())
-        store.cancel("nobody", NOTHING_ABANDONED, None)
-    assert heard == []
-
-
-def test_listeners_hear_only_after_the_commit_could_be_read(store: Store) -> None:
-    seen: list[str | None] = []
-    new = job()
-    with store.listen(lambda woken, ended: seen.append(status(store, new.id))):
-        put(store, new)
-    assert seen == ["pending"]
-
-
-def test_an_attendant_commits_for_other_threads(store: Store) -> None:
-    rung = threading.Event()
-    done: list[str] = []
-    with store.listen(lambda woken, ended: rung.set(), attend=True):
-        thread = threading.Thread(target=lambda: done.append(put_one(store)))
-        thread.start()
-        assert rung.wait(30)
-        store.settle_and_claim([], [])
-        thread.join(30)
-        assert not thread.is_alive()
-    assert stored(store, done[0]).status == "pending"
-
-
-def test_callers_are_served_though_the_attendant_sleeps(store: Store) -> None:
-    with store.listen(lambda woken, ended: None, attend=True):
-        threads = [threading.Thread(target=put_one, args=(store,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-            assert not thread.is_alive()
-    assert store.counts()[QUEUE].pending == 4
-
-
-def test_a_second_attendant_is_only_a_listener(store: Store) -> None:
-    heard: list[object] = []
-    with (
-        store.listen(lambda woken, ended: None, attend=True),
-        store.listen(lambda woken, ended: heard.append(woken), attend=True),
-    ):
-        put_one(store)
-    assert heard == [frozenset({QUEUE})]
-    put_one(store)
-
-
-# -- many threads -----------------------------------------------------------------------------------------------------
+# Many threads
 
 
 def test_concurrent_callers_lose_and_double_nothing(make_store: MakeStore) -> None:
@@ -257,7 +160,7 @@ def test_of_many_threads_that_settle_one_claim_one_succeeds(store: Store) -> Non
     put_run(store)
     held = claim(store, lease_ms=LEASE_MS)
     barrier = threading.Barrier(8)
-    answers: list[object] = []
+    answers: list[tuple[int, TaqubaError | None]] = []
 
     def race(number: int) -> None:
         barrier.wait(30)
@@ -270,6 +173,6 @@ def test_of_many_threads_that_settle_one_claim_one_succeeds(store: Store) -> Non
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
-    winners = [number for number, error in answers if error is None]  # type: ignore[misc]  # pairs
+    winners = [number for number, error in answers if error is None]
     assert len(winners) == 1
     assert stored(store, held.id).payload == str(winners[0]).encode()

@@ -13,9 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
-from taquba_workflow_sync.storage.port.job import NewJob
-from taquba_workflow_sync.storage.port.presence import Abandoned
-from taquba_workflow_sync.storage.port.reads import Counts, Readiness
+from taquba_workflow_sync.storage.port.job import JobRow, NewJob
+from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Ready
 from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
@@ -28,14 +27,13 @@ from taquba_workflow_sync.storage.port.settlement import (
     Settlement,
 )
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from taquba_workflow_sync.testing import ManualClock
 
-from .bench import claims, job, rows_of, run, subscribe
-from .conftest import ENGINES, Engine
+from .bench import claims, job, now_ms, rows_of, run, stored, subscribe
+from .engines import ENGINES, Engine
 from .model import BARE, Model, Row
-from .test_enqueue import now_ms
 
 QUEUES = ["a", "b"]
 LANE = "a.terminal"
@@ -64,10 +62,12 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(observed=st.booleans())
     def open(self, observed: bool) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="taquba-model-"))
+        self.open_store = self.engine.opener()
         self.clock = ManualClock()
         self.running: set[str] = set()
         self.handles: list[Store] = [self._open(), self._open()]
         self.owners: dict[int, str] = {}
+        self.dead: set[str] = set()
         self.model = Model()
         self.ids: list[str] = ["nobody"]
         self.held: list[tuple[str, str]] = [("nobody", "nothing")]
@@ -77,7 +77,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.queues.add("a")
 
     def _open(self) -> Store:
-        return self.engine.open(self.directory / "store", clock=self.clock, running=self.running)
+        options = OpenOptions(durability=Durability.RELAXED, clock=self.clock)
+        return self.open_store(str(self.directory / "store"), options)
 
     def teardown(self) -> None:
         for store in getattr(self, "handles", []):
@@ -94,7 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
         known = self.ids + [each for each in self.model.rows if each not in self.ids]
         return known[-1 - pick % min(len(known), 8)]
 
-    # -- rules --------------------------------------------------------------------------------------------------------
+    # Rules
 
     @rule(
         queue=queues, payload=payloads, priority=st.sampled_from([1, 2]), attempts=st.integers(1, 3),
@@ -108,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         new = job(
             queue, payload, priority=priority, max_attempts=attempts, dedup_key=dedup, keep_done_ms=keep,
             keep_dead_ms=dead, run_at_ms=None if delay is None else self.now + delay,
-            id=None if reused is None else self._id(reused), id_is_generated=reused is None,
+            id=None if reused is None else self._id(reused), id_given=reused is not None,
         )  # fmt: skip
         self._insert(new, handle)
 
@@ -136,27 +137,27 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         queue=st.sampled_from([*QUEUES, LANE]), limit=st.integers(0, 3), bare=st.booleans(),
-        lease=st.sampled_from(LEASES), handle=st.integers(0, 1), dead=st.sampled_from(["", "", "owner", "token"]),
+        lease=st.sampled_from(LEASES), handle=st.integers(0, 1), looks=st.sampled_from(["", "", "dead", "own"]),
         pick=picks, runs=st.booleans(),
     )  # fmt: skip
     def claim(
-        self, queue: str, limit: int, bare: bool, lease: int, handle: int, dead: str, pick: int, runs: bool
+        self, queue: str, limit: int, bare: bool, lease: int, handle: int, looks: str, pick: int, runs: bool
     ) -> None:
-        abandoned = Abandoned()
-        if dead == "owner" and 1 - handle in self.owners:
-            abandoned = Abandoned(owners=frozenset({self.owners[1 - handle]}))
-        elif dead == "token":
-            job_id, token = self.held[-1 - pick % min(len(self.held), 5)][:2]
-            row = self.handles[handle].get(job_id)
-            abandoned = Abandoned(tokens={token: row.lease_until_ms or 0} if row is not None else {})
-        self.model.promote_and_reap(queue, self.now, abandoned.owners, abandoned.tokens.keys(), self.running)
-        expected = self.model.line(queue)[:limit]
         store = self.handles[handle]
-        held = claims(store, limit, queue=queue, lease_ms=lease, is_bare=bare, abandoned=abandoned)
+        dead, given_up = self.dead if looks else set(), self._given_up(handle, pick) if looks == "own" else set()
+        abandoned = store.abandoned_claims(own=given_up) if looks else None
+        if abandoned is not None:
+            # No lease of these tests is watched for long enough.
+            there = [row for row in self.model.rows.values() if row.owner in dead or row.token in given_up]
+            assert bool(abandoned) == bool(there)
+        self.model.promote_and_reap(queue, self.now, dead, given_up, self.running)
+        expected = self.model.line(queue)[:limit]
+        held = claims(
+            store, limit, queue=queue, lease_ms=lease, is_bare=bare, abandoned=abandoned, never_reap=self.running
+        )
         assert [row.id for row in held] == [row.new.id for row in expected]
         if held and not bare:
-            tokens = {row.token for row in held}
-            self.owners[handle] = next(each.owner for each in store.running(foreign=False) if each.token in tokens)
+            self.owners[handle] = str(stored(store, held[0].id).owner)
         for row, model in zip(held, expected, strict=True):
             self.model.claim(model, row.token, BARE if bare else self.owners[handle], self.now + lease)
             assert (row.attempts, row.step, row.payload) == (model.attempts, model.step, model.payload)
@@ -166,6 +167,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.held.append((row.id, row.token))
             if runs and not bare:
                 self.running.add(row.token)
+
+    def _given_up(self, handle: int, pick: int) -> set[str]:
+        """A token of the handle's own, if it has one, and one that is not held."""
+        mine = [row for row in self.model.rows.values() if row.owner == self.owners.get(handle, "nobody")]
+        return {"nothing", *([str(mine[pick % len(mine)].token)] if mine else [])}
 
     @rule(chosen=st.lists(st.tuples(picks, actions, st.booleans()), min_size=1, max_size=4), handle=st.integers(0, 1))
     def settle(self, chosen: list[tuple[int, Action, bool]], handle: int) -> None:
@@ -188,13 +194,12 @@ class StoreMachine(RuleBasedStateMachine):
         refusals, _ = self.handles[handle].settle_and_claim([Settlement(*each) for each in settlements], [])
         assert [None if error is None else type(error).__name__ for error in refusals] == expected
 
-    @rule(pick=picks, handle=st.integers(0, 1), owner_is_dead=st.booleans())
-    def cancel(self, pick: int, handle: int, owner_is_dead: bool) -> None:
-        job_id = self._id(pick)
-        other = self.owners.get(1 - handle)
-        abandoned = Abandoned(owners=frozenset({other} if other is not None and owner_is_dead else ()))
-        expected = self.model.cancel(job_id, self.now, abandoned.owners, self.running)
-        answer = self.handles[handle].cancel(job_id, abandoned, None)
+    @rule(pick=picks, handle=st.integers(0, 1), looks=st.booleans())
+    def cancel(self, pick: int, handle: int, looks: bool) -> None:
+        job_id, store = self._id(pick), self.handles[handle]
+        abandoned = store.abandoned_claims() if looks else None
+        expected = self.model.cancel(job_id, self.now, self.dead if looks else (), self.running)
+        answer = store.cancel(job_id, abandoned=abandoned, never_reap=self.running)
         assert answer.outcome is CancelOutcome(expected)
 
     @rule(pick=picks, failed_run=st.booleans(), handle=st.integers(0, 1))
@@ -219,6 +224,17 @@ class StoreMachine(RuleBasedStateMachine):
     def sweep(self, handle: int) -> None:
         assert self.handles[handle].sweep() == self.model.sweep(self.now)
 
+    @rule(drop=st.booleans(), handle=st.integers(0, 1))
+    def unsubscribe(self, drop: bool, handle: int) -> None:
+        lane = LANE if drop else None
+        assert self.handles[handle].unsubscribe("a", drop_from=lane) == self.model.unsubscribe("a", lane)
+
+    @rule(handle=st.integers(0, 1))
+    def subscribe(self, handle: int) -> None:
+        subscribe(self.handles[handle], "a", LANE)
+        self.model.observers["a"] = LANE
+        self.model.queues.add("a")
+
     @rule(ms=st.sampled_from([1, 999, 1_000, 60_000, 200_000]))
     def advance_the_clock(self, ms: int) -> None:
         self.clock.advance(ms / 1000)
@@ -227,9 +243,9 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self, handle: int) -> None:
         self.handles[handle].close()
         self.handles[handle] = self._open()
-        self.owners.pop(handle, None)
+        self.dead |= {self.owners.pop(handle)} if handle in self.owners else set()
 
-    # -- what must be equal -------------------------------------------------------------------------------------------
+    # What must be equal
 
     @invariant()
     def everything_that_can_be_read_is_equal(self) -> None:
@@ -240,32 +256,35 @@ class StoreMachine(RuleBasedStateMachine):
             queue: Counts(*(self.model.count(queue, JobStatus(name)) for name in Counts._fields))
             for queue in self.model.queues
         }
-        seen = {}
+        seen: dict[str, JobRow] = {}
         for queue in self.model.queues:
             listed = rows_of(store, queue)
-            assert [row.seq for row in listed] == sorted(row.seq for row in listed)
+            numbers = [self.model.rows[row.id].seq for row in listed]
+            assert numbers == sorted(numbers)
             seen |= {row.id: row for row in listed}
-            self._check_readiness(store, queue)
+            self._check_next_work(store, queue)
         assert set(seen) == set(self.model.rows)
         for job_id, model in self.model.rows.items():
             row = seen[job_id]
             assert (row.status, row.step, row.attempts, row.payload) == (
                 model.status, model.step, model.attempts, model.payload,
             )  # fmt: skip
-            assert bool(row.cancel_requested) == model.cancel_requested
+            assert row.cancel_requested is model.cancel_requested
+            assert row.owner == (None if model.owner == BARE else model.owner)
             assert (row.dedup_key, row.lease_until_ms, row.finished_ms) == (
                 model.dedup_key, model.lease_until_ms, model.finished_ms,
             )  # fmt: skip
             assert (row.verdict, row.result, row.termination) == (model.verdict, model.result, model.termination)
+            assert model.run_id is None or row.is_visible is model.is_kept(self.now)
             assert (row.last_error is None) == (model.last_error is None)
             assert [(each.step, each.attempt, each.outcome) for each in store.history(job_id)] == model.history
 
-    def _check_readiness(self, store: Store, queue: str) -> None:
-        if self.model.line(queue):
-            assert store.readiness(queue) == Readiness(True, None)
+    def _check_next_work(self, store: Store, queue: str) -> None:
+        due = self.now if self.model.line(queue) else self.model.next_due(queue)
+        if due is None:
+            assert store.next_work(queue) is None
         else:
-            due = self.model.next_due(queue)
-            assert store.readiness(queue) == Readiness(due is not None and due <= self.now, due)
+            assert store.next_work(queue) == (DueIn(due - self.now) if due > self.now else Ready())
 
 
 def _is_plain(action: Action, *, yields: bool) -> bool:
@@ -292,7 +311,7 @@ def test_the_table_names_every_transition_of_the_model_once() -> None:
     assert len(names) == len(set(names))
     assert set(names) == {
         "enqueue", "claim", "promote", "ack", "advance", "nack", "dead_letter", "settle_cancelled", "release", "renew",
-        "cancel", "request_cancel", "reap", "requeue", "retry", "sweep",
+        "cancel", "request_cancel", "reap", "requeue", "retry", "sweep", "drop", "quarantine",
     }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import pytest
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Release, SettleCancelled
 from taquba_workflow_sync.storage.port.status import Verdict
@@ -27,6 +26,7 @@ from .bench import (
     claims,
     counts_of,
     ending,
+    now_ms,
     owner_of,
     put,
     put_one,
@@ -36,10 +36,10 @@ from .bench import (
     settle,
     stored,
     subscribe,
+    version_of,
     writes_nothing,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
 
 
 def told(store: Store) -> list[dict[str, Any]]:
@@ -60,18 +60,18 @@ class End:
 
 def _reap(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
+    claims(store, 0, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _reap_cancelled(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
-    claims(store, 0, abandoned=Abandoned(tokens={held.token: held.lease_until_ms}))
+    store.cancel(job_id)
+    claims(store, 0, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _cancel_dead(store: Store, job_id: str, clock: ManualClock) -> None:
     held = claim(store)
-    store.cancel(job_id, Abandoned(tokens={held.token: held.lease_until_ms}), None)
+    store.cancel(job_id, abandoned=store.abandoned_claims(own={held.token}))
 
 
 def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
@@ -82,7 +82,7 @@ def _expire(store: Store, job_id: str, clock: ManualClock) -> None:
 
 def _cancel_scheduled(store: Store, job_id: str, clock: ManualClock) -> None:
     settle(store, claim(store), Advance(b"input", delay_ms=5_000))
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
 
 
 ENDS = {
@@ -91,7 +91,7 @@ ENDS = {
     "dead letter": End(lambda s, j, c: settle(s, claim(s), DeadLetter("broken")), "failed", "broken"),
     "runner's cancel": End(lambda s, j, c: settle(s, claim(s), SettleCancelled("why")), "cancelled", "why"),
     "settled cancelled": End(lambda s, j, c: settle(s, claim(s), SettleCancelled()), "cancelled"),
-    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j, NOTHING_ABANDONED, None) and None, "cancelled"),
+    "cancel of a waiting run": End(lambda s, j, c: s.cancel(j) and None, "cancelled"),
     "cancel of a scheduled run": End(_cancel_scheduled, "cancelled"),
     "cancel of a dead claim": End(_cancel_dead, "cancelled"),
     "reaped as dead": End(_reap, "failed", "out of attempts"),
@@ -195,7 +195,7 @@ def test_the_notification_is_claimed_in_the_turn_that_settles(store: Store) -> N
 def test_a_cancel_may_take_the_notification_claimed(store: Store, clock: ManualClock, scheduled: bool) -> None:
     subscribe(store)
     job_id = put_run(store, run_at_ms=now_ms(clock) + 1_000 if scheduled else None)
-    answer = store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 600_000))
+    answer = store.cancel(job_id, deliver=LaneClaim(LANE, 600_000))
     note = answer.notification
     assert answer.outcome is CancelOutcome.REMOVED
     assert note is not None
@@ -213,13 +213,13 @@ def test_a_cancel_that_only_requests_brings_no_notification(store: Store) -> Non
     subscribe(store)
     job_id = put_run(store)
     claim(store)
-    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, deliver=LaneClaim(LANE, 1_000)).notification is None
     assert told(store) == []
 
 
 def test_a_cancel_without_an_observer_brings_no_notification(store: Store) -> None:
     job_id = put_run(store)
-    assert store.cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, 1_000)).notification is None
+    assert store.cancel(job_id, deliver=LaneClaim(LANE, 1_000)).notification is None
     assert set(store.counts()) == {QUEUE}
 
 
@@ -247,10 +247,10 @@ def test_the_last_observer_registered_holds(store: Store) -> None:
 
 def test_registering_the_same_observer_again_writes_nothing(store: Store) -> None:
     subscribe(store)
-    before = store.version()
+    before = version_of(store)
     with writes_nothing(store):
         subscribe(store)
-    assert store.version() == before
+    assert version_of(store) == before
 
 
 def test_large_headers_and_results_are_carried_whole(store: Store) -> None:

@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.storage.port.store import Store
 
-from .bench import QUEUE, claim, claims, ending, job, put, put_one, put_run, run, settle, stored
+from .bench import QUEUE, claim, claims, ending, job, put, put_one, put_run, rows_of, run, settle, stored
 
 SIZES = [0, 1, 2_047, 2_048, 2_049, 100_000, 3_000_000]
 
@@ -89,10 +88,10 @@ def test_a_retried_run_has_its_payload_and_loses_its_old_result(store: Store, si
     assert (stored(store, job_id).payload, stored(store, job_id).result) == (b"p" * size, b"r" * size)
 
 
-def test_a_read_that_is_not_whole_leaves_out_large_payload_and_result_but_not_headers(store: Store) -> None:
+def test_a_read_without_payload_leaves_out_large_payload_and_result_but_not_headers(store: Store) -> None:
     job_id = put_run(store, payload=b"p" * 9_000, headers=headers_of(9_000))
     settle(store, claim(store), Ack(result=b"r" * 9_000))
-    row = store.get(job_id, whole=False)
+    row = store.get(job_id, with_payload=False)
     assert row is not None
     assert (row.payload, row.result, row.headers) == (b"", None, headers_of(9_000))
     found = store.find_run(QUEUE, "r")
@@ -102,7 +101,7 @@ def test_a_read_that_is_not_whole_leaves_out_large_payload_and_result_but_not_he
 
 def test_a_page_holds_whole_rows_of_every_size(store: Store) -> None:
     put(store, *(job(payload=bytes([size % 251]) * size, headers=headers_of(size)) for size in (1, 2_500, 10, 70_000)))
-    rows = store.page(QUEUE, Filter(), 10, 0)
+    rows = rows_of(store, QUEUE)
     assert [len(row.headers) for row in rows] == [len(headers_of(size)) for size in (1, 2_500, 10, 70_000)]
     assert [stored(store, row.id).payload[:1] for row in rows] == [bytes([size % 251]) for size in (1, 2500, 10, 70000)]
 

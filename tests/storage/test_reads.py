@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
-from taquba_workflow_sync.storage.port.reads import Counts, Filter, Readiness
-from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
+from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Filter, Ready, RowPage
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, SettleCancelled
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
@@ -21,29 +20,37 @@ from .bench import (
     counts_of,
     ending,
     job,
+    now_ms,
     put,
     put_one,
     put_run,
     rows_of,
     run,
     settle,
+    stored,
 )
 from .conftest import MakeStore
-from .test_enqueue import now_ms
 
 
 def walk(store: Store, which: Filter, limit: int, queue: str = QUEUE) -> list[str]:
     """All pages, one after the other."""
     seen: list[str] = []
-    after = 0
-    while rows := store.page(queue, which, limit, after):
-        assert len(rows) <= limit
-        seen += [row.id for row in rows]
-        after = rows[-1].seq
-    return seen
+    cursor: str | None = None
+    while True:
+        page = store.page(queue, which, limit, cursor)
+        assert len(page.rows) == limit or page.next_cursor is None, "only the last page is short"
+        assert page.rows or not seen, "the last page is not an empty one"
+        seen += [row.id for row in page.rows]
+        if page.next_cursor is None:
+            return seen
+        cursor = page.next_cursor
 
 
-# -- pages ------------------------------------------------------------------------------------------------------------
+def page_after(store: Store, cursor: str | None, limit: int = 9) -> list[str]:
+    return [row.id for row in store.page(QUEUE, Filter(), limit, cursor).rows]
+
+
+# Pages
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
@@ -54,24 +61,39 @@ def test_pages_hold_every_row_once_in_the_order_of_submission(store: Store, limi
 
 
 def test_a_page_of_an_unknown_queue_is_empty(store: Store) -> None:
-    assert store.page("nowhere", Filter(), 10, 0) == []
+    assert store.page("nowhere", Filter(), 10, None) == RowPage([], None)
 
 
 def test_a_cursor_survives_the_removal_of_the_row_it_stands_on(store: Store) -> None:
     ids = put(store, *(job() for _ in range(6)))
-    (*_, last) = store.page(QUEUE, Filter(), 3, 0)
+    cursor = store.page(QUEUE, Filter(), 3, None).next_cursor
     for job_id in (ids[2], ids[3], ids[0]):
-        store.cancel(job_id, NOTHING_ABANDONED, None)
-    assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == ids[4:]
+        store.cancel(job_id)
+    assert page_after(store, cursor, 3) == ids[4:]
 
 
 def test_a_cursor_survives_the_removal_of_all_rows_and_new_ones_follow(store: Store) -> None:
-    ids = put(store, *(job() for _ in range(3)))
-    (*_, last) = store.page(QUEUE, Filter(), 3, 0)
+    ids = put(store, *(job() for _ in range(4)))
+    cursor = store.page(QUEUE, Filter(), 3, None).next_cursor
     for job_id in ids:
-        store.cancel(job_id, NOTHING_ABANDONED, None)
+        store.cancel(job_id)
     new = put_one(store)
-    assert [row.id for row in store.page(QUEUE, Filter(), 3, last.seq)] == [new]
+    assert page_after(store, cursor, 3) == [new]
+
+
+def test_a_cursor_serves_every_handle_and_any_number_of_times(make_store: MakeStore) -> None:
+    first, second = make_store(), make_store()
+    ids = put(first, *(job() for _ in range(4)))
+    cursor = first.page(QUEUE, Filter(), 1, None).next_cursor
+    assert page_after(first, cursor) == page_after(first, cursor) == page_after(second, cursor) == ids[1:]
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", " 1", "\0", "é", "12.5", "1e3", "\ud800", "9" * 5_000, "٣"])
+@pytest.mark.parametrize("queue", [QUEUE, "nowhere"])
+def test_a_cursor_that_is_none_of_the_stores_is_refused(store: Store, cursor: str, queue: str) -> None:
+    put(store, job(), job())
+    with pytest.raises(ValueError, match="cursor"):
+        store.page(queue, Filter(), 1, cursor)
 
 
 @pytest.mark.parametrize("how", ["advance", "requeue", "promote"])
@@ -79,7 +101,7 @@ def test_a_row_that_changes_its_place_in_line_keeps_its_place_in_the_listing(
     store: Store, clock: ManualClock, how: str
 ) -> None:
     ids = put(store, *(run(f"r{number}") for number in range(4)))
-    (first, *_) = store.page(QUEUE, Filter(), 1, 0)
+    cursor = store.page(QUEUE, Filter(), 1, None).next_cursor
     held = claim(store)
     match how:
         case "advance":
@@ -92,18 +114,19 @@ def test_a_row_that_changes_its_place_in_line_keeps_its_place_in_the_listing(
             clock.advance(1)
             claims(store, 0)
     assert walk(store, Filter(), 2) == ids
-    assert [row.id for row in store.page(QUEUE, Filter(), 9, first.seq)] == ids[1:]
+    assert page_after(store, cursor) == ids[1:]
 
 
 @pytest.fixture
 def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
     """Two rows of each kind, runs and bare ones, by what they are."""
     kinds: dict[str, list[str]] = {}
+    ends: dict[str, Action] = {
+        "succeeded": Ack(), "failed": Ack(Verdict.FAILED, None, "no"), "dead": DeadLetter("x"),
+        "cancelled": SettleCancelled(), "scheduled": Nack("x", 10**9),
+    }  # fmt: skip
     for number in range(2):
-        for name, action in {
-            "succeeded": Ack(), "failed": Ack(Verdict.FAILED, None, "no"), "dead": DeadLetter("x"),
-            "cancelled": SettleCancelled(), "scheduled": Nack("x", 10**9),
-        }.items():  # fmt: skip
+        for name, action in ends.items():
             kinds.setdefault(name, []).append(put_run(store, f"{name}{number}", keep_done_ms=60_000 * (1 + number)))
             settle(store, claim(store), action)
         kinds.setdefault("bare done", []).append(put_one(store, keep_done_ms=60_000))
@@ -112,7 +135,7 @@ def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
         claim(store)
         kinds.setdefault("cancelling", []).append(put_run(store, f"cancelling{number}"))
         claim(store)
-        store.cancel(kinds["cancelling"][-1], NOTHING_ABANDONED, None)
+        store.cancel(kinds["cancelling"][-1])
     kinds["pending"] = [put_run(store, "pending0"), put_run(store, "pending1")]
     kinds["bare"] = [put_one(store), put_one(store)]
     return kinds
@@ -134,10 +157,13 @@ def mixed(store: Store, clock: ManualClock) -> dict[str, list[str]]:
         (Filter(JobStatus.CLAIMED, cancel_requested=True), {"cancelling"}),
         (Filter(JobStatus.CLAIMED, cancel_requested=False), {"claimed"}),
         (Filter(cancel_requested=True), {"cancelling"}),
-        (Filter(waiting=True), {"pending", "bare", "scheduled"}),
-        (Filter(waiting=True, runs_only=True), {"pending", "scheduled"}),
-        (Filter(waiting=True, runs_only=True, cancel_requested=False), {"pending", "scheduled"}),
+        (Filter(is_waiting=True), {"pending", "bare", "scheduled"}),
+        (Filter(is_waiting=True, runs_only=True), {"pending", "scheduled"}),
+        (Filter(is_waiting=True, runs_only=True, cancel_requested=False), {"pending", "scheduled"}),
         (Filter(JobStatus.PENDING, runs_only=True), {"pending"}),
+        (Filter(is_active=True), {"pending", "bare", "scheduled", "claimed", "cancelling"}),
+        (Filter(is_active=True, runs_only=True), {"pending", "scheduled", "claimed", "cancelling"}),
+        (Filter(is_active=True, cancel_requested=True), {"cancelling"}),
     ],
     ids=stable_id,
 )
@@ -154,14 +180,16 @@ def test_a_filter_by_retention_leaves_out_what_is_not_kept_any_more(
     store: Store, clock: ManualClock, mixed: dict[str, list[str]]
 ) -> None:
     clock.advance(60)
-    shown = set(walk(store, Filter(runs_only=True, kept_at_ms=now_ms(clock)), 100))
+    shown = set(walk(store, Filter(runs_only=True, visible_only=True), 100))
     for kind in ("succeeded", "failed", "dead", "cancelled"):
         gone, kept = mixed[kind]
         assert gone not in shown and kept in shown
+        assert (stored(store, gone).is_visible, stored(store, kept).is_visible) == (False, True)
     assert {*mixed["pending"], *mixed["claimed"], *mixed["scheduled"]} <= shown
+    assert all(stored(store, job_id).is_visible for job_id in shown)
 
 
-# -- counters ---------------------------------------------------------------------------------------------------------
+# Counters
 
 
 def test_counters_equal_the_counted_rows(store: Store, mixed: dict[str, list[str]]) -> None:
@@ -176,15 +204,13 @@ def test_every_queue_that_ever_held_a_job_is_counted(store: Store) -> None:
     assert store.counts() == {"a": Counts(pending=1), "b": Counts(done=1)}
 
 
-# -- readiness --------------------------------------------------------------------------------------------------------
-
-READY, NOT_READY = Readiness(True, None), Readiness(False, None)
+# Next work
 
 
-def test_an_empty_or_unknown_queue_is_not_ready(store: Store) -> None:
-    assert store.readiness("nowhere") == NOT_READY
+def test_nothing_waits_in_an_empty_or_unknown_queue(store: Store) -> None:
+    assert store.next_work("nowhere") is None
     settle_all(store)
-    assert store.readiness(QUEUE) == NOT_READY
+    assert store.next_work(QUEUE) is None
 
 
 def settle_all(store: Store) -> None:
@@ -194,28 +220,34 @@ def settle_all(store: Store) -> None:
 
 def test_a_pending_job_makes_its_queue_ready(store: Store) -> None:
     put_one(store)
-    assert store.readiness(QUEUE).is_ready
-    assert store.readiness("elsewhere") == NOT_READY
+    assert store.next_work(QUEUE) == Ready()
+    assert store.next_work("elsewhere") is None
     claim(store)
-    assert store.readiness(QUEUE) == NOT_READY
+    assert store.next_work(QUEUE) is None
 
 
 def test_the_earliest_due_time_is_told(store: Store, clock: ManualClock) -> None:
     start = now_ms(clock)
     put(store, *(job(run_at_ms=start + delay) for delay in (9_000, 3_000, 5_000)))
-    assert store.readiness(QUEUE) == Readiness(False, start + 3_000)
+    assert store.next_work(QUEUE) == DueIn(3_000)
     clock.advance(2.999)
-    assert not store.readiness(QUEUE).is_ready
+    assert store.next_work(QUEUE) == DueIn(1)
     clock.advance(0.001)
-    assert store.readiness(QUEUE).is_ready
+    assert store.next_work(QUEUE) == Ready()
+
+
+def test_a_step_of_the_clock_moves_what_is_due(store: Store, clock: ManualClock) -> None:
+    put_one(store, run_at_ms=now_ms(clock) + 3_000)
+    clock.advance(-10)
+    assert store.next_work(QUEUE) == DueIn(13_000)
 
 
 def test_the_end_of_a_bare_lease_makes_the_queue_ready(store: Store, clock: ManualClock) -> None:
     put_one(store)
-    held = claim(store, is_bare=True)
-    assert store.readiness(QUEUE) == Readiness(False, held.lease_until_ms)
+    claim(store, is_bare=True)
+    assert store.next_work(QUEUE) == DueIn(LEASE_MS)
     clock.advance(LEASE_MS / 1000)
-    assert store.readiness(QUEUE).is_ready
+    assert store.next_work(QUEUE) == Ready()
     assert len(claims(store)) == 1
 
 
@@ -223,7 +255,7 @@ def test_the_lease_of_a_worker_loop_makes_nothing_ready(store: Store, clock: Man
     put_one(store)
     claim(store)
     clock.advance(10 * LEASE_MS)
-    assert store.readiness(QUEUE) == NOT_READY
+    assert store.next_work(QUEUE) is None
 
 
 def test_retries_are_told_apart_from_what_was_scheduled(store: Store, clock: ManualClock) -> None:
@@ -231,10 +263,12 @@ def test_retries_are_told_apart_from_what_was_scheduled(store: Store, clock: Man
     put(store, run("first"), run("later", run_at_ms=start + 1_000), run("continued"))
     first, continued = claims(store)
     settle(store, continued, Advance(b"x", delay_ms=500))
-    assert store.readiness(QUEUE, retries_only=True) == NOT_READY
+    assert store.next_work(QUEUE, retries_only=True) is None
     settle(store, first, Nack("boom", 2_000))
-    assert store.readiness(QUEUE, retries_only=True).next_due_ms == start + 2_000
-    assert store.readiness(QUEUE).next_due_ms == start + 500
+    assert store.next_work(QUEUE, retries_only=True) == DueIn(2_000)
+    assert store.next_work(QUEUE) == DueIn(500)
+    clock.advance(2)
+    assert store.next_work(QUEUE, retries_only=True) == Ready()
 
 
 def test_whenever_a_queue_is_ready_a_claim_succeeds(store: Store, clock: ManualClock) -> None:
@@ -242,16 +276,16 @@ def test_whenever_a_queue_is_ready_a_claim_succeeds(store: Store, clock: ManualC
     put(store, *(job(run_at_ms=start + 500 * number) for number in range(5)))
     taken = 0
     while taken < 5:
-        readiness = store.readiness(QUEUE)
+        following = store.next_work(QUEUE)
         held = claims(store, 1)
-        assert bool(held) == readiness.is_ready
+        assert bool(held) == (following == Ready())
         taken += len(held)
         if not held:
-            assert readiness.next_due_ms is not None
-            clock.advance((readiness.next_due_ms - now_ms(clock)) / 1000)
+            assert isinstance(following, DueIn)
+            clock.advance(following.ms / 1000)
 
 
-# -- one job ----------------------------------------------------------------------------------------------------------
+# One job
 
 
 def test_an_unknown_id_is_none(store: Store) -> None:
@@ -272,7 +306,7 @@ def test_what_one_handle_wrote_another_reads(make_store: MakeStore) -> None:
 def test_many_jobs_in_one_turn_are_counted_right(store: Store) -> None:
     put(store, *(run(f"r{number}") for number in range(200)))
     held = claims(store, 150)
-    actions = [
+    actions: list[Action] = [
         Ack(),
         DeadLetter("x"),
         SettleCancelled(),

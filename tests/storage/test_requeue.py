@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import InvalidStateError, JobNotFoundError
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, SettleCancelled
@@ -75,10 +74,10 @@ def test_what_is_put_back_goes_to_the_back_of_its_priority(store: Store, failed_
 def test_a_requeue_clears_the_cancel_flag(store: Store) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
     settle(store, held, DeadLetter("x"))
     store.requeue(job_id)
-    assert stored(store, job_id).cancel_requested == 0
+    assert stored(store, job_id).cancel_requested is False
 
 
 @pytest.mark.parametrize("failed_run", [False, True])
@@ -114,7 +113,7 @@ def test_only_what_failed_can_be_put_back(store: Store, state: str, failed_run: 
             settle(store, claim(store), FAILED)
     if state == "failed" and failed_run:
         store.requeue(job_id, failed_run=True)
-        assert stored(store, job_id)[3] == "pending"
+        assert stored(store, job_id).status == "pending"
     else:
         with writes_nothing(store), pytest.raises(InvalidStateError):
             store.requeue(job_id, failed_run=failed_run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.reads import Counts, Filter
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, DeadLetter, SettleCancelled
 from taquba_workflow_sync.storage.port.status import Verdict
@@ -19,6 +18,7 @@ from .bench import (
     dump,
     ending,
     job,
+    now_ms,
     put,
     put_one,
     put_run,
@@ -29,7 +29,6 @@ from .bench import (
     stored,
     writes_nothing,
 )
-from .test_enqueue import now_ms
 
 ENDS: dict[str, Action] = {
     "succeeded": Ack(),
@@ -70,10 +69,11 @@ def test_a_run_of_which_little_is_kept_stays_a_minute_unseen(
     job_id = put_run(store, keep_done_ms=keep_ms)
     settle(store, claim(store), action)
     row = stored(store, job_id)
-    assert row.is_kept(now_ms(clock)) == bool(keep_ms)
-    assert not row.is_kept(now_ms(clock) + (keep_ms or 0))
-    assert rows_of(store, QUEUE, Filter(kept_at_ms=now_ms(clock) + (keep_ms or 0))) == []
-    leaves_after(store, clock, job_id, 60)
+    assert row.is_visible is bool(keep_ms)
+    clock.advance((keep_ms or 0) / 1000)
+    assert stored(store, job_id).is_visible is False
+    assert rows_of(store, QUEUE, Filter(visible_only=True)) == []
+    leaves_after(store, clock, job_id, 60 - (keep_ms or 0) / 1000)
 
 
 def test_a_bare_job_that_is_kept_leaves_after_its_time(store: Store, clock: ManualClock) -> None:
@@ -154,7 +154,7 @@ def test_a_sweep_takes_parts_and_history_with_it_and_nobody_elses(store: Store, 
 
 def test_a_cancelled_bare_job_that_is_kept_leaves_too(store: Store, clock: ManualClock) -> None:
     job_id = put_one(store, keep_done_ms=2_000)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
     leaves_after(store, clock, job_id, 2)
 
 

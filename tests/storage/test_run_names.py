@@ -8,7 +8,6 @@ import pytest
 
 from taquba_workflow_sync.errors import InputMismatchError
 from taquba_workflow_sync.storage.port.job import Inserted
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
 from taquba_workflow_sync.storage.port.status import Verdict
@@ -38,7 +37,7 @@ def back_off(store: Store, job_id: str) -> None:
 
 def be_cancelling(store: Store, job_id: str) -> None:
     claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
 
 
 ACTIVE: list[Callable[[Store, str], None]] = [wait, hold, go_on, back_off, be_cancelling]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import CancelRequestedError
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
@@ -16,7 +15,7 @@ from taquba_workflow_sync.storage.port.settlement import (
     Release,
     SettleCancelled,
 )
-from taquba_workflow_sync.storage.port.status import AttemptOutcome, Verdict
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 
@@ -28,6 +27,7 @@ from .bench import (
     counts_of,
     ending,
     job,
+    now_ms,
     put,
     put_one,
     put_run,
@@ -38,14 +38,13 @@ from .bench import (
     stored,
     writes_nothing,
 )
-from .test_enqueue import now_ms
 
 
 def outcomes(store: Store, job_id: str) -> list[tuple[int, int, str, str | None]]:
     return [(each.step, each.attempt, each.outcome, each.error) for each in store.history(job_id)]
 
 
-# -- ack --------------------------------------------------------------------------------------------------------------
+# Ack
 
 
 def test_ack_ends_a_run_as_done_with_its_result(store: Store, clock: ManualClock) -> None:
@@ -60,6 +59,7 @@ def test_ack_ends_a_run_as_done_with_its_result(store: Store, clock: ManualClock
     assert counts_of(store) == Counts(done=1)
     (attempt,) = store.history(job_id)
     assert attempt[1:] == (0, 1, held.claimed_ms, now_ms(clock), AttemptOutcome.SUCCEEDED, None)
+    assert (type(row.status), type(row.verdict), type(attempt.outcome)) == (JobStatus, Verdict, AttemptOutcome)
 
 
 def test_ack_with_a_verdict_of_failure_keeps_reason_and_payload(store: Store) -> None:
@@ -83,12 +83,12 @@ def test_ack_of_a_bare_job_that_keeps_nothing_leaves_no_row(store: Store) -> Non
 def test_ack_of_a_bare_job_that_is_kept_leaves_its_row(store: Store) -> None:
     job_id = put_one(store, keep_done_ms=1_000)
     settle(store, claim(store), Ack(result=b"x"))
-    assert stored(store, job_id)[3] == "done"
+    assert status(store, job_id) == "done"
     assert stored(store, job_id).result == b"x"
     assert stored(store, job_id).termination == 0, "only runs terminate"
 
 
-# -- advance ----------------------------------------------------------------------------------------------------------
+# Advance
 
 
 def test_advance_puts_the_same_job_back_one_step_on(store: Store) -> None:
@@ -191,7 +191,7 @@ def test_advance_that_yields_is_refused_once_a_cancel_was_requested(store: Store
     ids = put(store, *(run(f"r{number}") for number in range(4 if together else 1)))
     held = claims(store)
     for job_id in ids:
-        store.cancel(job_id, NOTHING_ABANDONED, None)
+        store.cancel(job_id)
     with writes_nothing(store):
         refusals, _ = store.settle_and_claim([ending(row, Advance(b"x"), yields_to_cancel=True) for row in held], [])
     assert all(isinstance(error, CancelRequestedError) for error in refusals)
@@ -202,13 +202,13 @@ def test_advance_that_yields_is_refused_once_a_cancel_was_requested(store: Store
 def test_every_action_that_yields_is_refused_once_a_cancel_was_requested(store: Store, action: Action) -> None:
     job_id = put_run(store)
     held = claim(store)
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    store.cancel(job_id)
     with writes_nothing(store):
         assert isinstance(refusal(store, held, action, yields_to_cancel=True), CancelRequestedError)
     assert refusal(store, held, action) is None, "what does not yield goes through"
 
 
-# -- nack -------------------------------------------------------------------------------------------------------------
+# Nack
 
 
 def test_nack_with_backoff_schedules_the_next_attempt(store: Store, clock: ManualClock) -> None:
@@ -241,7 +241,7 @@ def test_nack_keeps_the_place_in_line(store: Store, clock: ManualClock, delay: i
     assert [row.id for row in claims(store)] == ids
 
 
-# -- dead letter, cancelled, release ----------------------------------------------------------------------------------
+# Dead letter, cancelled, release
 
 
 def test_dead_letter_keeps_error_and_payload(store: Store, clock: ManualClock) -> None:
@@ -257,7 +257,7 @@ def test_dead_letter_keeps_error_and_payload(store: Store, clock: ManualClock) -
 def test_dead_letter_of_a_bare_job_stays_for_operators(store: Store) -> None:
     job_id = put_one(store)
     settle(store, claim(store), DeadLetter("broken"))
-    assert stored(store, job_id)[3] == "dead"
+    assert status(store, job_id) == "dead"
     assert stored(store, job_id).verdict is None
 
 

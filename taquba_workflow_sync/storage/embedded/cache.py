@@ -187,13 +187,18 @@ def _read(connection: sqlite3.Connection, pragma: str) -> int | str | None:
 
 def settings_hold(connection: sqlite3.Connection) -> bool:
     """Whether the Settings table says what :data:`SETTINGS` says; False too where there is no such table."""
+    return not stray_settings(connection)
+
+
+def stray_settings(connection: sqlite3.Connection) -> list[tuple[str, object, object]]:
+    """Return the settings that the file holds otherwise: the key, its value there (None: none), and the right one."""
     try:
         stored = dict(connection.execute("SELECT key, value FROM Settings").fetchall())
     except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            return False
-        raise
-    return all(stored.get(key) == value for key, value in SETTINGS.items())
+        if "no such table" not in str(error):
+            raise
+        stored = {}
+    return [(key, stored.get(key), value) for key, value in SETTINGS.items() if stored.get(key) != value]
 
 
 def create_private(directory: Path) -> None:

@@ -44,9 +44,9 @@ class Column:
             return self.is_optional
         if type(value) is not self.kind:
             return False
-        if self.kind is int:
+        if isinstance(value, int):
             return self.least <= value <= self.most
-        if self.pattern is not None:
+        if isinstance(value, str) and self.pattern is not None:
             return self.pattern.match(value) is not None
         return self.choices is None or value in self.choices
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +17,11 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
-from taquba_workflow_sync.storage.embedded.gate import Gate
+from taquba_workflow_sync.storage.embedded.gate import Gate, Room
+from taquba_workflow_sync.storage.embedded.sqlite_errors import LostDatabaseError
 
 _READERS: Final = 3
-
-
 _FULL: Final = 2
-
-
 _NORMAL: Final = 1
 
 
@@ -36,30 +33,39 @@ def _identity_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+class _Watcher:
+    """A connection that never commits, and SQLite's count of commits as it last saw it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.version: int | None = None
+
+
 class Connections:
-    """One writer, one checkpointer, a few readers; opened when first needed, each with every setting verified."""
+    """One writer, one checkpointer, one watcher, a few readers; opened when first needed, every setting verified."""
 
     def __init__(self, directory: Path, *, is_durable: bool) -> None:
         self._directory = directory
         self._synchronous = _FULL if is_durable else _NORMAL
-        self._generation = 0
         self._is_closed = False
-        self.root: Path = directory.parent
+        self.root = directory.parent
         self._database = directory / DATABASE_NAME
         self._wal = directory / f"{DATABASE_NAME}-wal"
         self._identity: tuple[int, int] | None = None
+        self._changes = 0
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Start afresh with no connection and new locks: those of the parent may be held by threads not here."""
-        self.gate: Gate = Gate()
+        """Start afresh with no connection and a new gate: the parent's may count threads that are not here."""
+        self.gate = Gate()
         self._wal_identity: tuple[int, int] | None = None
         self._writer: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None
-        self._watcher: sqlite3.Connection | None = None
         self._idle_readers: list[sqlite3.Connection] = []
-        self._reader_gate = Gate(_READERS)
-        self._watching = threading.Lock()
+        self._readers = Room(_READERS)
+        # The one watcher, while nobody looks through it; and whether somebody does, or it was lost to an interruption.
+        self._idle_watchers: list[_Watcher] = []
+        self._watcher: weakref.ref[_Watcher] | None = None
 
     def open(self) -> sqlite3.Connection:
         """Open one more connection; the caller closes it.
@@ -68,31 +74,32 @@ class Connections:
             StoreClosedError: the store was closed meanwhile; nothing opens it behind the back of its close.
         """
         if self._is_closed:
-            raise StoreClosedError(f"the store {self._directory.parent} was closed; open it again")
+            raise StoreClosedError(f"the store {self.root} was closed; open it again")
         connection = connect(self._directory, synchronous=self._synchronous)
         if self._identity is None:
             self._identity = _identity_of(self._database)
         return connection
 
     def check_identity(self) -> None:
-        """Refuse to go on with a file that is not the store's any more: what is written to it nobody would ever see.
+        """Refuse to go on with a file that is not the store's any more.
 
         Raises:
-            sqlite3.OperationalError: the database or its log was deleted, moved or replaced.
+            LostDatabaseError: the database or its log was deleted, moved or replaced.
         """
         if self._identity is not None and _identity_of(self._database) != self._identity:
-            raise sqlite3.OperationalError("the database was deleted, moved or replaced under this process")
+            raise LostDatabaseError(f"the database of {self.root} was deleted, moved or replaced under this process")
         if self._wal_identity is not None and _identity_of(self._wal) != self._wal_identity:
-            raise sqlite3.OperationalError("the database's log was deleted or replaced under this process")
+            raise LostDatabaseError(
+                f"the log of the database of {self.root} was deleted or replaced under this process"
+            )
 
     def writer(self) -> sqlite3.Connection:
         """Return the connection that writes; the caller leads the commits and is inside the gate."""
         self.check_identity()
         if self._writer is None:
-            with self._watching:
-                # Kept open besides the writer: SQLite removes the log when a last connection closes, and the writer is
-                # closed now and then. From here on the log must stay the file that it is.
-                self._open_watcher()
+            # Kept open besides the writer: SQLite removes the log when a last connection closes, and the writer is
+            # closed now and then. From here on the log must stay the file that it is.
+            self._put_back(self._take_watcher())
             self._writer = stop_waiting(self.open())
             self._wal_identity = _identity_of(self._wal)
         return self._writer
@@ -113,6 +120,8 @@ class Connections:
         connection, self._writer = self._writer, None
         if connection is not None:
             connection.close()
+        if not self._is_watched:
+            self._wal_identity = None  # the log may have gone with its last connection
 
     def drop_checkpointer(self) -> None:
         """Close the checkpointer, after an error that leaves its state in doubt."""
@@ -125,49 +134,84 @@ class Connections:
         """Lend a connection for a short read."""
         connection: sqlite3.Connection | None = None
         is_sound = False
+        token = object()
+        room, gate = self._readers, self.gate
         try:
-            self._reader_gate.enter()
-            self.gate.enter()
+            room.enter(token)
+            gate.enter(token)
             self.check_identity()
             connection = self._idle_readers.pop() if self._idle_readers else self.open()
             yield connection
             is_sound = not connection.in_transaction
         finally:
-            if connection is not None:
-                if is_sound:
+            # Each in a finally of its own: what a signal handler raises after one of them must not skip the next.
+            try:
+                if connection is not None and is_sound:
                     self._idle_readers.append(connection)
-                else:
+                elif connection is not None:
                     connection.close()
-            self.gate.leave()
-            self._reader_gate.leave()
+            finally:
+                try:
+                    gate.leave(token, None)
+                finally:
+                    room.leave(token, None)
+            gate.tell()
+            room.tell()
 
-    def _open_watcher(self) -> sqlite3.Connection:
-        if self._watcher is None:
-            self._watcher = self.open()
-            self._generation += 1
-        return self._watcher
+    def count_changes(self) -> int:
+        """Return a number that has grown if anybody has committed since it was last returned; or for no reason.
 
-    def data_version(self) -> int:
-        """Return SQLite's count of commits as one connection that never commits sees it.
-
-        The count means nothing to another connection, so each connection's are set apart by a number of its own.
+        SQLite counts commits per connection, so there is one that looks for all and never commits itself. While a
+        thread looks through it, the others are told what was known before: their next look finds what is new.
         """
-        # The gate first, as the writer has it: a fork waits for who is inside, and they must not wait for who is not.
+        token = object()
+        watcher: _Watcher | None = None
+        gate = self.gate
         try:
-            self.gate.enter()
-            with self._watching:
-                self.check_identity()
-                version: int = self._open_watcher().execute("PRAGMA data_version").fetchone()[0]
-                return self._generation << 40 | version
+            gate.enter(token)
+            self.check_identity()
+            watcher = self._take_watcher()
+            if watcher is not None:
+                version = watcher.connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != watcher.version:
+                    # In this order: interrupted in between, the same commit counts twice, and not never.
+                    self._changes += 1
+                    watcher.version = version
+            return self._changes
         finally:
-            self.gate.leave()
+            try:
+                self._put_back(watcher)
+            finally:
+                gate.leave(token, None)
+            gate.tell()
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._watcher is not None and self._watcher() is not None
+
+    def _take_watcher(self) -> _Watcher | None:
+        """Return the watcher, opened if there is none; None while another thread has it."""
+        try:
+            return self._idle_watchers.pop()
+        except IndexError:
+            if self._is_watched:
+                return None
+        watcher = _Watcher(self.open())
+        self._watcher = weakref.ref(watcher)
+        return watcher
+
+    def _put_back(self, watcher: _Watcher | None) -> None:
+        if watcher is not None:
+            self._idle_watchers.append(watcher)
 
     def close(self, *, for_good: bool = False) -> None:
         """Close every connection; the caller has shut the gate or is the last to use them."""
         self._is_closed = self._is_closed or for_good
         self.drop_writer()
-        for connection in (self._checkpointer, self._watcher, *self._idle_readers):
-            if connection is not None:
-                connection.close()
-        self._checkpointer = self._watcher = self._wal_identity = None
+        self.drop_checkpointer()
+        idle = [*self._idle_readers, *(watcher.connection for watcher in self._idle_watchers)]
         self._idle_readers.clear()
+        self._idle_watchers.clear()
+        self._watcher = self._wal_identity = None
+        for connection in idle:
+            connection.close()

@@ -1,56 +1,93 @@
-"""A gate that threads pass while they use a connection, and that shuts when the process forks."""
+"""A gate that threads pass while they use a connection, which shuts when the process forks; and a room for a few.
+
+Neither has a lock of its own. A signal handler may raise anything between any two steps of the main thread, and may
+itself come here while that thread is inside: a lock taken by the one would be waited for by the other for ever, and a
+Condition that is interrupted in its wait is left released twice. What is shared is changed by single calls into C, each
+thread sleeps on a lock that only it waits for, and a wake-up that is lost costs a tenth of a second.
+
+Whoever enters brings a token of its own and leaves with it in a ``finally`` around the entry itself, whether it was
+entered or not. ``leave`` is a function of C, called from that ``finally`` directly: a handler runs before a Python
+function's first step, but not before a call into C, and a count that stayed too high would hang every fork and close.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
+from threading import get_ident
 from typing import Final
+
+from taquba_workflow_sync.wakeup import WakeUp
 
 _LOST_WAKE_UP: Final = 0.1
 
 
 class Gate:
-    """Knows which threads use a connection, lets in at most ``limit`` at once, and shuts when the process forks.
+    """Knows which threads are inside, and keeps new ones out while it is shut."""
 
-    It counts threads, not entries, and is left in a ``finally`` whether it was entered or not: an interrupt (a signal
-    handler that raises) may come between any two lines here, and a count that it left too high would hang every later
-    fork and close. A call never nests in its own thread.
-    """
+    def __init__(self) -> None:
+        self._inside: dict[object, int] = {}
+        #: Be outside, whatever was before: ``leave(token, None)``, and then ``tell()``.
+        self.leave: Final = self._inside.pop
+        #: One for each ``shut`` that was not yet answered.
+        self._shut: list[WakeUp] = []
+        self._waiting: deque[WakeUp] = deque()
 
-    def __init__(self, limit: int | None = None) -> None:
-        # The lock is taken by itself: Condition.__enter__ is Python, and an interrupt inside it would keep it for ever.
-        self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
-        self._limit = limit
-        self._inside: set[int] = set()
-        self._closed = 0
+    def enter(self, token: object) -> None:
+        """Wait until the gate is open; a thread that is inside already, in a signal handler, does not wait."""
+        me = get_ident()
+        # Inside first, and then a look at the gate; who shuts it looks the other way round. One of the two is seen.
+        self._inside[token] = me
+        while self._shut and list(self._inside.values()).count(me) == 1:
+            self.leave(token, None)
+            self.tell()
+            wakeup = WakeUp()
+            self._waiting.append(wakeup)
+            if self._shut:
+                wakeup.wait(_LOST_WAKE_UP)
+            self._inside[token] = me
 
-    def enter(self) -> None:
-        """Wait until the gate is open and has room; the caller leaves in a ``finally`` around this very call."""
-        with self._lock:
-            while self._closed or (self._limit is not None and len(self._inside) >= self._limit):
-                self._condition.wait(_LOST_WAKE_UP)
-            self._inside.add(threading.get_ident())
-
-    def leave(self) -> None:
-        """Be outside, whatever was before."""
-        self._inside.discard(threading.get_ident())
-        if self._closed or self._limit is not None:
-            with self._lock:
-                self._condition.notify_all()
+    def tell(self) -> None:
+        """Wake who waits for those inside to leave."""
+        for shutting in tuple(self._shut):
+            shutting.notify()
 
     def shut(self, timeout: float = float("inf")) -> None:
         """Keep new calls out and wait, at most ``timeout`` seconds, until those of other threads have left."""
-        me = threading.get_ident()
+        me = {get_ident()}
         until = time.monotonic() + timeout
-        with self._lock:
-            self._closed += 1
-            while self._inside - {me} and time.monotonic() < until:
-                self._condition.wait(_LOST_WAKE_UP)
+        wakeup = WakeUp()
+        self._shut.append(wakeup)
+        while set(self._inside.values()) - me and time.monotonic() < until:
+            wakeup.wait(_LOST_WAKE_UP)
 
     def open(self) -> None:
         """Let calls in again, once every ``shut`` has been answered."""
-        with self._lock:
-            self._closed -= 1
-            if not self._closed:
-                self._condition.notify_all()
+        self._shut.pop()
+        while not self._shut:
+            try:
+                self._waiting.popleft().notify()
+            except IndexError:
+                return
+
+
+class Room:
+    """Lets in at most ``limit`` at once, in the order in which they came."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._line: dict[object, WakeUp] = {}
+        #: Give up the place, or the wait for one: ``leave(token, None)``, and then ``tell()``.
+        self.leave: Final = self._line.pop
+
+    def enter(self, token: object) -> None:
+        """Wait for a place."""
+        wakeup = self._line[token] = WakeUp()
+        while token not in tuple(self._line)[: self._limit]:
+            wakeup.wait(_LOST_WAKE_UP)
+
+    def tell(self) -> None:
+        """Wake those who have come to a place."""
+        if len(self._line) >= self._limit:
+            for wakeup in tuple(self._line.values())[: self._limit]:
+                wakeup.notify()

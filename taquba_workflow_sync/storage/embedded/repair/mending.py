@@ -8,6 +8,7 @@ at what it holds; repair happens when a transition has failed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -61,12 +62,7 @@ def _repair_meta(tx: Transaction) -> list[str]:
 def _repair_queue(tx: Transaction, queue: int) -> list[str]:
     """Count a queue's rows anew, and forget a subscription that cannot be read."""
     name, subscription, *counts = tx.execute(sql.READ_QUEUE, (queue,)).fetchone()
-    found = dict(tx.execute(sql.COUNT_ROWS, (queue,)).fetchall())
-    right: list[int] = []
-    for status, count in zip(Counts._fields, counts, strict=True):
-        least = found.get(status, 0)
-        is_kept = status in _COUNTED_EVER and type(count) is int and count < 2**62
-        right.append(max(count, least) if is_kept else least)
+    right = right_counts(dict(tx.execute(sql.COUNT_ROWS, (queue,)).fetchall()), counts)
     repaired: list[str] = []
     if right != counts:
         tx.execute(sql.SET_COUNTS, (*right, queue))
@@ -79,6 +75,16 @@ def _repair_queue(tx: Transaction, queue: int) -> list[str]:
             f"queue {name!r:.80} lost its registered hook, which was {subscription!r:.80}; start a runtime that has it"
         )
     return repaired
+
+
+def right_counts(rows: Mapping[object, int], counts: Sequence[object]) -> list[int]:
+    """Return what a queue's counters must be, from its rows by status and what the counters are."""
+    right: list[int] = []
+    for status, count in zip(Counts._fields, counts, strict=True):
+        least = rows.get(status, 0)
+        is_kept = status in _COUNTED_EVER and isinstance(count, int) and count < 2**62
+        right.append(max(count, least) if is_kept and isinstance(count, int) else least)
+    return right
 
 
 def is_subscription(text: object) -> bool:

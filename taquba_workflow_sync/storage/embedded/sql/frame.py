@@ -15,6 +15,10 @@ COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
 
+# opening: is there anything of a store?
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'taquba_%'"
+
+
 READ_META = f"SELECT value FROM {META} WHERE key = ?"
 
 

@@ -7,6 +7,7 @@ Predicates of partial indexes name only columns that the hot transitions leave a
 from __future__ import annotations
 
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE, SCHEMA_VERSION
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1, refusals
 
 SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS {META} (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID""",
@@ -105,6 +106,7 @@ SCHEMA = (
     f"""CREATE INDEX IF NOT EXISTS taquba_job_cancelling ON {JOB} (queue, seq)
         WHERE cancel_requested = 1 AND finished_ms IS NULL""",
     f"""CREATE INDEX IF NOT EXISTS taquba_job_listing ON {JOB} (queue, seq)""",
+    *refusals(SCHEMA_VERSION, *OLD_NAMES_1),
     f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('next_seq', 1)""",
     # Last, so that a store whose creation was cut short has no version and is completed by the next open.
     f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('schema', {SCHEMA_VERSION})""",

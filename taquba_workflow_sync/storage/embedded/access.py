@@ -1,0 +1,117 @@
+"""How a handle reads and writes: errors told in the port's words, a new boot entered, damage repaired on the way."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
+from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
+from taquba_workflow_sync.storage.embedded.repair.mending import repair
+from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
+from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_read, is_about_data, is_undecodable
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transitions.enter_boot import enter_boot, is_of_boot
+
+_log = logging.getLogger(__name__)
+
+_REPAIR_INTERVAL: Final = 5.0
+_REPAIR_SHARE: Final = 20.0
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+Query = Callable[Concatenate[sqlite3.Connection, _P], _T]
+
+
+class Access:
+    """Reads and writes of one handle, from any thread."""
+
+    def __init__(self, lifecycle: Lifecycle, connections: Connections, commits: GroupCommit, boot: int) -> None:
+        self._lifecycle = lifecycle
+        self._connections = connections
+        self._commits = commits
+        self._boot = boot
+        self._is_in_boot = False
+        self._next_repair = 0.0
+
+    def read(self, query: Query[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run a query over a connection lent for it.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        self._lifecycle.use()
+        try:
+            with self._connections.reading() as connection:
+                try:
+                    return query(connection, *args, **kwargs)
+                except (sqlite3.OperationalError, UnicodeDecodeError) as error:
+                    if not is_undecodable(error):
+                        raise
+                return _read_undecodable(connection, query, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise as_not_read(error, self._lifecycle.root) from error
+
+    def write(self, operation: Callable[[Transaction], _T]) -> _T:
+        """Commit one operation and return its answer; durable on return."""
+        (write,) = self.run([operation])
+        if is_about_data(write.error) and not isinstance(write.error, TaqubaError):
+            raise StorageError(f"nothing was written: {write.error!r}") from write.error
+        value: _T = write.answer()
+        return value
+
+    def run(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+        """Commit operations; the first time, after what a boot of the machine since the last time asks for."""
+        self._lifecycle.use()
+        if self._is_in_boot:
+            return self._run_repairing(operations)
+        if self.read(is_of_boot, self._boot):
+            self._is_in_boot = True
+            return self._run_repairing(operations)
+        entry, *writes = self._run_repairing([lambda tx: enter_boot(tx, self._boot), *operations])
+        self._is_in_boot = entry.error is None
+        return writes
+
+    def _run_repairing(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+        """Commit; what does not fit the stored data is tried once more, after that was repaired."""
+        writes = self._commits.run(operations)
+        invalid = [write for write in writes if is_about_data(write.error)]
+        if invalid and self.repair():
+            again = self._commits.run([write.operation for write in invalid])
+            for write, second in zip(invalid, again, strict=True):
+                write.value, write.error = second.value, second.error
+        return writes
+
+    def repair(self) -> bool:
+        """Repair what is damaged in the store; whether there was anything, and that was stored."""
+        began = time.monotonic()
+        if began < self._next_repair:
+            return False
+        (write,) = self._commits.run([repair])
+        if not write.value:
+            # It counts every row: what it cannot help must not have it done at each try.
+            ended = time.monotonic()
+            self._next_repair = ended + max(_REPAIR_INTERVAL, _REPAIR_SHARE * (ended - began))
+        if write.error is not None:
+            _log.error("damage in the store %s could not be repaired: %r", self._lifecycle.root, write.error)
+            return False
+        # Not before the commit: it could fail, and no handler of the user's runs under the write lock.
+        for repaired in write.value:
+            _log.error("%s", repaired)
+        return bool(write.value)
+
+
+def _read_undecodable(connection: sqlite3.Connection, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    """Read again where some text is no UTF-8; it comes as what fits no column of text."""
+    factory = connection.text_factory
+    connection.text_factory = tolerant
+    try:
+        return query(connection, *args, **kwargs)
+    finally:
+        connection.text_factory = factory

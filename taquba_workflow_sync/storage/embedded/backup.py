@@ -1,0 +1,104 @@
+"""A copy of a store, of one moment, made while others work in it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.failpoints import Failpoint, between
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, create_private, settings_hold
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.filesystem import (
+    check_filesystem,
+    check_private,
+    make_directory,
+    sync_directory,
+    sync_path,
+)
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.embedded.transitions.restore import MARK
+
+# Pages copied before others of this process get the interpreter's lock again.
+_PIECE: Final = 1000
+_FULL: Final = 2
+_UNFINISHED: Final = "unfinished-backup"
+
+
+def backup(connections: Connections, target: Path, failpoint: Failpoint | None = None) -> None:
+    """Write the store as it is at one moment to ``target``, a directory that is not there yet, or empty.
+
+    Durable on return. Writers go on; until it is done a fork waits, and the log grows by what they write. The copy is a
+    store: the first open of it takes back the claims that it holds, since whoever works on them does so for the store
+    that it is a copy of. What fails, or is killed, leaves no store: the database gets its place last.
+
+    Raises:
+        StorageError: something is at ``target``, it cannot be written, or pages of the store are damaged.
+        UnsupportedFilesystemError: it lies where SQLite's locks are not safe; copy a closed backup there instead.
+    """
+    is_new = not target.exists()
+    try:
+        make_directory(target)
+        check_private(target)
+        check_filesystem(target)
+        if any(target.iterdir()):
+            raise StorageError(f"{target} is not empty; give a backup a directory of its own")
+        try:
+            _write(connections, target, failpoint)
+        except BaseException:
+            _clear(target, is_new=is_new)
+            raise
+    except (OSError, sqlite3.Error) as error:
+        advice = "; pages of it are damaged, Queue.check() tells which" if is_corrupt(error) else ""
+        raise StorageError(f"cannot back up {connections.root} to {target}: {error}{advice}") from error
+
+
+def _write(connections: Connections, target: Path, failpoint: Failpoint | None) -> None:
+    unfinished = target / _UNFINISHED
+    make_directory(target / "owners")
+    make_directory(unfinished)
+    create_private(unfinished)
+    with closing(sqlite3.connect(unfinished / DATABASE_NAME, isolation_level=None)) as copy:
+        with connections.reading() as connection:
+            _copy(connection, copy, failpoint)
+    # Through WAL, as every connection of ours: closing it as the last one empties and removes the log.
+    with closing(connect(unfinished, synchronous=_FULL)) as copy:
+        if not settings_hold(copy):
+            raise StorageError(f"the settings of {connections.root} were changed by another program; open it again")
+        copy.execute(sql.WRITE_META, (MARK, 1))
+    sync_directory(unfinished)
+    between(failpoint, "backup-place", unfinished.rename)(target / "db")
+    try:
+        between(failpoint, "backup-sync", sync_path)(target)
+    except BaseException:
+        (target / "db").rename(unfinished)
+        raise
+
+
+def _copy(connection: sqlite3.Connection, copy: sqlite3.Connection, failpoint: Failpoint | None) -> None:
+    # One snapshot for all pieces: a copy that began anew after each commit of the others would never end.
+    connection.execute("BEGIN")
+    try:
+        connection.execute(sql.TABLES).fetchall()
+
+        def report(_status: int, remaining: int, _total: int) -> None:
+            if failpoint is not None:
+                failpoint(f"backup-piece:{remaining}")
+
+        connection.backup(copy, pages=_PIECE, progress=report)
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _clear(target: Path, *, is_new: bool) -> None:
+    """Take away what a backup that failed has left."""
+    shutil.rmtree(target / _UNFINISHED, ignore_errors=True)
+    with suppress(OSError):  # not empty: somebody made a store of it meanwhile
+        (target / "owners").rmdir()
+        if is_new:
+            target.rmdir()

@@ -1,0 +1,133 @@
+"""What is wrong with a store: looked for without changing anything, a part at a time, in bounded memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Final
+
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.cache import stray_settings
+from taquba_workflow_sync.storage.embedded.columns import LAST_SEQ
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.repair.inspection import inspect_rows
+from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription, right_counts
+from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.port.reads import Counts
+
+#: The most sentences of one kind; the rest is counted.
+MOST: Final = 100
+_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_UPGRADE: Final = "no version of this library writes that: another program did; restore a backup"
+
+
+def check(connections: Connections) -> list[str]:
+    """Return what is wrong with the store, a sentence each with what to do; empty when nothing is.
+
+    Others may work meanwhile. It reads every row and every payload: minutes for a large store, during which a fork
+    waits at most for the part that is looked at.
+    """
+    problems: list[str] = []
+    for what, look in _PARTS:
+        with connections.reading() as connection:
+            problems += _look(connection, what, look)
+    return problems + inspect_rows(connections, MOST)
+
+
+def _look(connection: sqlite3.Connection, what: str, look: Callable[[sqlite3.Connection], Iterator[str]]) -> list[str]:
+    """Return what one part finds; what cannot be read is a finding."""
+    found: list[str] = []
+    factory = connection.text_factory
+    connection.text_factory = tolerant
+    try:
+        connection.execute("BEGIN")
+        for problem in look(connection):
+            found.append(problem)
+            if len(found) >= MOST:
+                found.append(f"{what}: there is more than these {MOST}")
+                break
+    except (sqlite3.DatabaseError, MemoryError, ValueError, TypeError) as error:
+        if isinstance(error, sqlite3.OperationalError) and not is_corrupt(error):
+            raise
+        found.append(f"{what} cannot be read: {error}; {_RESTORE}")
+    finally:
+        connection.text_factory = factory
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    return found
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[str]:
+    for (line,) in connection.execute(sql.INTEGRITY):
+        if line != "ok":
+            yield f"the database is damaged: {line!s:.300}; {_RESTORE}"
+
+
+def _settings(connection: sqlite3.Connection) -> Iterator[str]:
+    for key, held, wanted in stray_settings(connection):
+        yield f"the setting {key} of the database is {held!r:.80} instead of {wanted!r}; open the store anew to set it"
+
+
+def _schema(connection: sqlite3.Connection) -> Iterator[str]:
+    row = connection.execute(sql.READ_META, ("schema",)).fetchone()
+    if row != (sql.SCHEMA_VERSION,):
+        yield f"the schema's version is {row!r:.80} instead of {sql.SCHEMA_VERSION}; {_UPGRADE}"
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for statement in sql.SCHEMA:
+            fresh.execute(statement)
+        wanted = _texts(fresh)
+    held = _texts(connection)
+    for name in sorted(wanted.keys() | held.keys()):
+        if name not in held:
+            yield f"{name} is missing from the database; {_UPGRADE}"
+        elif name not in wanted:
+            yield f"{name} in the database is none of this version; {_UPGRADE}"
+        elif wanted[name] != held[name]:
+            yield f"{name} in the database is defined otherwise: {held[name]!s:.200}; {_UPGRADE}"
+
+
+def _texts(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the definitions, in the one spelling that a new and an upgraded store have in common."""
+    return {
+        name: "".join(str(text).replace('"', "").replace("IF NOT EXISTS", "").split())
+        for name, text in connection.execute(sql.SCHEMA_TEXTS)
+    }
+
+
+def _counters(connection: sqlite3.Connection) -> Iterator[str]:
+    row = connection.execute(sql.READ_META, ("next_seq",)).fetchone()
+    (least,) = connection.execute(sql.LEAST_NEXT_SEQ, (LAST_SEQ,)).fetchone()
+    if row is None or type(row[0]) is not int or not least <= row[0] <= LAST_SEQ:
+        yield f"the counter of rows is {row!r:.80} and must be at least {least}; the next insert puts it right"
+    for (queue,) in connection.execute(sql.ALL_QUEUES).fetchall():
+        name, subscription, *counts = connection.execute(sql.READ_QUEUE, (queue,)).fetchone()
+        right = right_counts(dict(connection.execute(sql.COUNT_ROWS, (queue,)).fetchall()), counts)
+        if counts != right:
+            held, wanted = (dict(zip(Counts._fields, each, strict=True)) for each in (counts, right))
+            yield f"the counters of queue {name!r:.80} are {held} and its rows are {wanted}; {_COUNTED}"
+        if subscription is not None and not is_subscription(subscription):
+            yield f"the hook registered for queue {name!r:.80} is {subscription!r:.80}; start a runtime that has it"
+    (strays,) = connection.execute(sql.STRAY_ROWS).fetchone()
+    if strays:
+        yield f"{strays} jobs are of no queue, and nobody will ever claim them; {_RESTORE}"
+
+
+_COUNTED: Final = "they are counted anew when a transition meets what is wrong"
+
+
+def _strays(connection: sqlite3.Connection) -> Iterator[str]:
+    for (key,) in connection.execute(sql.STRAY_OVERFLOWS, (MOST,)):
+        yield f"a large payload, header or result (key {key}) is of no job; it takes room and does no other harm"
+    for (job,) in connection.execute(sql.STRAY_ATTEMPTS, (MOST,)):
+        yield f"attempts are recorded of row {job!r:.40}, which is no job; they take room and do no other harm"
+
+
+_PARTS: Final = (
+    ("the database's pages", _pages),
+    ("the database's settings", _settings),
+    ("the schema", _schema),
+    ("the counters", _counters),
+    ("what has rows of its own", _strays),
+)

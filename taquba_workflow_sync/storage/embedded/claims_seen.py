@@ -1,0 +1,57 @@
+"""The claims that a handle sees: its own, and those of others that may be taken over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from taquba_workflow_sync.storage.embedded import reads
+from taquba_workflow_sync.storage.embedded.access import Access
+from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
+from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch, evidence_of_own
+from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
+from taquba_workflow_sync.storage.port.presence import RunningClaim
+
+_CLEANING_INTERVAL: Final = 30.0
+
+
+class ClaimsSeen:
+    """What one handle knows of the claims of worker loops."""
+
+    def __init__(
+        self, lifecycle: Lifecycle, access: Access, commits: GroupCommit, read_clock: Callable[[], int]
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._access = access
+        self._commits = commits
+        self._read_clock = read_clock
+        self.watch = Watch(lifecycle.root / "owners")
+        self._next_cleaning = 0.0
+        self._failures_seen = 0
+
+    def running(self) -> list[RunningClaim]:
+        """Return the claims that worker loops hold through this handle."""
+        return [RunningClaim(claim.id, claim.token, claim.cancel_requested != 0) for claim in self._read(foreign=False)]
+
+    def abandoned(self, suspect: str | None, own: Collection[str]) -> Evidence:
+        """Look which claims may be taken over; now and then, clear away the locks of the dead."""
+        foreign = self._read(foreign=True)
+        if time.monotonic() >= self._next_cleaning:
+            self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
+            self._lifecycle.clean()
+        failures, self._failures_seen = self._failures_seen, self._commits.failures
+        if failures != self._failures_seen:
+            self.watch.begin_anew()  # while this process could not write, the others could not renew
+        found = self.watch.look(foreign, self._read_clock(), suspect=suspect)
+        if not own:
+            return found
+        return Evidence(found.owners, {**found.tokens, **evidence_of_own(self._read(foreign=False), own)})
+
+    def _read(self, *, foreign: bool) -> list[OwnedClaim]:
+        self._lifecycle.use()
+        claims, is_damaged = self._access.read(reads.running, self._lifecycle.owner.id, foreign=foreign)
+        if is_damaged:
+            self._access.repair()  # what no owner can be told of would be held for ever
+        return claims

@@ -1,0 +1,280 @@
+"""One write transaction: begin, fill, commit or roll back, and what each operation in it is to be told."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.failpoints import Failpoint
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
+from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.pending import Bulk, PendingWrite, fail_all, settle_all
+from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError, as_not_written, is_busy, is_read_only
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.wakeup import WakeUp
+
+_log = logging.getLogger(__name__)
+
+_BEGIN_TIMEOUT: Final = 30.0
+# Sleeps between tries for the write lock. SQLite's own busy handler starved whole processes (159 commits of one to
+# 10,387 of another); with these four processes got equal shares.
+_RETRY_LEAST: Final = 0.0002
+_RETRY_MOST: Final = 0.0015
+
+
+class GaveWay(Exception):
+    """Nothing was begun: the write lock was not to be had, and this thread is wanted elsewhere."""
+
+
+class _NotBegun(Exception):
+    """No transaction could be opened, so nothing was tried."""
+
+    def __init__(self, error: TaqubaError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _NotApplied(Exception):
+    """The transaction was rolled back before its COMMIT."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _PartialWrite(Exception):
+    """An operation failed after it had written, so the transaction cannot be committed with the others'."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Transactor:
+    """Where a store's transactions begin and end; one thread at a time uses it.
+
+    ``is_interruptible`` is set while that is a thread of the user's: what a signal handler raises there goes on as it
+    is, once everything is rolled back, instead of becoming the answer of an operation.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        checkpointer: Checkpointer,
+        *,
+        owner: Callable[[], str],
+        read_clock: Callable[[], int],
+        clock_is_ours: bool,
+        boot_clock: BootClock,
+        bulk: Bulk,
+        on_commit: Callable[[frozenset[str], bool], None],
+        failpoint: Failpoint | None,
+    ) -> None:
+        self._connections = connections
+        self._checkpointer = checkpointer
+        self._owner = owner
+        self._read_clock = read_clock
+        self._clock_is_ours = clock_is_ours
+        self._boot_clock = boot_clock
+        self._bulk = bulk
+        self._on_commit = on_commit
+        self._failpoint = failpoint
+        self._pause = WakeUp()
+        self._others_write = False
+        self.is_interruptible = False
+        #: How many transactions could not be committed, ever, for what the disk or another process did.
+        self.failures = 0
+
+    def commit(self, batch: Sequence[PendingWrite], gives_way: Callable[[], bool]) -> None:
+        """Run the batch in one transaction; if that fails before its COMMIT, each operation in one of its own.
+
+        Raises:
+            GaveWay: nothing was begun, and ``gives_way`` said that it need not be now.
+        """
+        try:
+            self._transact(batch, self._bulk, gives_way)
+        except _NotBegun as failure:
+            self._fail(batch, failure.error)
+        except _NotApplied as failure:
+            if len(batch) == 1:
+                self._fail(batch, failure.error)
+                return
+            for write in batch:
+                try:
+                    self._transact([write], None, lambda: False)
+                except (_NotBegun, _NotApplied) as single:
+                    self._fail([write], single.error)
+
+    def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None, gives_way: Callable[[], bool]) -> None:
+        now_ms = None if self._clock_is_ours else self._read_user_clock()
+        deadline = time.monotonic() + _BEGIN_TIMEOUT
+        while True:
+            tx = self._try_once(batch, bulk, now_ms, is_last=time.monotonic() >= deadline)
+            if tx is not None:
+                break
+            if gives_way():
+                raise GaveWay
+            self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
+        if tx.woken or tx.ended_run:
+            self._tell(tx)
+        if self._others_write:
+            # Another process waits for the lock: without a moment's rest this one would take it again at once.
+            self._others_write = False
+            self._pause.wait(_RETRY_LEAST)
+
+    def _tell(self, tx: Transaction) -> None:
+        try:
+            self._on_commit(frozenset(tx.woken), tx.ended_run)
+        except Exception:
+            if self.is_interruptible:
+                raise
+            _log.exception("a listener failed after a commit, which happened")
+
+    def _read_user_clock(self) -> int:
+        try:
+            return self._read_clock()
+        except Exception as error:
+            if self.is_interruptible:
+                raise
+            raise _NotBegun(StorageError(f"the clock given to Queue.open failed: {error!r}")) from error
+
+    def _try_once(
+        self, batch: Sequence[PendingWrite], bulk: Bulk | None, now_ms: int | None, *, is_last: bool
+    ) -> Transaction | None:
+        """Run one transaction inside the gate; None if another process holds the write lock."""
+        gate = self._connections.gate
+        token = object()
+        try:
+            gate.enter(token)
+            writer = self._begin(is_last=is_last)
+            if writer is None:
+                return None
+            tx = Transaction(
+                writer,
+                self._read_clock() if now_ms is None else now_ms,
+                self._owner(),
+                self._boot_clock,
+                # A clock of the user's own is the only time that there is.
+                delays_by_boot_clock=self._clock_is_ours and self._boot_clock.boot != 0,
+            )
+            self._fill(tx, batch, bulk)
+            self._checkpoint()
+            return tx
+        except BaseException:
+            # A signal handler may raise anything, anywhere: no transaction stays open behind it.
+            self._roll_back()
+            raise
+        finally:
+            gate.leave(token, None)
+            gate.tell()
+
+    def _begin(self, *, is_last: bool) -> sqlite3.Connection | None:
+        try:
+            writer = self._connections.writer()
+            if writer.in_transaction:
+                self._roll_back()  # an interrupt interrupted the rollback of an interrupted transaction
+                writer = self._connections.writer()
+            writer.execute(sql.BEGIN)
+        except TaqubaError as error:
+            raise _NotBegun(error) from error
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                self._connections.drop_writer()
+                raise _NotBegun(self._named(as_not_written(error))) from error
+            self._others_write = True
+            if is_last:
+                text = f"the store was locked by another process for {_BEGIN_TIMEOUT:.0f} s"
+                raise _NotBegun(StorageError(text)) from error
+            return None
+        return writer
+
+    def _named(self, error: TaqubaError) -> TaqubaError:
+        return type(error)(f"cannot write to the store {self._connections.root}: {error}")
+
+    def _fill(self, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+        """Run the operations and COMMIT; the transaction is open on entry and over on exit, however it went."""
+        connection = tx.connection
+        is_committing = False
+        try:
+            for write in batch if bulk is None else bulk(tx, batch):
+                self._run_one(tx, write)
+            tx.finish()
+            self._at(tx, "before-commit")
+            is_committing = True
+            connection.execute(sql.COMMIT)
+        except BaseException as error:
+            if is_committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction:
+                settle_all(batch)  # interrupted between the COMMIT and our knowing of it
+                raise
+            self._roll_back()
+            if isinstance(error, sqlite3.Error) and is_read_only(error):
+                self._connections.drop_writer()
+            if self.is_interruptible and not isinstance(
+                error, (sqlite3.Error, TaqubaError, _PartialWrite, MemoryError)
+            ):
+                raise
+            cause = error.error if isinstance(error, _PartialWrite) else error
+            if is_committing:
+                # It may have happened all the same (EIO at the fsync: the row was there after a reboot).
+                text = f"the outcome of this write is unknown, its COMMIT failed: {cause}"
+                self._fail(batch, StorageError(text))
+                return
+            if isinstance(cause, (sqlite3.Error, MemoryError, OverflowError)):
+                cause = as_not_written(cause)
+            raise _NotApplied(cause) from error
+        settle_all(batch)
+        self._at(tx, "after-commit")
+
+    def _fail(self, batch: Sequence[PendingWrite], error: BaseException) -> None:
+        if not isinstance(error, InvalidDataError):
+            self.failures += 1
+        fail_all(batch, error)
+
+    def _run_one(self, tx: Transaction, write: PendingWrite) -> None:
+        changes = tx.connection.total_changes
+        write.value = write.error = None
+        try:
+            write.value = write.operation(tx)
+        except TaqubaError as error:
+            if tx.connection.total_changes != changes:
+                raise _PartialWrite(error) from error
+            write.error = error
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # a fault of ours in one operation must not take the other callers' along
+            if self.is_interruptible:
+                raise
+            if tx.connection.total_changes != changes:
+                raise _PartialWrite(error) from error
+            write.error = error
+        if not tx.connection.in_transaction:
+            # FULL, IOERR and NOMEM roll the whole transaction back by themselves; what followed would commit alone.
+            raise sqlite3.OperationalError("SQLite rolled the transaction back")
+
+    def _roll_back(self) -> None:
+        try:
+            connection = self._connections.open_writer
+            if connection is not None and connection.in_transaction:
+                connection.execute(sql.ROLLBACK)
+        except sqlite3.Error as error:
+            _log.warning("cannot roll back, the connection is opened anew: %s", error)
+            self._connections.drop_writer()
+
+    def _checkpoint(self) -> None:
+        try:
+            self._checkpointer.run_if_due()
+        except (sqlite3.Error, StorageError) as error:
+            # What was asked for is committed; a failed checkpoint costs only room.
+            _log.warning("cannot checkpoint: %s", error)
+            self._connections.drop_writer()
+
+    def _at(self, tx: Transaction, when: str) -> None:
+        if self._failpoint is not None:
+            self._failpoint(f"{'+'.join(sorted(tx.transitions))}:{when}")

@@ -1,0 +1,191 @@
+"""Group commit: the concurrent writes of one process share a transaction and one fsync, and one thread of ours commits.
+
+A caller's thread never leads: it puts its call in line with one call into C, rings, and sleeps on a lock of its own. So
+whatever a signal handler raises in it, and wherever, meets no other caller's write. Who commits is the thread that
+leads (a dispatcher), or the clerk. Only where no thread can be started at all a caller commits, and then its own call
+alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.storage.embedded.clerk import Clerk
+from taquba_workflow_sync.storage.embedded.commit import GaveWay, Transactor
+from taquba_workflow_sync.storage.embedded.pending import Operation, PendingCall, PendingWrite
+
+_BATCH_LIMIT: Final = 512
+# How long a caller sleeps before it rings once more: at first, and at most.
+_FIRST_SLEEP: Final = 0.05
+_LONGEST_SLEEP: Final = 1.0
+
+
+class _Leading(NamedTuple):
+    """The thread that leads, and how it is told that somebody waits."""
+
+    thread: int
+    on_waiting: Callable[[], None]
+
+
+def _never() -> bool:
+    return False
+
+
+class GroupCommit:
+    """The line of a store's calls that wait for a commit, and who serves it."""
+
+    def __init__(self, transactor: Transactor) -> None:
+        self._transactor = transactor
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget what the parent's threads had put in line: it is theirs, and they commit it."""
+        self._line: deque[PendingCall] = deque()
+        # One thread commits at a time. Taken again by a thread that has it: by a signal handler of a caller that
+        # commits for itself, before the mark of that, which refuses it, is set.
+        self._turn = threading.RLock()
+        self._committing: int | None = None
+        self._leading: _Leading | None = None
+        self._choosing = threading.Lock()
+        self.clerk = Clerk(self._serve_as_clerk, self.has_waiting)
+
+    def has_waiting(self) -> bool:
+        """Whether callers wait for a commit."""
+        return bool(self._line)
+
+    @property
+    def failures(self) -> int:
+        """How many transactions could not be committed, ever, for what the disk or another process did."""
+        return self._transactor.failures
+
+    def run(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+        """Commit the operations, together with whatever else waits; on return each has its answer.
+
+        Raises:
+            RuntimeError: called from inside a transaction of this thread, or from the thread that commits (a log
+                handler, a ``__del__``).
+        """
+        me = threading.get_ident()
+        if me in (self._committing, self.clerk.thread):
+            raise RuntimeError("the store was called from inside its own transaction, by the thread that runs it")
+        call = PendingCall(operations)
+        if not operations:
+            return call.writes
+        leading = self._leading
+        if leading is not None and leading.thread == me:
+            self._lead(call)
+            return call.writes
+        line = self._line
+        try:
+            line.append(call)
+            self._ring(call)
+            sleep = _FIRST_SLEEP
+            while not call.is_done and not call.wake.acquire(timeout=sleep):
+                if self._line is not line:
+                    raise StorageError("a signal handler forked this process meanwhile: the write is its parent's")
+                self._ring(call, is_late=True)
+                sleep = min(2 * sleep, _LONGEST_SLEEP)
+        except BaseException:
+            call.is_gone = True  # what has begun may be committed all the same: the outcome is unknown to this caller
+            raise
+        return call.writes
+
+    def begin_leading(self, on_waiting: Callable[[], None]) -> bool:
+        """Have the calling thread, one of ours, commit for everyone; False if another one does."""
+        with self._choosing:
+            if self._leading is not None:
+                return False
+            self._leading = _Leading(threading.get_ident(), on_waiting)
+            return True
+
+    def end_leading(self) -> None:
+        """Leave it to the clerk again: this first, and then a look at the line."""
+        self._leading = None
+        if self._line:
+            self.clerk.ring()
+
+    def flush(self) -> None:
+        """Commit what waits, as the leader."""
+        if self._line:
+            self._serve(_never)
+        leading = self._leading
+        if self._line and leading is not None:
+            leading.on_waiting()  # more than one transaction holds: the leader is to look again
+
+    def _ring(self, call: PendingCall, *, is_late: bool = False) -> None:
+        leading = self._leading
+        if leading is not None:
+            leading.on_waiting()
+            # It may be gone without a word, or busy elsewhere: the clerk helps out where nobody commits.
+            if not is_late or self._committing is not None:
+                return
+        if not self.clerk.ring(is_late=is_late):
+            self._commit_alone(call)
+
+    def _commit_alone(self, call: PendingCall) -> None:
+        """Commit one call in the thread that made it, which may be interrupted at any point: nobody else's with it."""
+        with self._turn:
+            try:
+                self._line.remove(call)
+            except ValueError:
+                return  # somebody has taken it, and answers
+            try:
+                self._committing = threading.get_ident()
+                self._transactor.is_interruptible = True
+                self._commit([call], _never)
+            finally:
+                self._transactor.is_interruptible = False
+                self._committing = None
+
+    def _lead(self, call: PendingCall) -> None:
+        """Commit the leader's own call, last in a transaction with what waits: its claims see what the others bring."""
+        with self._turn:
+            self._commit([*self._take(), call], _never)
+
+    def _serve_as_clerk(self) -> None:
+        self._serve(lambda: self.clerk.is_wanted_elsewhere)
+
+    def _serve(self, gives_way: Callable[[], bool]) -> None:
+        with self._turn:
+            batch = self._take()
+            try:
+                self._commit(batch, gives_way)
+            except GaveWay:
+                self._line.extendleft(reversed(batch))
+
+    def _take(self) -> list[PendingCall]:
+        batch: list[PendingCall] = []
+        left = _BATCH_LIMIT
+        while self._line and left > 0:
+            batch.append(self._line[0])  # in this order: what cannot be noted for want of memory stays in line
+            self._line.popleft()
+            left -= len(batch[-1].writes)
+        return batch
+
+    def _commit(self, batch: Sequence[PendingCall], gives_way: Callable[[], bool]) -> None:
+        try:
+            self._committing = threading.get_ident()
+            writes = [write for call in batch if not call.is_gone for write in call.writes]
+            if writes:
+                self._transactor.commit(writes, gives_way)
+        except GaveWay:
+            raise
+        except BaseException:
+            self._answer(batch)
+            raise
+        else:
+            self._answer(batch)
+        finally:
+            self._committing = None
+
+    @staticmethod
+    def _answer(batch: Sequence[PendingCall]) -> None:
+        for call in batch:
+            for write in call.writes:
+                if not write.is_done:
+                    write.fail(StorageError("nothing was written: the thread that commits was stopped"))
+            call.finish()

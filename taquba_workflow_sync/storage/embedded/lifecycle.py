@@ -1,0 +1,166 @@
+"""The life of one handle: opened, an owner among others, over forks, closed."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from taquba_workflow_sync.errors import StorageError, StoreClosedError, StoreInUseError
+from taquba_workflow_sync.failpoints import between
+from taquba_workflow_sync.storage.embedded import reads
+from taquba_workflow_sync.storage.embedded.clerk import Clerk
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
+from taquba_workflow_sync.storage.embedded.forks import ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.embedded.locks import opening
+from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.wakeup import WakeUp
+
+_log = logging.getLogger(__name__)
+
+_EXIT_PATIENCE: Final = 5.0
+_FORK: Final = "fork"
+_FORK_PATIENCE: Final = 2.0
+_CLOSE: Final = "close"
+_CLOSE_PATIENCE: Final = 5.0
+_LOOK_AGAIN: Final = 0.02
+
+
+class Lifecycle(ForkGuard):
+    """Whether a handle may be used, and as whom; ``forget_parent`` is what else a forked child starts afresh."""
+
+    def __init__(
+        self,
+        root: Path,
+        connections: Connections,
+        options: OpenOptions,
+        *,
+        clerk: Callable[[], Clerk],
+        forget_parent: Callable[[], None],
+    ) -> None:
+        self.root = root
+        self._connections = connections
+        self._options = options
+        self._clerk = clerk
+        self._forget_parent = forget_parent
+        self._is_closed = False
+        self._is_attached = False
+        self._gate_is_shut = False
+        self._attaching = threading.Lock()
+        self.owner: Owner
+
+    def begin(self) -> None:
+        """Become an owner, and be told of forks from now on."""
+        self._attach()
+        guard_forks_of(self)
+
+    def use(self) -> None:
+        """Check that the handle is open; in a forked child, become an owner first.
+
+        Raises:
+            StoreClosedError: it was closed.
+            StoreInUseError: a forked child of an exclusive handle, whose parent has it open.
+        """
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self.root} was closed; open it again")
+        if not self._is_attached:
+            self._attach()
+
+    def _attach(self) -> None:
+        """Become an owner: at open, and again in a forked child, which must not act under its parent's lock."""
+        with self._attaching:
+            if self._is_attached:
+                return
+            owner = self._take_owner()
+            # Or a power cut takes the file and leaves the claims, and nobody could tell that their owner is dead.
+            with suppress(OSError):
+                sync_directory(self.root / "owners")
+            self.owner = owner
+            self._is_attached = True
+        self.clean()
+
+    def _take_owner(self) -> Owner:
+        failpoint, wait_s = self._options.failpoint, self._options.wait_s
+        until = time.monotonic() + (wait_s or 0.0)
+        pause = WakeUp()
+        while True:
+            owner = Owner(self.root / "owners", is_exclusive=self._options.is_exclusive, failpoint=failpoint)
+            try:
+                # Let go between two looks: who closes needs it not, but who opens does, and must not wait with us.
+                with opening(self.root):
+                    between(failpoint, "lock-owner", owner.take)()
+                return owner
+            except StoreInUseError:
+                if time.monotonic() >= until:
+                    raise
+            pause.wait(_LOOK_AGAIN)
+
+    def clean(self) -> None:
+        """Clear away the locks of the dead: housekeeping, whose failure is none of the caller's."""
+        try:
+            self.owner.clean(self._has_claims)
+        except (OSError, sqlite3.Error, StorageError) as error:
+            _log.warning("cannot clear away the locks of dead owners: %s", error)
+
+    def _has_claims(self, owner: str) -> bool:
+        with self._connections.reading() as connection:
+            return reads.has_claims(connection, owner)
+
+    def close(self, *, patience: float = float("inf")) -> None:
+        """Let go of every connection, then of the owner lock; idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        forget(self)
+        has_claims = True
+        if self._is_attached:
+            with suppress(sqlite3.Error, StorageError):
+                has_claims = self._has_claims(self.owner.id)
+        clerk, gate = self._clerk(), self._connections.gate
+        gate.shut(patience)
+        try:
+            between(self._options.failpoint, "close", self._connections.close)(for_good=True)
+        finally:
+            gate.open()
+        # After the connections: a clerk that waits for another process's lock learns by them that it is over.
+        clerk.keep_away(_CLOSE, min(patience, _CLOSE_PATIENCE))
+        clerk.let_back(_CLOSE)  # whoever is in line yet gets an answer, which is that the store is closed
+        if self._is_attached:
+            self.owner.leave(has_claims=has_claims)
+
+    def close_at_exit(self) -> None:
+        """Close what nobody closed; a daemon thread inside a call is not waited for without end."""
+        self.close(patience=_EXIT_PATIENCE)
+
+    def before_fork(self) -> None:
+        """End the clerk, let running calls end, keep new ones waiting, close every connection."""
+        # Bounded: a clerk that waits for another process's lock or for a user's clock is kept from using a connection
+        # by the gate, which is what matters; that it is gone only keeps Python from warning of threads.
+        self._clerk().keep_away(_FORK, _FORK_PATIENCE)
+        if not self._gate_is_shut:
+            self._connections.gate.shut()
+            self._gate_is_shut = True
+        with suppress(sqlite3.Error):
+            self._connections.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Let calls in again; connections open when they are needed."""
+        if self._gate_is_shut:
+            self._gate_is_shut = False
+            self._connections.gate.open()
+        self._clerk().let_back(_FORK)
+
+    def after_fork_in_child(self) -> None:
+        """Start as a new owner with no connection, no listener and nothing in line."""
+        self._connections.reset_after_fork()
+        self._attaching = threading.Lock()
+        self._is_attached = False
+        self._gate_is_shut = False
+        self._forget_parent()

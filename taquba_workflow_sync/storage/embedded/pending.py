@@ -1,0 +1,83 @@
+"""What waits to be written: operations, each with the answer it gets, and the calls that they came in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
+
+
+class Operation(Protocol):
+    """One caller's part of a transaction; it guards before it writes, so a refusal leaves nothing behind."""
+
+    def __call__(self, tx: Transaction, /) -> Any:
+        """Do it."""
+        ...
+
+
+class PendingWrite:
+    """An operation on its way through a transaction, and its answer once it has one."""
+
+    __slots__ = ("error", "is_done", "operation", "value")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self.error = error
+        self.is_done = True
+
+    def answer(self) -> Any:
+        """Return the operation's value, or raise its error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+#: Runs the operations of a batch that go together better than one by one; returns those left to run singly.
+Bulk = Callable[[Transaction, Sequence[PendingWrite]], Sequence[PendingWrite]]
+
+
+class PendingCall:
+    """The writes of one call, and the bare lock that its caller sleeps on.
+
+    ``is_gone``: its caller was interrupted and waits no more; what has not begun need not happen.
+    """
+
+    __slots__ = ("is_done", "is_gone", "wake", "writes")
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.writes = [PendingWrite(operation) for operation in operations]
+        self.is_done = False
+        self.is_gone = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+    def finish(self) -> None:
+        """Have the caller take its answers; nobody but who commits calls this, and once."""
+        self.is_done = True
+        self.wake.release()
+
+
+def settle_all(batch: Sequence[PendingWrite]) -> None:
+    """Let the answers hold: they are committed."""
+    for write in batch:
+        write.is_done = True
+
+
+def fail_all(batch: Sequence[PendingWrite], error: BaseException) -> None:
+    """Answer everyone with an error."""
+    if len(batch) == 1:
+        batch[0].fail(error)
+        return
+    for write in batch:
+        # Each caller gets an exception of its own: two threads raising one would share its traceback.
+        own = type(error)(*error.args)
+        own.__cause__ = error.__cause__ or error.__context__
+        write.fail(own)

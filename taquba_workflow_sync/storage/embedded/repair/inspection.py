@@ -1,0 +1,94 @@
+"""Every row looked at: what must hold of it, and whether what it carries is what was stored."""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import sha256
+from typing import Any, Final
+
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS
+from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
+from taquba_workflow_sync.storage.embedded.repair.invalid import why_invalid
+from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
+
+_ROWS_AT_ONCE: Final = 200
+_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_SUBMIT_AGAIN: Final = "submit the run again with its input, or restore a backup"
+
+
+def inspect_rows(connections: Connections, most: int) -> list[str]:
+    """Return what is wrong with the jobs, at most ``most`` sentences and how many more there are."""
+    problems: list[str] = []
+    left_out = 0
+    after: int | None = 0
+    while after is not None:
+        with connections.reading() as connection:
+            found, after = _inspect_some(connection, after)
+        left_out += max(len(problems) + len(found) - most, 0)
+        problems += found[: max(most - len(problems), 0)]
+    return [*problems, f"{left_out} more jobs are damaged"] if left_out else problems
+
+
+def _inspect_some(connection: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
+    """Return what is wrong with the next rows, and the last one's number; None: there are no more."""
+    factory = connection.text_factory
+    connection.text_factory = tolerant
+    connection.execute("BEGIN")  # what has a row of its own must not vanish between the two reads
+    try:
+        try:
+            rows = connection.execute(sql.ROWS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()
+        except (sqlite3.DatabaseError, MemoryError):
+            return _inspect_singly(connection, after)
+        found = [why for row in rows if (why := _why(connection, dict(zip(COLUMNS, row, strict=True)))) is not None]
+        return found, int(rows[-1][0]) if rows else None
+    finally:
+        connection.text_factory = factory
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _inspect_singly(connection: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
+    """Go by an index around the rows on a damaged page."""
+    try:
+        numbers = [seq for (seq,) in connection.execute(sql.NUMBERS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()]
+    except (sqlite3.DatabaseError, MemoryError) as error:
+        return [f"jobs after row {after} cannot be read: {error}; {_RESTORE}"], None
+    found: list[str] = []
+    for seq in numbers:
+        try:
+            row = connection.execute(sql.ONE_ROW, (seq,)).fetchone()
+            why = (
+                f"row {seq} is missing; {_RESTORE}"
+                if row is None
+                else _why(connection, dict(zip(COLUMNS, row, strict=True)))
+            )
+        except (sqlite3.DatabaseError, MemoryError) as error:
+            why = f"the job of row {seq} cannot be read: {error}; {_RESTORE}"
+        if why is not None:
+            found.append(why)
+    return found, numbers[-1] if numbers else None
+
+
+def _why(connection: sqlite3.Connection, row: dict[str, Any]) -> str | None:
+    who = f"job {row['id']!r:.80} (row {row['seq']})"
+    wrong = why_invalid(row)
+    if wrong is not None:
+        return f"{who} is damaged: {wrong}; the next transition that meets it makes it a dead letter"
+    for kind in Overflow:
+        column = COLUMNS[kind.name.lower()]
+        wanted: Any = column.kind
+        data = row[column.name]
+        if row["overflow"] & 1 << kind:
+            found = connection.execute(sql.GET_OVERFLOW, (row["seq"] * 4 + kind,)).fetchone()
+            data = None if found is None else found[0]
+        is_missing = data is None and (row["overflow"] & 1 << kind or kind is not Overflow.RESULT)
+        if is_missing or (data is not None and type(data) is not wanted):
+            return f"the {column.name} of {who} is missing or of another type; {_SUBMIT_AGAIN}"
+        if is_changed(data, row[f"{column.name}_crc"]):
+            return f"the {column.name} of {who} is not what was stored: its checksum differs; {_SUBMIT_AGAIN}"
+        is_input = kind is Overflow.PAYLOAD and row["step"] == 0 and row["input_hash"] is not None
+        if is_input and sha256(data).digest() != row["input_hash"]:
+            return f"the input of {who} is not what was submitted: its SHA-256 differs; {_SUBMIT_AGAIN}"
+    return None

@@ -1,0 +1,95 @@
+"""How one handle hears of commits, and lets nobody lead twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from taquba_workflow_sync.clock import Clock, on_advance
+from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
+from taquba_workflow_sync.wakeup import WakeUp
+from tests.storage.memory.places import Place
+
+
+class _NothingWaits:
+    """A leader where every call commits at once."""
+
+    def flush(self) -> None:
+        """Commit nothing."""
+
+
+class ChangeRoom:
+    """The listeners, waiters and the leader of one handle."""
+
+    def __init__(self, place: Place, clock: Clock) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._listeners: list[CommitListener] = []
+        self._waiting: list[WakeUp] = []
+        self._is_led = False
+        self._clock_moves = 0
+        self._forget_clock: Callable[[], None] = on_advance(clock, self._clock_moved)
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self._forget_clock()
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake who waits: somebody has committed."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for wakeup in waiting:
+            wakeup.notify()
+
+    def _clock_moved(self) -> None:
+        with self._lock:
+            self._clock_moves += 1
+        self.notify()
+
+    def tell(self, woken: frozenset[str], ended_run: bool) -> None:
+        """Call the listeners, outside of every lock."""
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(woken, ended_run)
+
+    def _version(self) -> tuple[int, int]:
+        with self._place.lock, self._lock:
+            return self._place.commits, self._clock_moves
+
+    def wait(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
+        """Return once the version is another than ``since``, or ``wakeup`` rang, or the time is over."""
+        with self._lock:
+            self._waiting.append(wakeup)
+        try:
+            if since is not None and self._version() == since:
+                wakeup.wait(timeout)
+        finally:
+            with self._lock:
+                self._waiting.remove(wakeup)
+        version = self._version()
+        return Changes(version, version != since)
+
+    @contextmanager
+    def on_commit(self, listener: CommitListener) -> Iterator[None]:
+        """Call ``listener`` after commits, during the block."""
+        with self._lock:
+            self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
+
+    @contextmanager
+    def lead(self) -> Iterator[Leader | None]:
+        """Give the one lead, which nobody needs here, to the first that asks."""
+        with self._lock:
+            leads, self._is_led = not self._is_led, True
+        try:
+            yield _NothingWaits() if leads else None
+        finally:
+            if leads:
+                self._is_led = False

@@ -1,0 +1,41 @@
+"""claimed -> cancelled, dead or pending, where the claim is abandoned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from taquba_workflow_sync.storage.port.claim import after_abandonment
+from taquba_workflow_sync.storage.port.presence import Abandoned
+from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
+from tests.storage.memory.ending import end
+from tests.storage.memory.presence import why_abandoned
+from tests.storage.memory.state import Row
+from tests.storage.memory.transaction import Transaction
+
+
+def reap(tx: Transaction, queue: str, abandoned: Abandoned | None, never_reap: Collection[str]) -> None:
+    """Take back what is abandoned in a queue; the attempt counts."""
+    for row in tx.state.of_queue(queue, JobStatus.CLAIMED):
+        why = _expired(row, tx.now_ms) or why_abandoned(row, abandoned, never_reap)
+        if why is not None:
+            _take_back(tx, row, why)
+
+
+def _expired(row: Row, now_ms: int) -> str | None:
+    """A bare claim is renewed by nobody: its lease alone decides."""
+    is_over = row.held is not None and row.held.owner is None and row.held.lease_until_ms <= now_ms
+    return "the lease expired" if is_over else None
+
+
+def _take_back(tx: Transaction, row: Row, why: str) -> None:
+    row = tx.with_attempt(row, AttemptOutcome.REAPED, why)
+    target = after_abandonment(
+        cancel_requested=row.cancel_requested, attempts=row.attempts, max_attempts=row.max_attempts
+    )
+    if target is JobStatus.PENDING:
+        tx.put(replace(row, status=target, held=None, last_error=why))
+    elif target is JobStatus.DEAD:
+        end(tx, row, target, error=f"out of attempts ({row.attempts} of {row.max_attempts}): {why}")
+    else:
+        end(tx, row, target)
