@@ -15,9 +15,15 @@ from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
-from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_read, is_about_data, is_undecodable
+from taquba_workflow_sync.storage.embedded.sqlite_errors import (
+    DamagedDatabaseError,
+    as_not_read,
+    is_about_data,
+    is_undecodable,
+)
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.enter_boot import enter_boot, is_of_boot
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +38,17 @@ Query = Callable[Concatenate[sqlite3.Connection, _P], _T]
 class Access:
     """Reads and writes of one handle, from any thread."""
 
-    def __init__(self, lifecycle: Lifecycle, connections: Connections, commits: GroupCommit, boot: int) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, connections: Connections, commits: GroupCommit, unreadable: Unreadable, boot: int
+    ) -> None:
         self._lifecycle = lifecycle
         self._connections = connections
         self._commits = commits
+        self._unreadable = unreadable
         self._boot = boot
         self._is_in_boot = False
         self._next_repair = 0.0
+        self._next_search = 0.0
 
     def read(self, query: Query[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a query over a connection lent for it.
@@ -79,14 +89,35 @@ class Access:
         return writes
 
     def _run_repairing(self, operations: Sequence[Operation]) -> list[PendingWrite]:
-        """Commit; what does not fit the stored data is tried once more, after that was repaired."""
+        """Commit; what the stored data kept from it is tried once more, after that was repaired or is passed over."""
         writes = self._commits.run(operations)
         invalid = [write for write in writes if is_about_data(write.error)]
         if invalid and self.repair():
-            again = self._commits.run([write.operation for write in invalid])
-            for write, second in zip(invalid, again, strict=True):
-                write.value, write.error = second.value, second.error
+            self._run_again(invalid)
+        damaged = [write for write in writes if isinstance(write.error, DamagedDatabaseError)]
+        if damaged and self._search():
+            self._run_again(damaged)
         return writes
+
+    def _run_again(self, writes: Sequence[PendingWrite]) -> None:
+        again = self._commits.run([write.operation for write in writes])
+        for write, second in zip(writes, again, strict=True):
+            write.value, write.error = second.value, second.error
+
+    def _search(self) -> bool:
+        """Look for rows on damaged pages, which are passed over from then on; whether there were any more."""
+        began = time.monotonic()
+        if began < self._next_search:
+            return False
+        with self._connections.reading() as connection:
+            found = self._unreadable.search(connection)
+        if not found:
+            # It reads thousands of rows: what it cannot help must not have it done at each try.
+            ended = time.monotonic()
+            self._next_search = ended + max(_REPAIR_INTERVAL, _REPAIR_SHARE * (ended - began))
+        for sentence in found:
+            _log.error("%s", sentence)
+        return bool(found)
 
     def repair(self) -> bool:
         """Repair what is damaged in the store; whether there was anything, and that was stored."""

@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.pending import Bulk, PendingWrite, fail_all, settle_all
 from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError, as_not_written, is_busy, is_read_only
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Transactor:
         boot_clock: BootClock,
         bulk: Bulk,
         on_commit: Callable[[frozenset[str], bool], None],
+        unreadable: Unreadable,
         failpoint: Failpoint | None,
     ) -> None:
         self._connections = connections
@@ -85,6 +87,7 @@ class Transactor:
         self._boot_clock = boot_clock
         self._bulk = bulk
         self._on_commit = on_commit
+        self._unreadable = unreadable
         self._failpoint = failpoint
         self._pause = WakeUp()
         self._others_write = False
@@ -163,6 +166,7 @@ class Transactor:
                 self._boot_clock,
                 # A clock of the user's own is the only time that there is.
                 delays_by_boot_clock=self._clock_is_ours and self._boot_clock.boot != 0,
+                unreadable=self._unreadable,
             )
             self._fill(tx, batch, bulk)
             self._checkpoint()

@@ -31,6 +31,7 @@ from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.sqlite_errors import DamagedDatabaseError, is_about_data, is_corrupt
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.restore import is_unopened_copy, take_over
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.store import OpenOptions
 from taquba_workflow_sync.wakeup import WakeUp
 
@@ -206,7 +207,7 @@ def _take_over(connection: sqlite3.Connection, options: OpenOptions) -> None:
     def transact(work: Callable[[Transaction], object]) -> object:
         execute(sql.BEGIN)
         try:
-            tx = Transaction(connection, now_ms, "", BootClock(), delays_by_boot_clock=False)
+            tx = Transaction(connection, now_ms, "", BootClock(), delays_by_boot_clock=False, unreadable=Unreadable())
             answer = work(tx)
             tx.finish()
             execute(sql.COMMIT)

@@ -13,6 +13,7 @@ from taquba_workflow_sync.storage.embedded.repair.showing import readable_attemp
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Filter, NextWork, Ready, RowPage
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
@@ -244,15 +245,23 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
 
 
 def next_work(
-    connection: sqlite3.Connection, now: Now, boot_now: Now, queue: str, *, retries_only: bool = False
+    connection: sqlite3.Connection,
+    now: Now,
+    boot_now: Now,
+    unreadable: Unreadable,
+    queue: str,
+    *,
+    retries_only: bool = False,
 ) -> NextWork:
     """Return whether a claim could succeed now, or in how long."""
-    if not retries_only and connection.execute(sql.IS_PENDING, (queue,)).fetchone() is not None:
+    if not retries_only and connection.execute(unreadable.pass_over(sql.IS_PENDING), (queue,)).fetchone() is not None:
         return Ready()
-    next_due = sql.NEXT_RETRY if retries_only else sql.NEXT_DUE
+    next_due = unreadable.pass_over(sql.NEXT_RETRY if retries_only else sql.NEXT_DUE)
     (by_wall,) = connection.execute(next_due, (queue, DueClock.WALL)).fetchone()
     (by_boot,) = connection.execute(next_due, (queue, DueClock.BOOT)).fetchone()
-    (bare,) = (None,) if retries_only else connection.execute(sql.NEXT_BARE_EXPIRY, (queue,)).fetchone()
+    (bare,) = (
+        (None,) if retries_only else connection.execute(unreadable.pass_over(sql.NEXT_BARE_EXPIRY), (queue,)).fetchone()
+    )
     now_ms, boot_ms = now(), boot_now()
     waits = [at - now_ms for at in (by_wall, bare) if type(at) is int]
     waits += [at - boot_ms for at in (by_boot,) if type(at) is int]

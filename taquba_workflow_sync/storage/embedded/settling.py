@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
+from taquba_workflow_sync.storage.embedded.sqlite_errors import DamagedDatabaseError, InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
@@ -79,7 +79,9 @@ def settle_and_claim(
 
 
 def _refusal(error: BaseException | None) -> TaqubaError | None:
-    if error is None or (isinstance(error, TaqubaError) and not isinstance(error, InvalidDataError)):
+    if error is None or (
+        isinstance(error, TaqubaError) and not isinstance(error, (InvalidDataError, DamagedDatabaseError))
+    ):
         return error
     # What this one cannot be stored for must not take the answers of the others along.
     return UnstorableError(f"cannot be stored: {type(error).__name__}: {error}")

@@ -27,6 +27,7 @@ from taquba_workflow_sync.storage.embedded.transitions.renew import renew
 from taquba_workflow_sync.storage.embedded.transitions.requeue import requeue
 from taquba_workflow_sync.storage.embedded.transitions.subscribe import is_subscribed, subscribe, unsubscribe
 from taquba_workflow_sync.storage.embedded.transitions.sweep import sweep
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
 from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS, ClaimedRow, ClaimRequest, LaneClaim
@@ -70,6 +71,7 @@ class EmbeddedStore:
         self._boot_clock = BootClock() if boot_clock is None else boot_clock
         self._now = clock_reader(clock)
         self._connections = Connections(root / "db", is_durable=options.durability is Durability.FULL)
+        self._unreadable = Unreadable()
         transactor = Transactor(
             self._connections,
             Checkpointer(root / "db", self._connections, threshold=checkpoint_bytes, failpoint=options.failpoint),
@@ -79,6 +81,7 @@ class EmbeddedStore:
             boot_clock=self._boot_clock,
             bulk=settle_plain_in_bulk,
             on_commit=lambda queues, run_ended: self._changes.committed(queues, run_ended),
+            unreadable=self._unreadable,
             failpoint=options.failpoint,
         )
         self._commits = GroupCommit(transactor)
@@ -89,7 +92,9 @@ class EmbeddedStore:
             clerk=lambda: self._commits.clerk,
             forget_parent=self._forget_parent,
         )
-        self._access = Access(self._lifecycle, self._connections, self._commits, self._boot_clock.boot)
+        self._access = Access(
+            self._lifecycle, self._connections, self._commits, self._unreadable, self._boot_clock.boot
+        )
         self._changes = ChangeFeed(self._lifecycle, self._connections, self._commits)
         self._claims = ClaimsSeen(self._lifecycle, self._access, self._commits, self._now)
         prepare(root, self._connections, options)
@@ -160,7 +165,9 @@ class EmbeddedStore:
 
     def next_work(self, queue: str, *, retries_only: bool = False) -> NextWork:
         """Return whether a claim could succeed now, or in how long."""
-        return self._access.read(reads.next_work, self._now, self._boot_clock.now_ms, queue, retries_only=retries_only)
+        return self._access.read(
+            reads.next_work, self._now, self._boot_clock.now_ms, self._unreadable, queue, retries_only=retries_only
+        )
 
     def running(self) -> list[RunningClaim]:
         """Return this handle's claims of worker loops."""
@@ -193,6 +200,10 @@ class EmbeddedStore:
     def check(self) -> list[str]:
         """Return what is wrong with the store."""
         raise NotImplementedError
+
+    def unreadable(self) -> list[str]:
+        """Return what was passed over."""
+        return self._unreadable.sentences()
 
     def close(self) -> None:
         """Let go of everything."""

@@ -11,9 +11,9 @@ from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
-from taquba_workflow_sync.storage.embedded.repair.unreadable import Unreadable
 from taquba_workflow_sync.storage.embedded.rows import Attempt, Held
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus

@@ -172,6 +172,9 @@ class MemoryStore:
     def check(self) -> list[str]:
         return maintenance.check(self._state())
 
+    def unreadable(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         with self._place.lock:
             if self._is_closed:

@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.columns import columns_of
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
-from taquba_workflow_sync.storage.embedded.repair.invalid import is_sound_claim
 from taquba_workflow_sync.storage.embedded.rows import TakenRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.promote import promote
@@ -17,6 +17,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, La
 from taquba_workflow_sync.storage.port.status import JobStatus
 
 BARE_OWNER: Final = ""
+_HOLDS: Final = tuple(column.holds for column in columns_of(TakenRow._fields))
 
 
 def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
@@ -55,7 +56,7 @@ def _in_line(row: TakenRow) -> tuple[int, int]:
 
 
 def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedRow:
-    if not is_sound_claim(row):
+    if not _is_sound(row):
         raise ValueError(f"the stored row {row.seq} is damaged and cannot be claimed")
     payload: object = row.payload
     headers: object = row.headers
@@ -94,6 +95,14 @@ def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedR
         lease_until_ms=until,
         damage=damage,
     )
+
+
+def _is_sound(row: TakenRow) -> bool:
+    """Whether a row just claimed can be worked on."""
+    for holds, value in zip(_HOLDS, row, strict=True):
+        if not holds(value):
+            return False
+    return 1 <= row.attempts <= row.max_attempts
 
 
 def _is_other_input(row: TakenRow, payload: bytes) -> bool:
