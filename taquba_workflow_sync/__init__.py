@@ -48,7 +48,7 @@ from taquba_workflow_sync.queue import (
 )
 from taquba_workflow_sync.storage.headers import HEADER_RUN_ID, HEADER_STEP, RESERVED_HEADER_PREFIX
 from taquba_workflow_sync.storage.records import IfFinished
-from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook
+from taquba_workflow_sync.webhooks import WebhookRequest, WebhookTarget, WebhookWorker, enqueue_webhook
 from taquba_workflow_sync.workflow.client import RunHandle, WorkflowClient
 from taquba_workflow_sync.workflow.hooks import NoopTerminalHook, TerminalHook
 from taquba_workflow_sync.workflow.outcomes import Cancel, Continue, ContinueAfter, Fail, StepOutcome, Succeed
@@ -121,6 +121,7 @@ __all__ = [
     "TerminalStatus",
     "UnsupportedFilesystemError",
     "WebhookRequest",
+    "WebhookTarget",
     "WebhookTerminalHook",
     "WebhookWorker",
     "Worker",
