@@ -37,7 +37,7 @@ class _Ticket:
 
 
 class Clerk:
-    """At most one thread that serves a line: ``serve`` commits some of it, ``has_waiting`` tells whether any is left."""
+    """At most one thread that serves a line: ``serve`` commits some of it, ``has_waiting`` tells if any is left."""
 
     def __init__(self, serve: Callable[[], None], has_waiting: Callable[[], bool], idle_s: float = IDLE_S) -> None:
         self._serve = serve

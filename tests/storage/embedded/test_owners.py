@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import presence as owners_module
+from taquba_workflow_sync.storage.embedded import locks as locks_module
 from taquba_workflow_sync.storage.embedded.locks import opening
-from taquba_workflow_sync.storage.embedded.presence import Owner
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned, RunningClaim
+from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
+from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.port.settlement import Ack
 from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
 
-from .conftest import OpenEmbedded
+from .conftest import OpenEmbedded, open_at
 from .raw import Child, raw
-
-LEASE_MS = 1_000
 
 HOLD = """
 import sys
 from pathlib import Path
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import ClaimRequest, LaneClaim
-store = EmbeddedStore(Path(sys.argv[1]), is_exclusive="exclusive" in sys.argv)
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.store import OpenOptions
+store = EmbeddedStore(Path(sys.argv[1]), OpenOptions(is_exclusive="exclusive" in sys.argv))
 if "claim" in sys.argv:
-    store.turn([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
-print(store.owner.id, flush=True)
+    store.settle_and_claim([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
+print(store._lifecycle.owner.id, flush=True)
 sys.stdin.readline()
 store.close()
 print("closed", flush=True)
@@ -44,11 +40,7 @@ def lock_files(root: Path) -> set[str]:
     return {each.stem for each in (root / "owners").iterdir()}
 
 
-def running(owner: str, *, token: str = "t.1.1", until: int = 0, lease: int = LEASE_MS) -> RunningClaim:
-    return RunningClaim("job", token, owner, False, until, lease)
-
-
-# -- death ------------------------------------------------------------------------------------------------------------
+# Death
 
 
 def test_a_living_owner_is_not_dead_and_a_killed_one_is_at_once(open_embedded: OpenEmbedded, root: Path) -> None:
@@ -57,10 +49,10 @@ def test_a_living_owner_is_not_dead_and_a_killed_one_is_at_once(open_embedded: O
     with Child(HOLD, root, "claim") as child:
         owner = child.read()
         assert owner.startswith(f"{child.process.pid}-")
-        assert store.abandoned_claims() == NOTHING_ABANDONED
+        assert store.abandoned_claims() == Evidence()
         child.kill()
         abandoned = store.abandoned_claims()
-        assert abandoned == Abandoned(owners=frozenset({owner}))
+        assert abandoned == Evidence(owners=frozenset({owner}))
         (again,) = claims(store, abandoned=abandoned)
         assert again.attempts == 2
 
@@ -81,7 +73,7 @@ def test_another_handle_of_this_process_lives_and_dies_alike(open_embedded: Open
     put_one(store)
     claim(other)
     owner = owner_of(other)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
+    assert store.abandoned_claims() == Evidence()
     other.close()
     assert store.abandoned_claims().owners == {owner}
 
@@ -90,7 +82,7 @@ def test_a_handle_never_finds_itself_dead(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     put_one(store)
     claim(store)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
+    assert store.abandoned_claims() == Evidence()
 
 
 def test_a_missing_lock_file_proves_nothing_and_is_not_created(open_embedded: OpenEmbedded, root: Path) -> None:
@@ -99,7 +91,7 @@ def test_a_missing_lock_file_proves_nothing_and_is_not_created(open_embedded: Op
     claim(other)
     owner = owner_of(other)
     (root / "owners" / f"{owner}.lock").unlink()
-    assert store.abandoned_claims() == NOTHING_ABANDONED
+    assert store.abandoned_claims() == Evidence()
     assert owner not in lock_files(root)
 
 
@@ -111,7 +103,7 @@ def test_a_link_in_place_of_a_lock_file_proves_nothing(open_embedded: OpenEmbedd
     file.unlink()
     file.symlink_to(tmp_path / "free")
     (tmp_path / "free").touch()
-    assert store.abandoned_claims() == NOTHING_ABANDONED
+    assert store.abandoned_claims() == Evidence()
 
 
 def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
@@ -120,25 +112,10 @@ def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
     claim(second)
     claim(third)
     for _ in range(20):
-        assert first.abandoned_claims() == second.abandoned_claims() == third.abandoned_claims() == NOTHING_ABANDONED
+        assert first.abandoned_claims() == second.abandoned_claims() == third.abandoned_claims() == Evidence()
 
 
-# -- the watch --------------------------------------------------------------------------------------------------------
-
-
-class Monotonic:
-    """A monotonic clock set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def monotonic() -> Monotonic:
-    return Monotonic()
+# Cleaning
 
 
 @pytest.fixture
@@ -149,8 +126,8 @@ def owners(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def me(owners: Path, monotonic: Monotonic) -> Iterator[Owner]:
-    owner = Owner(owners, exclusive=False, monotonic=monotonic)
+def me(owners: Path) -> Iterator[Owner]:
+    owner = Owner(owners, is_exclusive=False)
     owner.take()
     yield owner
     owner.leave(has_claims=False)
@@ -158,111 +135,14 @@ def me(owners: Path, monotonic: Monotonic) -> Iterator[Owner]:
 
 @pytest.fixture
 def alive(owners: Path) -> Iterator[Owner]:
-    other = Owner(owners, exclusive=False)
+    other = Owner(owners, is_exclusive=False)
     other.take()
     yield other
     other.leave(has_claims=False)
 
 
-def watched_for(me: Owner, monotonic: Monotonic, claim: RunningClaim, seconds: float, now_ms: int = 10) -> Abandoned:
-    """What is known after ``seconds`` of looking four times a second."""
-    abandoned = me.abandoned_claims([claim], now_ms)
-    end = monotonic.now + seconds
-    while monotonic.now < end:
-        monotonic.now = min(monotonic.now + 0.25, end)
-        abandoned = me.abandoned_claims([claim], now_ms)
-    return abandoned
-
-
-def test_an_overdue_claim_of_a_living_process_is_watched_for_ten_leases(
-    me: Owner, alive: Owner, monotonic: Monotonic
-) -> None:
-    claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 9.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
-
-
-def test_an_overdue_claim_of_an_unknown_owner_is_watched_for_one_lease(me: Owner, monotonic: Monotonic) -> None:
-    claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
-
-
-def test_the_first_look_never_takes_anything(me: Owner, monotonic: Monotonic) -> None:
-    # However long ago the lease ended by the wall clock: only what this process watched itself counts.
-    assert me.abandoned_claims([running("1-missing")], 10**15) == NOTHING_ABANDONED
-
-
-def test_a_lease_that_is_not_over_is_not_watched(me: Owner, monotonic: Monotonic) -> None:
-    claim = running("1-missing", until=1_000)
-    assert watched_for(me, monotonic, claim, 100, now_ms=999) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.99, now_ms=1_000) == NOTHING_ABANDONED
-
-
-def test_a_renewal_starts_the_watch_anew(me: Owner, monotonic: Monotonic) -> None:
-    assert watched_for(me, monotonic, running("1-missing", until=1), 0.99) == NOTHING_ABANDONED
-    renewed = running("1-missing", until=2)
-    assert watched_for(me, monotonic, renewed, 0.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, renewed, 0.01).tokens.keys() == {renewed.token}
-
-
-def test_a_claim_that_was_away_in_between_is_watched_anew(me: Owner, monotonic: Monotonic) -> None:
-    claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
-    assert me.abandoned_claims([], 10) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
-
-
-def test_a_wall_clock_that_jumps_takes_nothing(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
-    claim = running(alive.id, until=1_000)
-    assert me.abandoned_claims([claim], 0) == NOTHING_ABANDONED
-    for now_ms in (10**12, 0, 10**13):
-        assert me.abandoned_claims([claim], now_ms) == NOTHING_ABANDONED
-
-
-def test_a_long_lease_is_watched_for_long(me: Owner, monotonic: Monotonic) -> None:
-    claim = running("1-missing", lease=60_000)
-    assert watched_for(me, monotonic, claim, 59.9) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.1).tokens.keys() == {claim.token}
-
-
-def test_a_process_that_was_stopped_itself_has_not_watched(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
-    """Everybody was stopped for an hour, the owner too: it must have time to wake up and renew."""
-    claims = [running(alive.id), running("1-missing", token="t.1.2")]
-    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
-    monotonic.now += 3_600
-    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
-
-
-def test_a_stop_in_the_middle_of_a_watch_counts_for_a_quarter(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
-    claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 7.25) == NOTHING_ABANDONED
-    monotonic.now += 3_600
-    assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED  # 7.25 + 2.5 s of the ten
-    assert watched_for(me, monotonic, claim, 0.25).tokens.keys() == {claim.token}
-
-
-def test_rare_looks_free_a_claim_too_only_later(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
-    claim = running(alive.id)
-    for _ in range(4):
-        assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED
-        monotonic.now += 60
-    assert me.abandoned_claims([claim], 10).tokens.keys() == {claim.token}
-
-
-def test_a_dead_owner_needs_no_watch_and_its_other_claims_are_not_named_singly(me: Owner, owners: Path) -> None:
-    dead = Owner(owners, exclusive=False)
-    dead.take()
-    dead.leave(has_claims=True)
-    claims = [running(dead.id, token="t.1.1", until=10**15), running(dead.id, token="t.1.2")]
-    assert me.abandoned_claims(claims, 10) == Abandoned(owners=frozenset({dead.id}))
-
-
-# -- cleaning ---------------------------------------------------------------------------------------------------------
-
-
 def test_only_the_locks_of_the_dead_without_claims_are_cleaned(me: Owner, alive: Owner, owners: Path) -> None:
-    bare_dead, busy_dead = Owner(owners, exclusive=False), Owner(owners, exclusive=False)
+    bare_dead, busy_dead = Owner(owners, is_exclusive=False), Owner(owners, is_exclusive=False)
     for each in (bare_dead, busy_dead):
         each.take()
         each.leave(has_claims=True)
@@ -281,14 +161,14 @@ def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_l
     me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held longer than need be, it would make the dead look alive to others who probe."""
-    dead = Owner(owners, exclusive=False)
+    dead = Owner(owners, is_exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
     seen: list[tuple[str, bool | None]] = []
     unlink = Path.unlink
 
     def look(when: str) -> None:
-        seen.append((when, Owner(owners, exclusive=False)._is_alive(dead.id)))
+        seen.append((when, is_alive(owners, dead.id)))
 
     def unlink_seen(path: Path, missing_ok: bool = False) -> None:
         look("unlink")
@@ -299,50 +179,13 @@ def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_l
     assert seen == [("has claims", False), ("unlink", True)]
 
 
-def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_is_outwaited(
-    me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(owners_module, "_OTHERS_PROBE", 30.0)
-    dead = Owner(owners, exclusive=False)
-    dead.take()
-    dead.leave(has_claims=True)
-    probe = filelock.FileLock(owners / f"{dead.id}.lock", thread_local=False)
-    with probe:
-        assert me.abandoned_claims([running(dead.id)], 0) == NOTHING_ABANDONED
-        end_of_probe = threading.Timer(0.05, probe.release)
-        end_of_probe.start()
-        assert me.abandoned_claims([running(dead.id)], 0, suspect=dead.id).owners == {dead.id}
-        end_of_probe.join()
-
-
-def test_only_the_owner_in_doubt_is_waited_for(
-    me: Owner, alive: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cancel would wait for every living process otherwise, one after the other."""
-    second = Owner(owners, exclusive=False)
-    second.take()
-    waits: dict[str, float] = {}
-    look = me._is_alive
-
-    def seen(owner: str, patience: float = 0.0) -> bool | None:
-        waits[owner] = patience
-        return look(owner, patience)
-
-    monkeypatch.setattr(me, "_is_alive", seen)
-    claims = [running(alive.id), running(second.id, token="t.1.2")]
-    assert me.abandoned_claims(claims, 0, suspect=second.id) == NOTHING_ABANDONED
-    second.leave(has_claims=False)
-    assert waits[alive.id] == 0
-    assert waits[second.id] > 0
-
-
 def test_an_open_clears_away_the_lock_of_a_killed_process(open_embedded: OpenEmbedded, root: Path) -> None:
     with Child(HOLD, root) as child:
         owner = child.read()
         child.kill()
     assert owner in lock_files(root)
     store = open_embedded()
-    assert lock_files(root) == {store.owner.id}
+    assert lock_files(root) == {store._lifecycle.owner.id}
 
 
 def test_an_open_keeps_the_lock_of_a_killed_process_with_claims(open_embedded: OpenEmbedded, root: Path) -> None:
@@ -382,10 +225,10 @@ def test_lock_files_are_private(open_embedded: OpenEmbedded, root: Path) -> None
 
 
 def test_ids_of_owners_are_never_used_again(owners: Path) -> None:
-    assert len({Owner(owners, exclusive=False).id for _ in range(200)}) == 200
+    assert len({Owner(owners, is_exclusive=False).id for _ in range(200)}) == 200
 
 
-# -- exclusive --------------------------------------------------------------------------------------------------------
+# Exclusive
 
 
 def test_an_exclusive_open_is_refused_while_a_handle_is_open_in_this_process(open_embedded: OpenEmbedded) -> None:
@@ -430,7 +273,7 @@ def test_a_refused_open_leaves_no_lock_and_no_claim_on_the_store(open_embedded: 
     store = open_embedded(is_exclusive=True)
     with pytest.raises(StoreInUseError):
         open_embedded()
-    assert lock_files(root) == {store.owner.id}
+    assert lock_files(root) == {store._lifecycle.owner.id}
     assert status(store, put_one(store)) == "pending"
 
 
@@ -443,20 +286,19 @@ def test_an_exclusive_handle_takes_over_the_claims_of_the_dead(open_embedded: Op
     assert len(claims(store, abandoned=store.abandoned_claims())) == 1
 
 
-# -- the opening lock -------------------------------------------------------------------------------------------------
+# The opening lock
 
 
 def test_an_opening_lock_that_cannot_be_used_is_a_storage_error(root: Path) -> None:
     (root / "open.lock").mkdir(parents=True)
     with pytest.raises(StorageError):
-        EmbeddedStore(root)
+        open_at(root)
 
 
 def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from taquba_workflow_sync.storage.embedded import presence as owners_module
 
     root.mkdir(mode=0o700)
-    monkeypatch.setattr(owners_module, "_OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(locks_module, "_OPEN_TIMEOUT", 0.05)
     with opening(root):
         with pytest.raises(StorageError, match=r"open\.lock"):
             with opening(root):
@@ -472,7 +314,7 @@ def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbe
     store = open_embedded()
     put_one(store)
     claim(store)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
+    assert store.abandoned_claims() == Evidence()
     assert (root / "owners" / "README").exists()
     with raw(root) as connection:
         assert connection.execute("SELECT count(*) FROM taquba_job WHERE status = 'claimed'").fetchone() == (1,)
