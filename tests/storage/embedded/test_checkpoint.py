@@ -15,6 +15,7 @@ import pytest
 from taquba_workflow_sync.storage.embedded import checkpoint as checkpoint_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
+from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import job, put, put_one, version_of
 from tests.storage.embedded.raw import through
@@ -165,7 +166,7 @@ def test_no_connection_checkpoints_by_itself(open_embedded: OpenEmbedded, root: 
         store.counts()
         version_of(store)
         with raw(root) as connection:
-            connection.execute("SELECT count(*) FROM taquba_job").fetchone()
+            connection.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
     other = open_at(root)
     other.counts()
     other.close()
@@ -217,7 +218,7 @@ def test_a_pinned_wal_makes_the_checkpoints_back_off_and_come_back(
     waits = []
     with raw(root) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM taquba_job").fetchone()
+        reader.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
         fill(store, 3)
         assert runs == [False], "one try, then it backs off, however many commits come"
         for _ in range(8):
@@ -249,7 +250,7 @@ def test_a_large_pinned_wal_is_warned_about(
     checkpointer = Checkpointer(root / "db", store._connections, threshold=SMALL)
     with raw(root) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM taquba_job").fetchone()
+        reader.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
         fill(store, 4)
         with caplog.at_level(logging.WARNING), through(store._connections.gate):
             assert checkpointer.run_if_due() is False

@@ -14,6 +14,7 @@ from taquba_workflow_sync.storage.embedded import locks as locks_module
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
 from taquba_workflow_sync.storage.embedded.presence import Evidence
+from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.port.settlement import Ack
 from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
 
@@ -317,4 +318,4 @@ def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbe
     assert store.abandoned_claims() == Evidence()
     assert (root / "owners" / "README").exists()
     with raw(root) as connection:
-        assert connection.execute("SELECT count(*) FROM taquba_job WHERE status = 'claimed'").fetchone() == (1,)
+        assert connection.execute(f"SELECT count(*) FROM {sql.JOB} WHERE status = 'claimed'").fetchone() == (1,)
