@@ -11,8 +11,10 @@ from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.storage.embedded import reads
 from taquba_workflow_sync.storage.embedded.access import Access
+from taquba_workflow_sync.storage.embedded.backup import backup
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.changes import ChangeFeed
+from taquba_workflow_sync.storage.embedded.check import check
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.claims_seen import ClaimsSeen
 from taquba_workflow_sync.storage.embedded.commit import Transactor
@@ -49,11 +51,15 @@ def open_store(address: str, options: OpenOptions) -> Store:
         SchemaVersionError: a newer version of this library wrote the store.
         UnsupportedFilesystemError: SQLite's locks are not safe there.
     """
+    return EmbeddedStore(_directory(address), options)
+
+
+def _directory(address: str) -> Path:
     try:
-        root = Path(os.path.abspath(address))
+        return Path(os.path.abspath(address))
     except FileNotFoundError:
-        raise StorageError(f"cannot open the store {address}: the working directory was deleted") from None
-    return EmbeddedStore(root, options)
+        text = f"{address!r} is relative, and the working directory it is relative to was deleted"
+        raise StorageError(f"{text}; give an absolute path") from None
 
 
 class EmbeddedStore:
@@ -68,6 +74,7 @@ class EmbeddedStore:
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         clock = SystemClock() if options.clock is None else options.clock
+        self._failpoint = options.failpoint
         self._boot_clock = BootClock() if boot_clock is None else boot_clock
         self._now = clock_reader(clock)
         self._connections = Connections(root / "db", is_durable=options.durability is Durability.FULL)
@@ -194,12 +201,14 @@ class EmbeddedStore:
         return self._access.write(sweep) if self._access.read(reads.has_expired, self._now()) else 0
 
     def backup(self, address: str) -> None:
-        """Write a copy."""
-        raise NotImplementedError
+        """Write a copy of one moment."""
+        self._lifecycle.use()
+        backup(self._connections, _directory(address), self._failpoint)
 
     def check(self) -> list[str]:
         """Return what is wrong with the store."""
-        raise NotImplementedError
+        self._lifecycle.use()
+        return check(self._connections)
 
     def unreadable(self) -> list[str]:
         """Return what was passed over."""
