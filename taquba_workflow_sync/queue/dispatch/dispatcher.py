@@ -138,7 +138,7 @@ class Dispatcher:
         self._state.stop_asked = True
         self._heartbeat.stop()
         for pool in self._state.pools:
-            pool.dismiss()
+            pool.shut_down()
         for token in list(self._state.in_flight):
             self._handle.abandoned_here.add(token)
             RUNNING.discard(token)
