@@ -127,7 +127,7 @@ class WebhookWorker:
         from taquba_workflow_sync.webhooks.delivery import deliver  # brings requests: not before it is needed
 
         answer = deliver(self._session(), request, headers, job.payload, timeout, self._allow)
-        conclude(answer, request.url, datetime.now(UTC))
+        judge(answer, request.url, datetime.now(UTC))
         _log.debug("webhook delivered", extra={"job_id": job.id, "status": answer.status})
 
     def _request_headers(self, job: DeliveryJob, request: WebhookRequest) -> dict[str, str]:
@@ -154,7 +154,7 @@ class WebhookWorker:
         return session
 
 
-def conclude(answer: Answer, url: str, now: datetime) -> None:
+def judge(answer: Answer, url: str, now: datetime) -> None:
     """Return for a delivered webhook; raise RetryLater or PermanentFailure for any other answer."""
     status = answer.status
     if 200 <= status < 300:
