@@ -8,7 +8,11 @@ import pytest
 
 from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, webhook_headers
 
+from tests.engines import _engine, pytest_generate_tests
+
 from .receiver import Receiver
+
+__all__ = ["_engine", "pytest_generate_tests", "post", "receiver"]
 
 
 @dataclass(frozen=True)
