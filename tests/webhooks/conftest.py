@@ -9,8 +9,11 @@ import requests
 
 from taquba_workflow_sync import WebhookTarget
 from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, webhook_headers
+from tests.engines import _engine, pytest_generate_tests
 
 from .receiver import Receiver
+
+__all__ = ["_engine", "pytest_generate_tests", "post", "receiver"]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError, TaqubaError
@@ -41,6 +42,8 @@ from taquba_workflow_sync.storage.port.settlement import Settlement
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.wakeup import WakeUp
 
+_PLAIN: Final = OpenOptions()
+
 
 def open_store(address: str, options: OpenOptions) -> Store:
     """Open the store in the directory ``address``; it is made if it is not there.
@@ -68,7 +71,7 @@ class EmbeddedStore:
     def __init__(
         self,
         root: Path,
-        options: OpenOptions,
+        options: OpenOptions = _PLAIN,
         *,
         boot_clock: BootClock | None = None,
         checkpoint_bytes: int = CHECKPOINT_BYTES,

@@ -14,6 +14,7 @@ from taquba_workflow_sync.storage.embedded import opening as opening_module
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import OpenOptions
 from tests.storage.bench import claim, put_one
 
 from .conftest import OpenEmbedded
@@ -210,7 +211,7 @@ def test_an_open_that_is_refused_leaves_no_lock_behind(root: Path) -> None:
         with pytest.raises(SchemaVersionError):
             EmbeddedStore(root)
         connection.execute("UPDATE taquba_meta SET value = ? WHERE key = 'schema'", (sql.SCHEMA_VERSION,))
-    store = EmbeddedStore(root, is_exclusive=True)
+    store = EmbeddedStore(root, OpenOptions(is_exclusive=True))
     store.close()
 
 
