@@ -55,7 +55,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "presence.py", "max(now - known.looked - most, 0.0)", "0.0",
     ),
     "a renewed lease is watched on as the old one": (
-        _ENGINE + "presence.py", "if known is None or known.lease_until_ms != claim.lease_until_ms:", "if known is None:",
+        _ENGINE + "presence.py", "known.lease_until_ms != claim.lease_until_ms:", "False:",
     ),
     "a missing lock file proves death": (
         _ENGINE + "owners.py", "    if not path.is_file() or path.is_symlink():\n        return None\n",
