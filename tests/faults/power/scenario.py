@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from taquba_workflow_sync.storage.embedded.committer import Committer
+
 from taquba_workflow_sync import InvalidStateError, RunNotFoundError, RunSpec, WorkflowRuntime
 from taquba_workflow_sync.storage.embedded import committer, connections, filesystem, opening
-from taquba_workflow_sync.storage.embedded.committer import Committer
 from tests.faults.interpose import mark
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, make_plan, open_queue
