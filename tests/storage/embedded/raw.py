@@ -26,22 +26,20 @@ def raw(root: Path) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def through(gate: Gate) -> Iterator[None]:
     """Be inside the gate, as every call that uses a connection is."""
+    token = object()
     try:
-        gate.enter()
+        gate.enter(token)
         yield
     finally:
-        gate.leave()
+        gate.leave(token, None)
+        gate.tell()
 
 
 @contextmanager
 def inside(store: EmbeddedStore) -> Iterator[Connections]:
     """The store's own connections, used as one of its calls would use them."""
-    connections = store._connections
-    try:
-        connections.gate.enter()
-        yield connections
-    finally:
-        connections.gate.leave()
+    with through(store._connections.gate):
+        yield store._connections
 
 
 class Child:
