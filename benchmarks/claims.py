@@ -14,6 +14,7 @@ from benchmarks.figures import Bench, Section
 from benchmarks.footprint import memory_over
 from benchmarks.steps import PAYLOAD
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import Advance, Release, Settlement
 
@@ -23,10 +24,10 @@ SUBMIT_BATCH = 10_000
 LEASE_MS = 30_000
 
 # Runs that wait become runs that have succeeded, a day ago and kept for a month; the store is not open meanwhile.
-FINISH = """UPDATE taquba_job SET status = 'done', verdict = 'succeeded', termination = 1, attempts = 1, ordinal = 1,
+FINISH = f"""UPDATE {JOB} SET status = 'done', verdict = 'succeeded', termination = 1, attempts = 1, ordinal = 1,
     finished_ms = :now - 86400000, expires_ms = :now + 30 * 86400000, keep_done_ms = 31 * 86400000
     WHERE status = 'pending'"""
-COUNT_FINISHED = "UPDATE taquba_queue SET done = done + pending, pending = 0"
+COUNT_FINISHED = f"UPDATE {QUEUE} SET done = done + pending, pending = 0"
 
 
 def measure(bench: Bench) -> list[Section]:

@@ -46,6 +46,7 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
+from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.testing import ScriptedRunner
 from tests.queue.support import PATIENCE, START, claimed, corrupt, wait_until, working
 
@@ -67,7 +68,7 @@ def not_a_directory(queue: Queue, path: Path) -> None:
 
 
 def newer_schema(queue: Queue, path: Path) -> None:
-    corrupt(queue, "UPDATE taquba_meta SET value = value + 1 WHERE key = 'schema'")
+    corrupt(queue, f"UPDATE {META} SET value = value + 1 WHERE key = 'schema'")
     Queue.open(queue.path)
 
 

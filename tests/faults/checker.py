@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from tests.faults.figures import Figures
 from tests.faults.journal import Event
 
@@ -62,8 +63,8 @@ def _check(root: Path, events: Sequence[Event], figures: Figures, *, is_idle: bo
             _check_idle(rows, figures)
 
 
-_JOBS = """SELECT j.*, q.name AS queue_name, q.observer IS NOT NULL AS is_observed FROM taquba_job AS j
-    JOIN taquba_queue AS q ON j.queue = q.id"""
+_JOBS = f"""SELECT j.*, q.name AS queue_name, q.subscription IS NOT NULL AS is_observed FROM {JOB} AS j
+    JOIN {QUEUE} AS q ON j.queue = q.id"""
 
 
 # -- the store by itself -----------------------------------------------------------------------------------------------
@@ -79,20 +80,20 @@ def check_file(connection: sqlite3.Connection, figures: Figures) -> None:
 
 def check_rows(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], figures: Figures) -> None:
     """Every row can be reached by the path that its status calls for, and every part belongs to a row."""
-    total = connection.execute("SELECT count(*) FROM taquba_job NOT INDEXED").fetchone()[0]
+    total = connection.execute(f"SELECT count(*) FROM {JOB} NOT INDEXED").fetchone()[0]
     figures.expect("no row without a queue", total == len(rows), f"{total} rows, {len(rows)} of them with a queue")
     reachable: set[str] = set()
     for statement in _PATHS:
         reachable |= {row[0] for row in connection.execute(statement)}
     lost = rows.keys() - reachable
     figures.expect("no row unreachable", not lost, f"{len(lost)} rows, {sorted(lost)[:3]}")
-    next_seq = connection.execute("SELECT value FROM taquba_meta WHERE key = 'next_seq'").fetchone()[0]
-    parts = {row[0] for row in connection.execute("SELECT key FROM taquba_part")}
+    next_seq = connection.execute(f"SELECT value FROM {META} WHERE key = 'next_seq'").fetchone()[0]
+    parts = {row[0] for row in connection.execute(f"SELECT key FROM {OVERFLOW}")}
     wanted: set[int] = set()
     for row in rows.values():
         figures.checked["row"] += 1
         name = f"job {row['id']} ({row['status']})"
-        wanted |= {row["seq"] * 4 + kind for kind in range(3) if row["wide"] & 1 << kind}
+        wanted |= {row["seq"] * 4 + kind for kind in range(3) if row["overflow"] & 1 << kind}
         if row["seq"] >= next_seq or row["place"] >= next_seq:
             figures.violations.append(f"place in line: {name} stands beyond the store's counter {next_seq}")
         if row["attempts"] > row["max_attempts"]:
@@ -108,22 +109,22 @@ def check_rows(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], fig
 
 
 _PATHS = (
-    "SELECT id FROM taquba_job INDEXED BY taquba_job_pending WHERE status = 'pending'",
-    "SELECT id FROM taquba_job INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND status = 'scheduled'",
-    """SELECT id FROM taquba_job INDEXED BY taquba_job_claimed WHERE lease_until_ms IS NOT NULL AND status = 'claimed'
+    f"SELECT id FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending'",
+    f"SELECT id FROM {JOB} INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND status = 'scheduled'",
+    f"""SELECT id FROM {JOB} INDEXED BY taquba_job_claimed WHERE lease_until_ms IS NOT NULL AND status = 'claimed'
        AND owner IS NOT NULL""",
-    """SELECT id FROM taquba_job INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL
+    f"""SELECT id FROM {JOB} INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL
        AND status IN ('done', 'dead', 'cancelled')""",
 )
 
 
 def check_counters(connection: sqlite3.Connection, figures: Figures) -> None:
     """What a queue says it holds is what it holds; done and cancelled count what ever ended so."""
-    for queue in connection.execute("SELECT * FROM taquba_queue").fetchall():
+    for queue in connection.execute(f"SELECT * FROM {QUEUE}").fetchall():
         counted = Counter(
             {
                 status: connection.execute(
-                    "SELECT count(*) FROM taquba_job NOT INDEXED WHERE queue = ? AND status = ?", (queue["id"], status)
+                    f"SELECT count(*) FROM {JOB} NOT INDEXED WHERE queue = ? AND status = ?", (queue["id"], status)
                 ).fetchone()[0]
                 for status in _STATUSES
             }
@@ -169,7 +170,7 @@ def check_submits(rows: dict[str, sqlite3.Row], events: Sequence[Event], figures
         if row["status"] == "done" and row["verdict"] == "succeeded":
             trail = " ".join(map(str, range(len(plan.split()))))
             found = (row["result"] or b"").decode(errors="replace")
-            if row["wide"] & 4:
+            if row["overflow"] & 4:
                 continue  # the trail is in a part of its own
             figures.expect("trail", found.partition(";")[0] == trail, f"run {row['run_id']} went {found!r:.200}")
 
@@ -286,7 +287,7 @@ def check_hooks(
                 figures.lost += 1
                 figures.violations.append(f"hook lost: ending {termination} of job {row['id']} was never told")
             figures.checked["told at least once"] += 1
-    counted = connection.execute("SELECT sum(cancelled) FROM taquba_queue WHERE observer IS NOT NULL").fetchone()[0]
+    counted = connection.execute(f"SELECT sum(cancelled) FROM {QUEUE} WHERE subscription IS NOT NULL").fetchone()[0]
     cancelled = sum(any(status == "cancelled" for status, _ in versions) for versions in told.values())
     figures.expect(
         "counter against the log", (counted or 0) == cancelled, f"{counted} runs cancelled, the hooks know {cancelled}"
@@ -306,8 +307,8 @@ def digest(result: bytes | None, error: str | None) -> str:
 
 def _digest(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
     result: Any = row["result"]
-    if row["wide"] & 4:
-        result = connection.execute("SELECT data FROM taquba_part WHERE key = ?", (row["seq"] * 4 + 2,)).fetchone()[0]
+    if row["overflow"] & 4:
+        result = connection.execute(f"SELECT data FROM {OVERFLOW} WHERE key = ?", (row["seq"] * 4 + 2,)).fetchone()[0]
     if _terminal(row) != "succeeded":
         return digest(None, row["last_error"])
     return digest(result or b"", None)
@@ -315,7 +316,7 @@ def _digest(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
 
 def _history(connection: sqlite3.Connection) -> dict[str, list[sqlite3.Row]]:
     history: dict[str, list[sqlite3.Row]] = defaultdict(list)
-    statement = """SELECT a.*, j.id AS job_id FROM taquba_attempt AS a JOIN taquba_job AS j ON a.job = j.seq
+    statement = f"""SELECT a.*, j.id AS job_id FROM {ATTEMPT} AS a JOIN {JOB} AS j ON a.job = j.seq
         ORDER BY a.job, a.ordinal"""
     for row in connection.execute(statement):
         history[row["job_id"]].append(row)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
 from taquba_workflow_sync.clock import SystemClock
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
@@ -206,7 +207,7 @@ def _bury(stage: Stage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE taquba_job SET attempts = max_attempts")  # no claim can take it
+        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts")  # no claim can take it
     stage.is_armed = True
     queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
 
@@ -221,7 +222,7 @@ def _enter_boot(stage: Stage) -> None:
     queue.handle.store.settle_and_claim([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
     queue.close()
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")  # a delay of another boot
+        connection.execute(f"UPDATE {META} SET value = 1 WHERE key = 'boot'")  # a delay of another boot
     _, runtime = stage.open()
     stage.is_armed = True
     runtime.submit(run_id="other", headers={"plan": "go"})

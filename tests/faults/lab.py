@@ -33,11 +33,12 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.clock import Clock, SystemClock
+from taquba_workflow_sync.clock import Clock
 from taquba_workflow_sync.failpoints import Failpoint
-from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
 from tests.processes.harness import LIMIT, say
@@ -125,24 +126,18 @@ def open_queue(
     **config: object,
 ) -> Queue:
     """Open a store as ``Queue.open`` does, with what only a test may choose."""
-    time_source = SystemClock() if clock is None else clock
-    store = EmbeddedStore(
-        Path(os.path.abspath(root)),
-        is_durable=durability == "full",
-        clock=time_source,
-        running=RUNNING,
-        failpoint=failpoint,
-        checkpoint_bytes=checkpoint_bytes,
-    )
+    address = os.path.abspath(root)
+    options = OpenOptions(durability=Durability(durability), clock=clock, failpoint=failpoint)
     settings = {"retry_backoff_base": 0.0, "keep_done_jobs": 86_400.0} | config
     return Queue(
-        store,
-        default_config=QueueConfig(**settings),  # type: ignore[arg-type]
-        queue_configs={},
-        max_payload_bytes=64 << 20,
-        clock=time_source,
-        path=root,
-        failpoint=failpoint,
+        QueueHandle(
+            EmbeddedStore(Path(address), options, checkpoint_bytes=checkpoint_bytes),
+            default_config=QueueConfig(**settings),  # type: ignore[arg-type]
+            queue_configs={},
+            max_payload_bytes=64 << 20,
+            address=address,
+            failpoint=failpoint,
+        )
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import WorkflowRuntime
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults.checker import check
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue, submit
@@ -61,38 +62,38 @@ _GOOD = "WHERE run_id = 'good' AND queue = 1"
 _WAITING = "WHERE run_id = 'waiting'"
 
 STORES = {
-    "a lost run": ([f"DELETE FROM taquba_attempt WHERE job = (SELECT seq FROM taquba_job {_GOOD})",
-                    f"DELETE FROM taquba_part WHERE key / 4 = (SELECT seq FROM taquba_job {_WAITING})",
-                    f"DELETE FROM taquba_job {_WAITING}"], "lost: run waiting"),
-    "a counter too high": (["UPDATE taquba_queue SET pending = pending + 1"], "counter: queue"),
-    "a counter of ended runs too low": (["UPDATE taquba_queue SET done = 0 WHERE id = 1"], "counter: queue"),
-    "a cancelled run that no hook knows": (["UPDATE taquba_queue SET cancelled = 9 WHERE id = 1"], "counter against"),
-    "a stray part": (["INSERT INTO taquba_part VALUES (4001, x'00')"], "parts belong to rows: stray"),
-    "a missing part": (["DELETE FROM taquba_part"], "parts belong to rows"),
-    "a row of no queue": ([f"UPDATE taquba_job SET queue = 77 {_GOOD}"], "no row without a queue"),
-    "a row that no path reaches": ([f"UPDATE taquba_job SET status = 'scheduled' {_WAITING}"], "no row unreachable"),
-    "a place beyond the counter": ([f"UPDATE taquba_job SET place = 9999 {_WAITING}"], "place in line"),
-    "too many attempts": ([f"UPDATE taquba_job SET attempts = 11 {_GOOD}"], "attempts: job"),
-    "an ended job that is held": ([f"UPDATE taquba_job SET token = 'x.1.1' {_GOOD}"], "claim: job"),
+    "a lost run": ([f"DELETE FROM {ATTEMPT} WHERE job = (SELECT seq FROM {JOB} {_GOOD})",
+                    f"DELETE FROM {OVERFLOW} WHERE key / 4 = (SELECT seq FROM {JOB} {_WAITING})",
+                    f"DELETE FROM {JOB} {_WAITING}"], "lost: run waiting"),
+    "a counter too high": ([f"UPDATE {QUEUE} SET pending = pending + 1"], "counter: queue"),
+    "a counter of ended runs too low": ([f"UPDATE {QUEUE} SET done = 0 WHERE id = 1"], "counter: queue"),
+    "a cancelled run that no hook knows": ([f"UPDATE {QUEUE} SET cancelled = 9 WHERE id = 1"], "counter against"),
+    "a stray part": ([f"INSERT INTO {OVERFLOW} VALUES (4001, x'00')"], "parts belong to rows: stray"),
+    "a missing part": ([f"DELETE FROM {OVERFLOW}"], "parts belong to rows"),
+    "a row of no queue": ([f"UPDATE {JOB} SET queue = 77 {_GOOD}"], "no row without a queue"),
+    "a row that no path reaches": ([f"UPDATE {JOB} SET status = 'scheduled' {_WAITING}"], "no row unreachable"),
+    "a place beyond the counter": ([f"UPDATE {JOB} SET place = 9999 {_WAITING}"], "place in line"),
+    "too many attempts": ([f"UPDATE {JOB} SET attempts = 11 {_GOOD}"], "attempts: job"),
+    "an ended job that is held": ([f"UPDATE {JOB} SET token = 'x.1.1' {_GOOD}"], "claim: job"),
     "a token that leads elsewhere": (
-        [f"""UPDATE taquba_job SET status = 'claimed', token = 'x.1.999', owner = 'o', lease_until_ms = 1 {_WAITING}""",
-         "UPDATE taquba_queue SET pending = 0, claimed = 1 WHERE id = 1"], "fence: the token"),
+        [f"""UPDATE {JOB} SET status = 'claimed', token = 'x.1.999', owner = 'o', lease_until_ms = 1 {_WAITING}""",
+         f"UPDATE {QUEUE} SET pending = 0, claimed = 1 WHERE id = 1"], "fence: the token"),
     "a planted value": (["INSERT INTO Cache (key, raw, value) VALUES ('k', 1, 'v')"], "diskcache's table"),
-    "another result": ([f"UPDATE taquba_job SET result = x'30' {_GOOD}"], "trail: run good"),
-    "another result than was told": ([f"UPDATE taquba_job SET result = x'30' {_GOOD}"], "told as stored"),
+    "another result": ([f"UPDATE {JOB} SET result = x'30' {_GOOD}"], "trail: run good"),
+    "another result than was told": ([f"UPDATE {JOB} SET result = x'30' {_GOOD}"], "told as stored"),
     "another outcome than was told": (
-        ["UPDATE taquba_job SET verdict = 'succeeded', result = x'30' WHERE run_id = 'failed' AND queue = 1"],
+        [f"UPDATE {JOB} SET verdict = 'succeeded', result = x'30' WHERE run_id = 'failed' AND queue = 1"],
         "told as stored"),
-    "an ending that was undone": (["UPDATE taquba_job SET termination = 0 WHERE run_id = 'good'"], "only endings"),
+    "an ending that was undone": ([f"UPDATE {JOB} SET termination = 0 WHERE run_id = 'good'"], "only endings"),
     "a step settled twice": (
-        [f"""INSERT INTO taquba_attempt SELECT seq, 77, 2, 1, 0, 0, 'succeeded', NULL FROM taquba_job {_GOOD}"""],
+        [f"""INSERT INTO {ATTEMPT} SELECT seq, 77, 2, 1, 0, 0, 'succeeded', NULL FROM {JOB} {_GOOD}"""],
         "settled twice"),
     "steps out of order": (
-        [f"UPDATE taquba_attempt SET step = 9 WHERE ordinal = 1 AND job = (SELECT seq FROM taquba_job {_GOOD})"],
+        [f"UPDATE {ATTEMPT} SET step = 9 WHERE ordinal = 1 AND job = (SELECT seq FROM {JOB} {_GOOD})"],
         "history: the steps"),
     "a step that was never settled": (
-        [f"UPDATE taquba_attempt SET step = 1, outcome = 'retried' WHERE ordinal = 1 AND job = "
-         f"(SELECT seq FROM taquba_job {_GOOD})"], "skipped: steps [0]"),
+        [f"UPDATE {ATTEMPT} SET step = 1, outcome = 'retried' WHERE ordinal = 1 AND job = "
+         f"(SELECT seq FROM {JOB} {_GOOD})"], "skipped: steps [0]"),
 }  # fmt: skip
 
 

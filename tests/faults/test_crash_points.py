@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import Queue, QueueConfig, WorkflowRuntime, run_worker
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, QUEUE
 from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from tests.faults import crash
 from tests.faults.checker import check, looking_at
@@ -37,12 +38,12 @@ def test_every_transition_of_the_table_is_a_fault_point() -> None:
 def dump(root: Path) -> list[tuple[object, ...]]:
     """Return what is stored, but for what varies from one run of a scenario to the next."""
     with looking_at(root) as connection:
-        columns = [row["name"] for row in connection.execute("PRAGMA table_info(taquba_job)")]
+        columns = [row["name"] for row in connection.execute(f"PRAGMA table_info({JOB})")]
         kept = [f"j.{name}" for name in columns if name not in _VARYING]
         kept += [f"j.{name} IS NULL" for name in _VARYING]
-        jobs = [tuple(row) for row in connection.execute(f"SELECT {','.join(kept)} FROM taquba_job AS j ORDER BY seq")]
-        queues = [tuple(row) for row in connection.execute("SELECT * FROM taquba_queue ORDER BY id")]
-        attempts = connection.execute("SELECT job, ordinal, step, attempt, outcome, error FROM taquba_attempt")
+        jobs = [tuple(row) for row in connection.execute(f"SELECT {','.join(kept)} FROM {JOB} AS j ORDER BY seq")]
+        queues = [tuple(row) for row in connection.execute(f"SELECT * FROM {QUEUE} ORDER BY id")]
+        attempts = connection.execute(f"SELECT job, ordinal, step, attempt, outcome, error FROM {ATTEMPT}")
         return [*jobs, *queues, *(tuple(row) for row in attempts)]
 
 

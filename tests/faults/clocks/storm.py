@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taquba_workflow_sync import WorkflowRuntime
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB
 from tests.faults.checker import looking_at
 from tests.faults.clocks.times import HOUR, SharedOffset
 from tests.faults.figures import Figures
@@ -114,9 +115,9 @@ def check_times(root: Path, began_ms: float, figures: Figures) -> None:
     """Nobody died, so nothing was taken over; every stored time is that of some clock there was."""
     least, most = began_ms - HOUR * 1000 - 2_000, time.time() * 1000 + HOUR * 1000 + 2_000
     with looking_at(root) as connection:
-        reaped = connection.execute("SELECT count(*) FROM taquba_attempt WHERE outcome = 'reaped'").fetchone()[0]
+        reaped = connection.execute(f"SELECT count(*) FROM {ATTEMPT} WHERE outcome = 'reaped'").fetchone()[0]
         figures.expect("no live claim is taken over", reaped == 0, f"{reaped} claims were")
-        for columns, table in (("enqueued_ms, finished_ms", "taquba_job"), ("claimed_ms, ended_ms", "taquba_attempt")):
+        for columns, table in (("enqueued_ms, finished_ms", JOB), ("claimed_ms, ended_ms", ATTEMPT)):
             for row in connection.execute(f"SELECT {columns} FROM {table}"):
                 sane = all(value is not None and least <= value <= most for value in row)
                 figures.expect("stored times are sane", sane, f"{table}: {tuple(row)}")

@@ -23,6 +23,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.clock import BootClock
 from taquba_workflow_sync.storage.embedded.boot_clock import enter_boot
+from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.reads import Readiness
 from taquba_workflow_sync.storage.port.settlement import Action, Advance, Nack
@@ -246,7 +247,7 @@ def test_a_first_write_that_fails_after_a_reboot_leaves_the_delays_to_the_next(
     wall.ms += DELAY_MS
     assert [row.id for row in claims(after)] == [job_id]
     with raw(tmp_path / "store") as connection:
-        assert connection.execute("SELECT value FROM taquba_meta WHERE key = 'boot'").fetchone() == (8,)
+        assert connection.execute(f"SELECT value FROM {META} WHERE key = 'boot'").fetchone() == (8,)
 
 
 # -- where there is no such clock, or another one is asked for --------------------------------------------------------

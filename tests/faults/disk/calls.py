@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
+from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import (
@@ -151,7 +152,7 @@ def _enter_boot(queue: Queue) -> Act:
     queue.advance(claim, b"y", delay=3600)
     queue.close()
     with closing(sqlite3.connect(queue.path / "db" / "cache.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE taquba_meta SET value = 1 WHERE key = 'boot'")
+        connection.execute(f"UPDATE {META} SET value = 1 WHERE key = 'boot'")
     return lambda queue: queue.enqueue(BARE, b"x", job_id="k")
 
 

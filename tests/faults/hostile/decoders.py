@@ -14,19 +14,21 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
-from taquba_workflow_sync.queue.records import attempt_of, damage_of, decode_headers, record_of, record_of_claim
-from taquba_workflow_sync.storage.embedded import reads
-from taquba_workflow_sync.storage.embedded.repair.mending import _is_subscription
+from taquba_workflow_sync.queue.records import attempt_of, damage_of, record_of, record_of_claim
+from taquba_workflow_sync.storage.embedded import reads, sql
+from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription
 from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
-from taquba_workflow_sync.storage.embedded.transitions.claim import _claimed
+from taquba_workflow_sync.storage.embedded.rows import ShownRow, TakenRow
+from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
-from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
-from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.notification import Subscription, decode_notification
 from taquba_workflow_sync.webhooks.request import read_request
 from taquba_workflow_sync.webhooks.retry_after import MAX_RETRY_AFTER_S, parse_retry_after
 from taquba_workflow_sync.webhooks.signing import signing_keys
-from taquba_workflow_sync.workflow.hooks import decode_notification
 from taquba_workflow_sync.workflow.status import outcome_of, status_of
 from taquba_workflow_sync.workflow.steps import check_is_step
 
@@ -85,20 +87,40 @@ _JOB: Final[dict[str, Any]] = {
     "seq": 1, "id": "J1", "queue": "q", "status": "done", "priority": 1, "step": 0, "attempts": 1, "max_attempts": 3,
     "cancel_requested": 0, "enqueued_ms": 1, "termination": 1, "headers": "", "payload": b"", "run_id": "r",
     "finished_ms": 2, "keep_done_ms": 3, "token": "x.1.1", "claimed_ms": 1, "lease_until_ms": 2, "verdict": "succeeded",
-    "place": 1, "result": b"",
+    "place": 1, "result": b"", "queue_name": "q", "overflow": 0,
 }  # fmt: skip
+
+
+class _Answers:
+    """A connection that finds one row for some statements, and nothing for others."""
+
+    rowcount = 0
+
+    def __init__(self, found: dict[str, tuple[Any, ...]]) -> None:
+        self._found = found
+        self._row: tuple[Any, ...] | None = None
+
+    def execute(self, statement: str, _values: object = ()) -> _Answers:
+        self._row = self._found.get(statement)
+        return self
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self._row
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return [] if self._row is None else [self._row]
 
 
 def decode_a_job(data: bytes) -> None:
     """What a page or a look shows of any row: a record, whatever the columns hold; parts that are gone are empty."""
-    values = _row(data, reads._COLUMNS, {**_JOB, "wide": 0})
-    gone: Any = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetchone=lambda: None))
+    damaged: Any = _Answers({sql.GET: tuple(_row(data, ShownRow._fields, _JOB))})
     for whole in (True, False):
-        row = reads._job(gone, tuple(values), whole=whole)
+        row = reads.get(damaged, lambda: 5, "J1", with_payload=whole)
+        assert row is not None
         _demand(_is_headers(record_of(row).headers), "headers")
+        _demand(type(row.is_visible) is bool, "visible or not")
         if row.run_id is not None:
             status_of(row)
-            row.is_kept(5)
             if row.finished_ms is not None:
                 _read_an_outcome(row)
 
@@ -114,16 +136,15 @@ def _read_an_outcome(row: JobRow) -> None:
         _demand(outcome.result is None or type(outcome.result) is bytes, "a result is no bytes")
 
 
-_CLAIMED: Final = ("place", "id", "token", "step", "attempts", "max_attempts", "payload", "headers", "priority",
-                   "cancel_requested", "run_id", "enqueued_ms", "run_at_ms", "last_error", "seq", "wide")  # fmt: skip
-
-
 def decode_a_claim(data: bytes) -> None:
-    """A row just claimed is refused, which has it looked into and buried, or dead-lettered, or is a good step."""
-    values = _row(data, _CLAIMED, {**_JOB, "wide": 0})
-    tx: Any = SimpleNamespace(get_overflow=lambda *_: None, now_ms=5)
+    """A row just claimed is refused, which has it looked into, or dead-lettered, or is a good step."""
+    answers = _Answers({sql.CLAIM: tuple(_row(data, TakenRow._fields, _JOB))})
+    tx: Any = SimpleNamespace(
+        execute=answers.execute, get_overflow=lambda *_: None, find_queue=lambda _: 1, move=lambda *_: None,
+        now_ms=5, boot_ms=5, owner="", transitions=set(), unreadable=Unreadable(),
+    )  # fmt: skip
     try:
-        row = _claimed(tx, tuple(values), "q", 10)
+        (row,) = claim(tx, ClaimRequest((LaneClaim("q", 5),), 1))
     except (ValueError, TypeError):
         return
     if damage_of(row) is not None:
@@ -139,7 +160,7 @@ def decode_a_claim(data: bytes) -> None:
 def decode_an_attempt(data: bytes) -> None:
     """Any history can be shown."""
     good = {"ordinal": 1, "step": 0, "attempt": 1, "claimed_ms": 1, "ended_ms": 2, "outcome": "succeeded"}
-    attempt_of(AttemptRow._make(readable_attempt(tuple(_row(data, AttemptRow._fields, good)))))
+    attempt_of(readable_attempt(_row(data, AttemptRow._fields, good)))
 
 
 def _is_headers(found: object) -> bool:
@@ -196,7 +217,7 @@ def a_token(data: bytes) -> None:
 
 def a_subscription(data: bytes) -> None:
     text = _stored(data)
-    if _is_subscription(text):
+    if is_subscription(text):
         subscription = Subscription(**json.loads(text))
         good = (
             type(subscription.lane) is str and type(subscription.max_attempts) is int and subscription.max_attempts > 0
@@ -226,15 +247,32 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "a secret": a_secret,
 }
 
+_NULL: Final = b"\0"
+_HUGE: Final = b"\x01" + b"\x7f" * 8
+_INFINITE: Final = b"\x06i"
+
+
+def _struck(row: type[Any], column: str, value: bytes) -> bytes:
+    """Return what has a row's column hold a value, as :func:`_row` and :func:`_value` read it."""
+    return 2 * (bytes([row._fields.index(column)]) + value)
+
+
 #: What fuzzing starts from, and every default run tries first.
 CORPUS: Final[dict[str, list[bytes]]] = {
     "headers": [b"", b"{}", b'{"a":"b"}', b'{"a":1}', b"[]", b"null", b"{", b'{"a":{}}', b'"a"', b"[" * 100_000,
                 b'{"a":' * 100_000, b'{"a":"\\ud800"}', b"NaN", b"1" * 5000, b"\xff", b'{"a":"b","a":5}', b"{}\0"],
-    "a job's row": [b"\x00\x00\x03\x00" * 2, b"\x0a\x01\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x0a\x04x",
-                    b"\x03\x04waiting",
-                    b"\x15\x04[[[[", b"\x0e\x06i", b"\x09\x00"],
-    "a claim's row": [b"\x07\x04[]", b"\x07\x04{\"a\":1}", b"\x0b\x04x", b"\x0b\x01" + b"\x7f" * 8, b"\x03\x04x"],
-    "an attempt's row": [b"\x05\x04x", b"\x03\x04x", b"\x03\x01" + b"\x7f" * 8, b"\x03\x00", b"\x04\x06i"],
+    "a job's row": [_struck(ShownRow, column, value) for column, value in (
+        ("seq", _NULL), ("status", _NULL), ("status", b"\x04waiting"), ("enqueued_ms", _HUGE),
+        ("enqueued_ms", b"\x04x"), ("finished_ms", _INFINITE),
+        ("headers", b"\x04[[[["), ("owner", _NULL), ("overflow", b"\x07\0\x07"),
+        ("payload_crc", b"\x07\0\x07"), ("payload", b"\x03x"), ("verdict", b"\x04ended"))],
+    "a claim's row": [_struck(TakenRow, column, value) for column, value in (
+        ("headers", b"\x04[]"), ("headers", b"\x04{\"a\":1}"), ("run_id", b"\x04\xff"), ("enqueued_ms", b"\x04x"),
+        ("enqueued_ms", _HUGE), ("step", b"\x04x"), ("overflow", b"\x07\0\x03"), ("payload", b"\x03x"),
+        ("attempts", b"\x07\0\x09"), ("input_hash", b"\x03x"))],
+    "an attempt's row": [_struck(AttemptRow, column, value) for column, value in (
+        ("outcome", b"\x04x"), ("claimed_ms", b"\x04x"), ("claimed_ms", _HUGE), ("claimed_ms", _NULL),
+        ("ended_ms", _INFINITE))],
     "a notification": [b"r\nsucceeded\n0\nJ1\n1\n5\nno", b"r\nended\n0\nJ1\n1\n5", b"r\nfailed\nx\nJ1\n1\n5",
                        b"r\nfailed\n0\nJ1\n1\n" + b"9" * 30, b"r\nfailed\n0\nJ1\n1\n" + b"9" * 5000,
                        b"r\nfailed\n1_0\nJ1\n 1 \n5", b"{}", b"[]"],

@@ -6,18 +6,20 @@ import importlib.util
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 from unittest import mock
 
 from taquba_workflow_sync import PayloadTooLargeError, Queue
 from taquba_workflow_sync.queue.dispatch import dispatcher
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from tests.faults.figures import Figures
 from tests.faults.hostile import decoders, robbed, stage
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
@@ -74,7 +76,7 @@ def _damaged_rows(figures: Figures, directory: Path, chance: random.Random, left
         names = [name for name in ids if not name.startswith("bare")]
         chosen = [names[chance.randrange(len(names))] for _ in range(8)]
         with _short_backoff():
-            unreadable = any(where.startswith(("taquba_queue.name", "taquba_queue.id")) for where in struck)
+            unreadable = any(where.startswith((f"{QUEUE}.name", f"{QUEUE}.id")) for where in struck)
             healthy = () if unreadable else stage.ALL_HEALTHY
             wrong = scene.check(names=chosen, ids=ids, healthy=healthy, bare=not unreadable)
         figures.faults["damaged rows"] += len(struck)
@@ -84,28 +86,29 @@ def _damaged_rows(figures: Figures, directory: Path, chance: random.Random, left
 
 def columns_of_template(directory: Path) -> list[tuple[str, str]]:
     """Return the engine's columns as the template has them."""
-    with Queue.open(directory / "template", durability="relaxed") as queue:
-        with queue.handle.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
-            return [each for each in columns_of(connection) if each[0] not in ("Cache", "Settings")]
+    with closing(sqlite3.connect(directory / "template" / "db" / "cache.db")) as connection:
+        return [each for each in columns_of(connection) if each[0] not in ("Cache", "Settings")]
 
 
 def _strike(vandal: Vandal, chance: random.Random, columns: list[tuple[str, str]]) -> str:
     """Damage a random column of a random row that is not one of the healthy; returns what was done."""
-    table, column = chance.choice(columns if chance.random() < 0.4 else [c for c in columns if c[0] == "taquba_job"])
+    table, column = chance.choice(columns if chance.random() < 0.4 else [c for c in columns if c[0] == JOB])
     damage = chance.choice(damages_of(column))
     where = "1"
-    if table == "taquba_job":
+    if table == JOB:
         others = "id <> 'bare-healthy' AND ifnull(run_id, '') NOT LIKE 'healthy%'"
-        rows = vandal.run(f"SELECT seq FROM taquba_job WHERE {others}")
+        rows = vandal.run(f"SELECT seq FROM {JOB} WHERE {others}")
         where = f"seq = {chance.choice(rows)[0]}"
-    elif table == "taquba_meta":
+    elif table == META:
         where = f"key = '{chance.choice(['schema', 'next_seq'])}'"
-    elif table == "taquba_queue":
+    elif table == QUEUE:
         where = f"name = '{chance.choice([stage.STEPS, stage.BARE])}'"
-    elif table == "taquba_attempt":
-        where = f"job = {chance.choice(vandal.run('SELECT DISTINCT job FROM taquba_attempt'))[0]}"
-    elif table == "taquba_part":
-        where = f"key = {chance.choice(vandal.run('SELECT key FROM taquba_part'))[0]}"
+    elif table == ATTEMPT:
+        jobs = vandal.run(f"SELECT DISTINCT job FROM {ATTEMPT}")
+        where = f"job = {chance.choice(jobs)[0]}"
+    elif table == OVERFLOW:
+        keys = vandal.run(f"SELECT key FROM {OVERFLOW}")
+        where = f"key = {chance.choice(keys)[0]}"
     vandal.spoil(table, column, where, [("x", [], damage)])
     return f"{table}.{column} = {damage.name} where {where}"
 

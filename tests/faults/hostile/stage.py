@@ -29,6 +29,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Nack, Release, SettleCancelled, Settlement
 from taquba_workflow_sync.testing import ManualClock, RecordingHook
@@ -193,7 +194,7 @@ class Scene:
 
     def ids(self) -> dict[str, str]:
         """Return the job id of each run, and of each bare job, by name; look before anything is damaged."""
-        return dict(Vandal(self.root).run("SELECT coalesce(run_id, id), id FROM taquba_job"))
+        return dict(Vandal(self.root).run(f"SELECT coalesce(run_id, id), id FROM {JOB}"))
 
     def check(
         self,
@@ -249,7 +250,7 @@ class Scene:
         if not self._comes(lambda: runtime.stop(timeout=0.1), runner.calls.total, records):
             self.wrong.append(f"a settlement is tried for ever: {records.last_failure()}")
             # Nothing is left to settle, then: the dispatcher must not go on beside the tests that follow.
-            Vandal(self.root).run("DELETE FROM taquba_job")
+            Vandal(self.root).run(f"DELETE FROM {JOB}")
             runtime.stop(timeout=LIMIT)
             self.is_emptied = True
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import diskcache
 import pytest
@@ -15,8 +16,10 @@ from diskcache.core import MODE_PICKLE, MODE_RAW
 
 from taquba_workflow_sync import Queue, SchemaVersionError, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, StoreCache
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, META
 from tests.faults.hostile.damage import Vandal
 from tests.faults.hostile.robbed import LIMIT
+from tests.storage.embedded.raw import inside
 
 #: What the other program does to the cache that it opened.
 DEEDS = {
@@ -50,7 +53,7 @@ def test_a_plain_cache_harms_no_run_and_no_later_open(tmp_path: Path) -> None:
                     assert {job.payload for job in jobs} == {b"x" * 5000}, deed
                 settings = dict(Vandal(root).run("SELECT key, value FROM Settings"))
                 assert {key: settings[key] for key in SETTINGS} == SETTINGS, deed
-        with queue.handle.store._connections.reading() as connection:  # type: ignore[attr-defined]  # looks behind the port
+        with inside(queue.handle.store) as connections, connections.reading() as connection:
             assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert Vandal(root).run("PRAGMA integrity_check") == [("ok",)]
 
@@ -80,8 +83,10 @@ def plant(root: Path, bomb: bytes) -> None:
     for key in ("size_limit", "eviction_policy", "disk_pickle_protocol"):
         vandal.run("UPDATE Settings SET value = ? WHERE key = ?", bomb, key)
     vandal.run("INSERT OR REPLACE INTO Settings VALUES ('planted', ?)", bomb)
-    vandal.run("UPDATE taquba_job SET payload = ?, result = ? WHERE run_id = 'a'", bomb, bomb)
-    vandal.run("UPDATE taquba_job SET headers = ? WHERE run_id = 'b'", bomb)
+    crc = crc32(bomb)  # who can plant can count
+    columns = "payload = ?, payload_crc = ?, result = ?, result_crc = ?"
+    vandal.run(f"UPDATE {JOB} SET {columns} WHERE run_id = 'a'", bomb, crc, bomb, crc)
+    vandal.run(f"UPDATE {JOB} SET headers = ? WHERE run_id = 'b'", bomb)
 
 
 def test_a_planted_pickle_is_unpickled_by_no_path_of_ours(tmp_path: Path) -> None:
@@ -139,12 +144,12 @@ def test_a_newer_store_is_refused_while_an_older_process_has_it_open(tmp_path: P
     with Queue.open(root, durability="relaxed") as queue:
         queue.enqueue("q", b"x")
         vandal = Vandal(root)
-        vandal.run("UPDATE taquba_meta SET value = 2 WHERE key = 'schema'")
-        before = vandal.run("SELECT * FROM taquba_meta"), vandal.run("SELECT * FROM Settings ORDER BY key")
+        vandal.run(f"UPDATE {META} SET value = value + 1 WHERE key = 'schema'")
+        before = vandal.run(f"SELECT * FROM {META}"), vandal.run("SELECT * FROM Settings ORDER BY key")
         for exclusive in (False, True):
             with pytest.raises(SchemaVersionError, match="upgrade"):
                 Queue.open(root, durability="relaxed", exclusive=exclusive)
-        assert (vandal.run("SELECT * FROM taquba_meta"), vandal.run("SELECT * FROM Settings ORDER BY key")) == before
+        assert (vandal.run(f"SELECT * FROM {META}"), vandal.run("SELECT * FROM Settings ORDER BY key")) == before
         assert len(os.listdir(root / "owners")) == 1, "whoever was refused left an owner's lock"
     with pytest.raises(SchemaVersionError):
         Queue.open(root)
@@ -156,7 +161,7 @@ def test_a_store_without_its_tables_is_told_from_a_new_one(tmp_path: Path) -> No
     with Queue.open(root, durability="relaxed") as queue:
         queue.enqueue("q", b"x")
     vandal = Vandal(root)
-    vandal.run("DROP TABLE taquba_job")
+    vandal.run(f"DROP TABLE {JOB}")
     try:
         with Queue.open(root, durability="relaxed") as queue:
             with pytest.raises(StorageError):

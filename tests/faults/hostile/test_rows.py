@@ -10,6 +10,7 @@ import pytest
 
 from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.queue.dispatch import dispatcher
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
 from tests.faults.hostile.stage import STATES, Scene, make_template
 
@@ -38,7 +39,7 @@ def _quick_to_fail_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "_LONGEST_BACKOFF", 0.05)
 
 
-JOB_COLUMNS = [column for table, column in schema_columns() if table == "taquba_job"]
+JOB_COLUMNS = [column for table, column in schema_columns() if table == JOB]
 
 
 @pytest.mark.parametrize("column", JOB_COLUMNS)
@@ -48,43 +49,43 @@ def test_a_damaged_job_harms_no_other(large_template: Path, tmp_path: Path, colu
     damages = damages_of(column)
     assert len(damages) <= MANY
     ids = scene.ids()
-    seqs = dict(vandal.run("SELECT coalesce(run_id, id), seq FROM taquba_job"))
+    seqs = dict(vandal.run(f"SELECT coalesce(run_id, id), seq FROM {JOB}"))
 
     def strike(name: str) -> None:
         number = int(name.rpartition("-")[2])
         if number < len(damages):
-            vandal.spoil("taquba_job", column, "seq = ?", [(name, [seqs[name]], damages[number])])
+            vandal.spoil(JOB, column, "seq = ?", [(name, [seqs[name]], damages[number])])
 
     # Each damage in every second state, and each state with every second damage; the long form draws from all of them.
     states = enumerate((*STATES, "bare"))
     names = [f"{state}-{n}" for place, state in states for n in range(len(damages)) if (place + n) % 2 == 0]
     now = [(name, [seqs[name]], damages[int(name.rpartition("-")[2])]) for name in names if not name.startswith("held")]
-    assert vandal.spoil("taquba_job", column, "seq = ?", now) > 0
+    assert vandal.spoil(JOB, column, "seq = ?", now) > 0
     wrong = scene.check(names=[name for name in names if not name.startswith("bare")], ids=ids, strike=strike)
     assert not wrong, "\n".join(wrong)
 
 
 # -- the other tables --------------------------------------------------------------------------------------------------
 
-OTHER_COLUMNS = [(table, column) for table, column in schema_columns() if table != "taquba_job"]
+OTHER_COLUMNS = [(table, column) for table, column in schema_columns() if table != JOB]
 #: Which row of a table is damaged, each in a copy of its own: a condition, and the name of what is struck.
 PLACES: dict[str, list[tuple[str, str]]] = {
-    "taquba_queue": [("name = 'workflow-steps'", "steps"), ("name = 'bare'", "bare")],
-    "taquba_meta": [("key = 'schema'", "schema"), ("key = 'next_seq'", "next_seq")],
-    "taquba_attempt": [
-        ("job = (SELECT seq FROM taquba_job WHERE run_id = 'pending-0')", "history"),
-        ("job = (SELECT seq FROM taquba_job WHERE run_id = 'healthy-0')", "history of a healthy run"),
+    QUEUE: [("name = 'workflow-steps'", "steps"), ("name = 'bare'", "bare")],
+    META: [("key = 'schema'", "schema"), ("key = 'next_seq'", "next_seq")],
+    ATTEMPT: [
+        (f"job = (SELECT seq FROM {JOB} WHERE run_id = 'pending-0')", "history"),
+        (f"job = (SELECT seq FROM {JOB} WHERE run_id = 'healthy-0')", "history of a healthy run"),
     ],
-    "taquba_part": [("key = (SELECT 4 * seq FROM taquba_job WHERE run_id = 'pending-0')", "part")],
+    OVERFLOW: [(f"key = (SELECT 4 * seq FROM {JOB} WHERE run_id = 'pending-0')", "part")],
 }
 #: A queue that cannot be read any more cannot run; the other one must.
-UNREADABLE = {("taquba_queue", "name"), ("taquba_queue", "id")}
+UNREADABLE = {(QUEUE, "name"), (QUEUE, "id")}
 
 
 def test_no_table_of_a_store_is_forgotten(template: Path) -> None:
     with closing(sqlite3.connect(f"file:{template}/db/cache.db?mode=ro", uri=True)) as connection:
         real = set(columns_of(connection))
-    assert {table for table, _ in real} == {"taquba_job", *PLACES, "Settings", "Cache"}
+    assert {table for table, _ in real} == {JOB, *PLACES, "Settings", "Cache"}
     assert real == {*schema_columns(), *((t, c) for t, c in real if t in ("Settings", "Cache"))}
     assert {table for table, _ in OTHER_COLUMNS} == set(PLACES)
 
@@ -121,9 +122,9 @@ def test_missing_and_swapped_parts_end_as_dead_letters(template: Path, tmp_path:
     scene = Scene(template, tmp_path / "store")
     vandal = Vandal(scene.root)
     ids = scene.ids()
-    healthy = "(SELECT 4 * seq FROM taquba_job WHERE run_id LIKE 'healthy%')"
-    vandal.run(f"DELETE FROM taquba_part WHERE key % 8 = 0 AND key NOT IN {healthy}")
-    vandal.run(f"UPDATE taquba_part SET data = 'text where bytes belong' WHERE key NOT IN {healthy}")
+    healthy = f"(SELECT 4 * seq FROM {JOB} WHERE run_id LIKE 'healthy%')"
+    vandal.run(f"DELETE FROM {OVERFLOW} WHERE key % 8 = 0 AND key NOT IN {healthy}")
+    vandal.run(f"UPDATE {OVERFLOW} SET data = 'text where bytes belong' WHERE key NOT IN {healthy}")
     wrong = scene.check(names=[name for name in ids if "bare" not in name and "healthy" not in name], ids=ids)
     assert not wrong, "\n".join(wrong)
 
@@ -131,7 +132,7 @@ def test_missing_and_swapped_parts_end_as_dead_letters(template: Path, tmp_path:
 @pytest.mark.parametrize("next_seq", [0, 1, 5, 100])
 def test_a_counter_behind_the_rows_keeps_no_submit_out(template: Path, tmp_path: Path, next_seq: int) -> None:
     scene = Scene(template, tmp_path / "store")
-    Vandal(scene.root).run("UPDATE taquba_meta SET value = ? WHERE key = 'next_seq'", next_seq)
+    Vandal(scene.root).run(f"UPDATE {META} SET value = ? WHERE key = 'next_seq'", next_seq)
     with Queue.open(scene.root, durability="relaxed") as queue:
         job_id = queue.enqueue("fresh", b"x")
         assert queue.get_job(job_id) is not None
@@ -143,7 +144,7 @@ def test_a_counter_behind_the_rows_keeps_no_submit_out(template: Path, tmp_path:
 @pytest.mark.parametrize("count", [0, 1, 10_000])
 def test_wrong_counters_keep_no_run_from_its_end(template: Path, tmp_path: Path, name: str, count: int) -> None:
     scene = Scene(template, tmp_path / "store")
-    Vandal(scene.root).run(f"UPDATE taquba_queue SET {name} = ?", count)
+    Vandal(scene.root).run(f"UPDATE {QUEUE} SET {name} = ?", count)
     wrong = scene.check(names=[], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
 
@@ -153,7 +154,7 @@ def test_two_claims_with_one_token_settle_at_most_their_own(template: Path, tmp_
     with Queue.open(scene.root, durability="relaxed") as queue:
         first, second = (queue.enqueue("twins", name) for name in (b"a", b"b"))
         one, two = queue.claim_batch("twins", 2)
-        Vandal(scene.root).run("UPDATE taquba_job SET token = ? WHERE id = ?", one.token, second)
+        Vandal(scene.root).run(f"UPDATE {JOB} SET token = ? WHERE id = ?", one.token, second)
         with pytest.raises(ClaimLostError):
             queue.ack(two)
         queue.ack(one)
@@ -170,7 +171,7 @@ def test_an_owner_of_a_claim_is_never_taken_for_a_path(template: Path, tmp_path:
     precious = tmp_path / "outside" / "precious.lock"
     precious.write_text("precious")
     scene = Scene(template, tmp_path / "store")
-    Vandal(scene.root).run("UPDATE taquba_job SET owner = ?, lease_until_ms = 5 WHERE run_id LIKE 'lost-%'", owner)
+    Vandal(scene.root).run(f"UPDATE {JOB} SET owner = ?, lease_until_ms = 5 WHERE run_id LIKE 'lost-%'", owner)
     wrong = scene.check(names=["lost-0", "lost-1"], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
     assert precious.read_text() == "precious"
@@ -179,7 +180,7 @@ def test_an_owner_of_a_claim_is_never_taken_for_a_path(template: Path, tmp_path:
 
 def test_equal_places_in_line_lose_nobody(template: Path, tmp_path: Path) -> None:
     scene = Scene(template, tmp_path / "store")
-    Vandal(scene.root).run("UPDATE taquba_job SET place = 7, priority = 1000")
+    Vandal(scene.root).run(f"UPDATE {JOB} SET place = 7, priority = 1000")
     wrong = scene.check(names=[], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
 
@@ -190,7 +191,7 @@ def test_a_result_that_is_lost_is_an_error_and_not_an_empty_one(tmp_path: Path) 
         handle = runtime.submit(run_id="large")
         runtime.run_until_idle()
         assert len(handle.result(0)) == 5_000
-        Vandal(tmp_path / "store").run("DELETE FROM taquba_part")
+        Vandal(tmp_path / "store").run(f"DELETE FROM {OVERFLOW}")
         for tell in (lambda: handle.result(0), lambda: runtime.outcome("large")):
             with pytest.raises(StorageError, match=r"result of run 'large' .* cannot be told: .* is damaged"):
                 tell()

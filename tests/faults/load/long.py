@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
 from tests.faults.checker import LANE_SUFFIX, check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Journal, read
@@ -229,10 +230,10 @@ class Site:
         values["wal bytes"] = database.with_name("cache.db-wal").stat().st_size
         with looking_at(self.root) as connection:
             values["finished rows"] = connection.execute(
-                "SELECT count(*) FROM taquba_job INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL"
+                f"SELECT count(*) FROM {JOB} INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL"
             ).fetchone()[0]
             oldest = connection.execute(
-                "SELECT min(expires_ms) FROM taquba_job INDEXED BY taquba_job_expiry WHERE expires_ms IS NOT NULL"
+                f"SELECT min(expires_ms) FROM {JOB} INDEXED BY taquba_job_expiry WHERE expires_ms IS NOT NULL"
             ).fetchone()[0]
         values["sweep lag"] = 0.0 if oldest is None else max(0.0, time.time() - oldest / 1000)
         resources = {name: resources_of(person.pid) for name, person in self.people.items()}
@@ -276,7 +277,7 @@ class Site:
     def queues(self) -> dict[str, dict[str, int]]:
         """Return the counters of each queue, as the store has them."""
         with looking_at(self.root) as connection:
-            return {row["name"]: dict(row) for row in connection.execute("SELECT * FROM taquba_queue")}
+            return {row["name"]: dict(row) for row in connection.execute(f"SELECT * FROM {QUEUE}")}
 
     def errors(self) -> Iterator[str]:
         """Return the lines that the processes have logged."""
@@ -437,8 +438,8 @@ def _check_waiting(site: Site, figures: Figures, schedule: Schedule) -> None:
     for name, status in ((LIVE, "scheduled"), (WAITING, "pending")):
         with looking_at(site.root) as connection:
             rows = connection.execute(
-                """SELECT run_id, attempts, step, ordinal FROM taquba_job WHERE status = ? AND queue =
-                   (SELECT id FROM taquba_queue WHERE name = ?) ORDER BY priority, place""",
+                f"""SELECT run_id, attempts, step, ordinal FROM {JOB} WHERE status = ? AND queue =
+                   (SELECT id FROM {QUEUE} WHERE name = ?) ORDER BY priority, place""",
                 (status, name),
             ).fetchall()
         wanted = [(f"waits-{number}", 0, 0, 0) for number in range(schedule.waiting // 2)]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowRuntime
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.checker import looking_at
 from tests.queue.support import PATIENCE, no_thread_left_behind, wait_until
@@ -25,7 +26,7 @@ def test_rows_past_their_retention_piled_up_under_a_worker_that_is_never_idle(tm
 
     def expired() -> int:
         with looking_at(tmp_path / "store") as connection:
-            statement = "SELECT count(*) FROM taquba_job WHERE expires_ms <= ?"
+            statement = f"SELECT count(*) FROM {JOB} WHERE expires_ms <= ?"
             number: int = connection.execute(statement, (int(clock.now().timestamp() * 1000),)).fetchone()[0]
         return number
 

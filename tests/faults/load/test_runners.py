@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB
 from tests.faults.checker import looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Journal
@@ -55,7 +56,7 @@ def attempts_of(root: Path, run: str) -> list[tuple[int, int, str]]:
         return [
             tuple(row)
             for row in connection.execute(
-                """SELECT a.step, a.attempt, a.outcome FROM taquba_attempt AS a JOIN taquba_job AS j ON a.job = j.seq
+                f"""SELECT a.step, a.attempt, a.outcome FROM {ATTEMPT} AS a JOIN {JOB} AS j ON a.job = j.seq
                    WHERE j.run_id = ? ORDER BY a.ordinal""",
                 (run,),
             )

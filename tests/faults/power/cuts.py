@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, TaqubaError, WorkflowRuntime
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW, QUEUE
 from tests.faults import interpose
 from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures
@@ -355,7 +356,7 @@ def _look(store: Path, events: list[Event], figures: Figures, end: int) -> bool:
     where = f"before {end}"
     known = len(figures.violations)
     with looking_at(store) as connection:
-        rows = {row["id"]: row for row in connection.execute("SELECT * FROM taquba_job")}
+        rows = {row["id"]: row for row in connection.execute(f"SELECT * FROM {JOB}")}
         runs = {row["run_id"] for row in rows.values()}
     retried = {event["job"] for event in events if event["event"] == "retrying"}
     together: dict[str, list[str]] = defaultdict(list)
@@ -402,14 +403,14 @@ def _look_at_notifications(store: Path, events: list[Event], figures: Figures, w
     told = {(event["job"], event["termination"]) for event in events if event["event"] == "hook"}
     with looking_at(store) as connection:
         waiting = set()
-        lane = """SELECT coalesce(p.data, j.headers) AS headers FROM taquba_job AS j
-            JOIN taquba_queue AS q ON q.id = j.queue AND q.name LIKE '%.terminal'
-            LEFT JOIN taquba_part AS p ON p.key = j.seq * 4 + 1 AND j.wide & 2"""
+        lane = f"""SELECT coalesce(p.data, j.headers) AS headers FROM {JOB} AS j
+            JOIN {QUEUE} AS q ON q.id = j.queue AND q.name LIKE '%.terminal'
+            LEFT JOIN {OVERFLOW} AS p ON p.key = j.seq * 4 + 1 AND j.overflow & 2"""
         for row in connection.execute(lane):
             headers = json.loads(row["headers"])
             waiting.add((headers["workflow.job_id"], int(headers["workflow.termination"])))
-        ended = """SELECT j.id, j.run_id, j.termination FROM taquba_job AS j
-            JOIN taquba_queue AS q ON q.id = j.queue AND q.observer IS NOT NULL WHERE j.finished_ms IS NOT NULL"""
+        ended = f"""SELECT j.id, j.run_id, j.termination FROM {JOB} AS j
+            JOIN {QUEUE} AS q ON q.id = j.queue AND q.subscription IS NOT NULL WHERE j.finished_ms IS NOT NULL"""
         for row in connection.execute(ended):
             key = (row["id"], row["termination"])
             figures.expect(
@@ -449,8 +450,8 @@ def find_unknown_owners(recorded: Recorded, directory: Path) -> set[str]:
             if not (place / DATABASE).exists():
                 continue
             with looking_at(place / "store") as connection:
-                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'taquba_job'").fetchone():
-                    rows = connection.execute("SELECT DISTINCT owner FROM taquba_job WHERE status = 'claimed'")
+                if connection.execute(f"SELECT 1 FROM sqlite_master WHERE name = '{JOB}'").fetchone():
+                    rows = connection.execute(f"SELECT DISTINCT owner FROM {JOB} WHERE status = 'claimed'")
                     owners = {row["owner"] for row in rows}
                     unknown |= {
                         each for each in owners if each and not (place / "store/owners" / f"{each}.lock").exists()

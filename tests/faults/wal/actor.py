@@ -19,6 +19,7 @@ import diskcache
 from taquba_workflow_sync import Queue, StorageError
 from taquba_workflow_sync.storage.embedded import connections
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.faults.lab import open_queue
 from tests.faults.wal import window
@@ -124,7 +125,7 @@ class Actor:
         )
         reader.execute("PRAGMA wal_autocheckpoint=0")
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM taquba_job").fetchone()
+        reader.execute(f"SELECT count(*) FROM {JOB}").fetchone()
 
     def unpin(self) -> None:
         self._stack.close()

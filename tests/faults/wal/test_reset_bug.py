@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from tests.faults.checker import looking_at
 from tests.faults.wal import window
 from tests.faults.wal.scene import Scene, do
@@ -48,7 +49,7 @@ def damage(scene: Scene, acknowledged: int) -> list[str]:
     """Return what is wrong with the store as the next program finds it."""
     try:
         with looking_at(scene.store) as connection:
-            found = connection.execute("SELECT count(*) FROM taquba_job").fetchone()[0]
+            found = connection.execute(f"SELECT count(*) FROM {JOB}").fetchone()[0]
             answer = [row[0] for row in connection.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         return [str(error)]
