@@ -19,7 +19,7 @@ from taquba_workflow_sync.storage.port.reads import Counts
 
 #: The most sentences of one kind; the rest is counted.
 MOST: Final = 100
-_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_RESTORE: Final = "restore a backup (docs/operations.md)"
 _UPGRADE: Final = "no version of this library writes that: another program did; restore a backup"
 
 
@@ -44,7 +44,7 @@ def _look(connection: sqlite3.Connection, what: str, look: Callable[[sqlite3.Con
             for problem in look(connection):
                 found.append(problem)
                 if len(found) >= MOST:
-                    return [*found, f"{what}: there is more than these {MOST}"]
+                    return [*found, f"{what}: there is more than these {MOST}; {_RESTORE}"]
     except (sqlite3.DatabaseError, MemoryError, ValueError, TypeError) as error:
         if isinstance(error, sqlite3.OperationalError) and not is_about_data(error):
             raise

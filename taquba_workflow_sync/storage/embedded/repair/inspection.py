@@ -15,7 +15,7 @@ from taquba_workflow_sync.storage.embedded.repair.showing import tolerant_snapsh
 
 _ROWS_AT_ONCE: Final = 200
 _UNREADABLE: Final = (sqlite3.DatabaseError, MemoryError)
-_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_RESTORE: Final = "restore a backup (docs/operations.md)"
 _SUBMIT_AGAIN: Final = "submit the run again with its input, or restore a backup"
 
 
@@ -29,7 +29,7 @@ def inspect_rows(connections: Connections, most: int) -> list[str]:
             found, after = _inspect_some(connection, after)
         left_out += max(len(problems) + len(found) - most, 0)
         problems += found[: max(most - len(problems), 0)]
-    return [*problems, f"{left_out} more jobs are damaged"] if left_out else problems
+    return [*problems, f"{left_out} more jobs are damaged; {_RESTORE}"] if left_out else problems
 
 
 def _inspect_some(connection: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
