@@ -58,7 +58,7 @@ from taquba_workflow_sync.queue import (
 )
 from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, RESERVED_HEADER_PREFIX
 from taquba_workflow_sync.storage.port.run import IfFinished
-from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook
+from taquba_workflow_sync.webhooks import WebhookRequest, WebhookTarget, WebhookWorker, enqueue_webhook
 from taquba_workflow_sync.workflow.client import RunHandle, WorkflowClient
 from taquba_workflow_sync.workflow.hooks import NoopTerminalHook, TerminalHook
 from taquba_workflow_sync.workflow.outcomes import Cancel, Continue, ContinueAfter, Fail, StepOutcome, Succeed
@@ -131,6 +131,7 @@ __all__ = [
     "TerminalStatus",
     "UnsupportedFilesystemError",
     "WebhookRequest",
+    "WebhookTarget",
     "WebhookTerminalHook",
     "WebhookWorker",
     "Worker",

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 def between(failpoint: Failpoint | None, what: str, call: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Return ``call`` with a fault point before it, and one after it however it ends; itself without a function."""
+    """Return ``call`` with a failpoint before it, and one after it however it ends; itself without a function."""
     if failpoint is None:
         return call
     reach = failpoint

@@ -31,7 +31,7 @@ class CommitWaiter:
         self._waiting: dict[WakeUp, None] = {}
         self._looker: WakeUp | None = None
         self._latest: object = None
-        self._kicks = 0
+        self._interruptions = 0
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
@@ -54,7 +54,7 @@ class CommitWaiter:
     def wake(self) -> None:
         """Have every waiter return now, whatever was committed: the queue is closed."""
         self._check_process()
-        self._kicks += 1
+        self._interruptions += 1
         self._notify_all()
 
     def _notify_all(self) -> None:
@@ -75,11 +75,11 @@ class CommitWaiter:
                 heard = True
                 wakeup.notify()
 
-        kicks, until = self._kicks, time.monotonic() + timeout
+        interruptions, until = self._interruptions, time.monotonic() + timeout
         try:
             self._waiting[wakeup] = None
             with self._store.on_commit(hear):
-                while not (heard or self._is_over() or self._kicks != kicks or self._latest != seen):
+                while not (heard or self._is_over() or self._interruptions != interruptions or self._latest != seen):
                     left = until - time.monotonic()
                     if left <= 0:
                         return

@@ -13,6 +13,7 @@ from taquba_workflow_sync.webhooks.request import (
     passed_through,
     webhook_headers,
 )
+from taquba_workflow_sync.webhooks.target import WebhookTarget
 from taquba_workflow_sync.webhooks.worker import WebhookWorker
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PASS_THROUGH_PREFIX",
     "RetryLater",
     "WebhookRequest",
+    "WebhookTarget",
     "WebhookWorker",
     "enqueue_webhook",
     "merge_headers",

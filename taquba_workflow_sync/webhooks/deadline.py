@@ -1,9 +1,9 @@
 """One deadline for a whole HTTP exchange: connecting, TLS, sending, and every byte of the answer.
 
 The timeouts of requests and urllib3 bound each wait for the socket, so a receiver that drips a byte a second holds a
-thread for ever. Here the deadline travels as the request's timeout, down to connections whose sockets give each
-operation only what is left. No watchdog thread, no exception injected, nothing process-wide. Only the name lookup is
-outside: Python cannot interrupt it (it counts, but does not end, when the time is up).
+thread for ever. Here the deadline travels as the request's timeout, down to connections (:mod:`.connections`) whose
+sockets give each operation only what is left. No watchdog thread, no exception injected, nothing process-wide. Only the
+name lookup is outside: Python cannot interrupt it (it counts, but does not end, when the time is up).
 
 This module imports urllib3, which requests brings along, and is therefore imported with the first delivery.
 """
@@ -11,139 +11,82 @@ This module imports urllib3, which requests brings along, and is therefore impor
 from __future__ import annotations
 
 import io
-import socket
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import prepend_scheme_if_needed
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-from urllib3.util.connection import allowed_gai_family, create_connection
 
-if TYPE_CHECKING:
-    _Connection = HTTPConnection
-else:
-    # At run time the mixins stand before whatever connection class the adapter uses.
-    _Connection = object
+from taquba_workflow_sync.webhooks.target import Allow
 
 #: Never 0, which would mean "do not block" to a socket.
 _LEAST_TIMEOUT_S = 0.001
 
+# Read by connection pools only, and only for adapters that put a timeout of their own in the place of ours.
+_under_way: ContextVar[ExchangeTimeout | None] = ContextVar("_under_way", default=None)
 
-class DeadlineTimeout(urllib3.Timeout):
-    """A timeout for one request: what is left until ``deadline``, a reading of ``time.monotonic()``."""
 
-    def __init__(self, deadline: float) -> None:
+class ExchangeTimeout(urllib3.Timeout):
+    """The timeout of one request: what is left until ``deadline``, a reading of ``time.monotonic()``.
+
+    It is also how what else holds for the request reaches its connection: whom to ask before connecting (``allow``),
+    and what the first line of the request asks for (``target``), once the pool has taken that out of the URL.
+    """
+
+    def __init__(self, deadline: float, allow: Allow | None = None, target: str | None = None) -> None:
         super().__init__()
         self.deadline = deadline
+        self.allow = allow
+        self.target = target
 
-    def clone(self) -> DeadlineTimeout:
-        return DeadlineTimeout(self.deadline)
+    def clone(self) -> ExchangeTimeout:
+        return ExchangeTimeout(self.deadline, self.allow, self.target)
+
+    def with_target(self, target: str) -> ExchangeTimeout:
+        return ExchangeTimeout(self.deadline, self.allow, target)
 
     @property
-    def connect_timeout(self) -> _Remaining:
-        return _Remaining(self.deadline)
+    def connect_timeout(self) -> Remaining:
+        return Remaining(self)
 
     @property
-    def read_timeout(self) -> _Remaining:
-        return _Remaining(self.deadline)
+    def read_timeout(self) -> Remaining:
+        return Remaining(self)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Hold for the requests made by this thread in the block, whatever timeout an adapter gives them."""
+        token = _under_way.set(self)
+        try:
+            yield
+        finally:
+            _under_way.reset(token)
 
 
-class _Remaining(float):
-    """The seconds left when it was made, which still knows the deadline: urllib3 hands it to its connections."""
+class Remaining(float):
+    """The seconds left when it was made, which still knows its exchange: urllib3 hands it to its connections."""
 
-    deadline: float
+    exchange: ExchangeTimeout
 
-    def __new__(cls, deadline: float) -> _Remaining:
-        self = super().__new__(cls, max(deadline - time.monotonic(), _LEAST_TIMEOUT_S))
-        self.deadline = deadline
+    def __new__(cls, exchange: ExchangeTimeout) -> Remaining:
+        self = super().__new__(cls, max(exchange.deadline - time.monotonic(), _LEAST_TIMEOUT_S))
+        self.exchange = exchange
         return self
 
 
-def _deadline_of(timeout: object) -> float | None:
-    return timeout.deadline if isinstance(timeout, _Remaining) else None
+def exchange_of_request(timeout: object) -> ExchangeTimeout | None:
+    """Return the exchange that a request with this ``timeout`` belongs to, None if it is not one of ours."""
+    return timeout if isinstance(timeout, ExchangeTimeout) else _under_way.get()
 
 
-def enforce_deadlines(adapter: object, proxy: str | None = None) -> bool:
-    """Make the connections of ``adapter`` obey a :class:`DeadlineTimeout`; False if it is not built on urllib3.
-
-    Requests with any other timeout go through such an adapter as before. A repeat changes nothing.
-    """
-    if not isinstance(adapter, HTTPAdapter):
-        return False
-    _install(adapter.poolmanager)
-    if proxy is not None:
-        url = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]  # a gap in the stubs
-        _install(adapter.proxy_manager_for(url))
-    return True
+def exchange_of_connection(timeout: object) -> ExchangeTimeout | None:
+    """Return the exchange that a connection with this ``timeout`` is used for, None if it is not one of ours."""
+    return timeout.exchange if isinstance(timeout, Remaining) else None
 
 
-def _install(manager: Any) -> None:
-    pools = manager.pool_classes_by_scheme
-    if all(issubclass(pool.ConnectionCls, _DeadlineConnection) for pool in pools.values()):
-        return
-    # A new dict: the one that is there is shared by all managers of the process.
-    manager.pool_classes_by_scheme = {scheme: _pool_class(pool) for scheme, pool in pools.items()}
-    manager.clear()  # pools made before keep their class; their idle connections are reopened
-
-
-def _pool_class(pool: Any) -> Any:
-    connection = pool.ConnectionCls
-    # SOCKS, Unix sockets and the like connect in their own way: there only the waits after connecting are bounded.
-    stock = connection._new_conn is HTTPConnection._new_conn
-    mixins = (_DeadlineConnect, _DeadlineConnection) if stock else (_DeadlineConnection,)
-    connection = type(connection.__name__, (*mixins, connection), {})
-    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
-
-
-class _DeadlineConnection(_Connection):
-    """A connection whose socket obeys the deadline of the request under way, if it has one."""
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock: Any = _DeadlineSocket(self.sock, _deadline_of(self.timeout))
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            # A kept-alive connection: its socket still has the deadline of the request before.
-            self.sock.deadline = _deadline_of(self.timeout)
-        super().request(*args, **kwargs)
-
-
-class _DeadlineConnect(_Connection):
-    """Connects within the deadline however many addresses the host has (urllib3 gives each the whole timeout)."""
-
-    def _new_conn(self) -> socket.socket:
-        deadline = _deadline_of(self.timeout)
-        if deadline is None:
-            return super()._new_conn()
-        addresses = self._addresses()
-        error: OSError = OSError("the name has no address")
-        for left, (address, port) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            # An even share each, so that one that swallows packets leaves time for the next (IPv6, then IPv4).
-            share = _Remaining(deadline) / left
-            try:
-                sock = create_connection((address, port), share, self.source_address, self.socket_options)
-            except OSError as failure:
-                error = failure
-                continue
-            sock.settimeout(_Remaining(deadline))  # for the TLS handshake, which takes the socket as it is
-            return sock
-        if isinstance(error, TimeoutError):
-            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
-        raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
-
-    def _addresses(self) -> list[tuple[str, int]]:
-        try:
-            found = socket.getaddrinfo(self.host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise NewConnectionError(self, f"Failed to resolve {self.host!r}: {error}") from error
-        return [(str(address[0]), int(address[1])) for *_, address in found]
-
-
-class _DeadlineSocket:
+class DeadlineSocket:
     """A socket (plain or TLS) that gives each operation only the time left; without a deadline, it is as it was."""
 
     def __init__(self, sock: Any, deadline: float | None) -> None:
@@ -182,7 +125,7 @@ class _DeadlineReader(io.RawIOBase):
     before the answer is read (``Connection: close``).
     """
 
-    def __init__(self, sock: _DeadlineSocket) -> None:
+    def __init__(self, sock: DeadlineSocket) -> None:
         super().__init__()
         self._arm = sock.arm
         self._file = sock._sock.makefile("rb", buffering=0)

@@ -19,9 +19,13 @@ from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from taquba_workflow_sync.errors import PermanentFailure
-from taquba_workflow_sync.webhooks.deadline import DeadlineTimeout, enforce_deadlines
+from taquba_workflow_sync.webhooks.connections import asks_before_connecting, take_over
+from taquba_workflow_sync.webhooks.deadline import ExchangeTimeout
 from taquba_workflow_sync.webhooks.errors import RetryLater
-from taquba_workflow_sync.webhooks.request import WebhookRequest, origin
+from taquba_workflow_sync.webhooks.prepared import prepared_alike
+from taquba_workflow_sync.webhooks.request import WebhookRequest
+from taquba_workflow_sync.webhooks.target import Allow
+from taquba_workflow_sync.webhooks.url import origin
 
 #: An answer read to its end lets the connection be used again. Beyond this the connection is worth less than the bytes.
 BODY_BOUND = 64 * 1024
@@ -56,20 +60,29 @@ def new_session() -> requests.Session:
 
 
 def deliver(
-    session: requests.Session, request: WebhookRequest, headers: Mapping[str, str], body: bytes, timeout: float
+    session: requests.Session,
+    request: WebhookRequest,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: float,
+    allow: Allow | None = None,
 ) -> Answer:
     """Send ``body`` and return the answer, at most ``timeout`` seconds later (see :mod:`.deadline`).
 
     The status is the answer: if the body breaks off or is still coming when the time is up, what there is of it counts.
 
     Raises:
-        RetryLater: no status line and headers in time, or the transport failed.
-        PermanentFailure: the request can't be sent at all, however often it is tried.
+        RetryLater: no status line and headers in time, the transport failed, or ``allow`` did.
+        PermanentFailure: the request can't be sent at all, however often it is tried, or ``allow`` refuses it.
     """
     deadline = time.monotonic() + timeout
     try:
-        limit = DeadlineTimeout(deadline) if _obeys_deadlines(session, request.url) else timeout
-        response = _exchange(session, request, headers, body, limit)
+        if _can_take_over(session, request.url, allow):
+            limit = ExchangeTimeout(deadline, allow)
+            with limit.under_way():
+                response = _exchange(session, request, headers, body, limit)
+        else:
+            response = _exchange(session, request, headers, body, timeout)
     except _TRANSPORT_ERRORS as error:
         # from None: the texts of requests and urllib3 quote the URL's path and query, and header values.
         raise _explained(error, request.url, timeout, deadline) from None
@@ -79,9 +92,25 @@ def deliver(
     return Answer(response.status_code, response.headers.get("Retry-After"), excerpt)
 
 
-def _obeys_deadlines(session: requests.Session, url: str) -> bool:
-    settings = session.merge_environment_settings(url, {}, True, None, None)
-    return enforce_deadlines(session.get_adapter(url), select_proxy(url, settings["proxies"]))
+def _can_take_over(session: requests.Session, url: str, allow: Allow | None) -> bool:
+    """Whether the connections on the way to ``url`` obey an ExchangeTimeout; with ``allow``, they do or this raises."""
+    # Not the URL as it was given: the session chooses adapter and proxy by the one that requests makes of it.
+    sent = prepared_alike(url)
+    sent_url = str(sent.url)
+    settings = session.merge_environment_settings(sent_url, {}, True, None, None)
+    adapter, proxy = session.get_adapter(sent_url), select_proxy(sent_url, settings["proxies"])
+    ours = take_over(adapter, proxy)
+    if allow is None:
+        return ours
+    if proxy:
+        raise _unaskable(url, "it would go through a proxy")
+    if not ours or not asks_before_connecting(adapter, sent, settings["verify"], settings["cert"]):
+        raise _unaskable(url, f"the session's {type(adapter).__name__} connects in its own way")
+    return True
+
+
+def _unaskable(url: str, why: str) -> PermanentFailure:
+    return PermanentFailure(f"the webhook to {origin(url)} was not sent, since allow can't be asked: {why}")
 
 
 def _exchange(

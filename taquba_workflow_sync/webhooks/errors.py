@@ -1,4 +1,4 @@
-"""The one error of delivery that a retry can mend."""
+"""The one error of delivery that a retry can help."""
 
 from __future__ import annotations
 

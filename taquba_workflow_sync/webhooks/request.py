@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from taquba_workflow_sync.errors import MissingHeaderError, PermanentFailure
+from taquba_workflow_sync.webhooks.url import check_url, origin
 
 HEADER_URL = "webhook.url"
 HEADER_METHOD = "webhook.method"
@@ -25,7 +25,6 @@ MAX_TIMEOUT_S = 86_400.0
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 # Latin-1 without controls: what http.client can encode, and nothing that could end a header line.
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-_BAD_IN_URL = re.compile(r"[\x00-\x20\x7f-\x9f\s]")
 
 
 class Enqueues(Protocol):
@@ -45,8 +44,9 @@ class WebhookRequest:
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a URL that is not http or https with a host, a method or header name that is no token, a name given
-            twice, a value with control characters or outside Latin-1, a timeout out of range.
+        ValueError: a URL that is not http or https with a host, or that two parsers could read differently; a method or
+            header name that is no token, a name given twice, a value with control characters or outside Latin-1, a
+            timeout out of range.
     """
 
     url: str
@@ -55,7 +55,7 @@ class WebhookRequest:
     timeout: float | timedelta | None = None
 
     def __post_init__(self) -> None:
-        _check_url(self.url)
+        check_url(self.url)
         check_token("method", self.method)
         # A copy: the caller's dict may change afterwards, a validated request may not.
         object.__setattr__(self, "headers", _checked_headers(self.headers))
@@ -126,12 +126,6 @@ def merge_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str
     return {name: value for name, value in given.items() if name.lower() not in taken} | dict(ours)
 
 
-def origin(url: str) -> str:
-    """Return ``scheme://host:port``: what may be shown of a URL whose user, path and query may hold secrets."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
 def check_token(what: str, value: str) -> None:
     """Refuse what is no token of HTTP: the form of methods and header names."""
     if not isinstance(value, str):
@@ -169,24 +163,6 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     if len({name.lower() for name in checked}) < len(checked):
         raise ValueError(f"headers hold a name twice, in different case: {sorted(checked)}")
     return checked
-
-
-def _check_url(url: str) -> None:
-    # Nothing here shows the URL, nor the error of urlsplit, which quotes it: it may hold a password.
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
-    try:
-        url.encode()
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("url cannot be parsed: check its host, its port and its characters") from None
-    if _BAD_IN_URL.search(url):
-        raise ValueError("url must not contain white space or control characters; percent-encode them")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"url must start with http:// or https://, not with {parts.scheme[:20]!r}")
-    if not host:
-        raise ValueError("url must name a host: https://host/path")
 
 
 def _read_timeout(timeout_ms: str | None) -> float | None:

@@ -18,12 +18,13 @@ from taquba_workflow_sync.webhooks.request import (
     check_header_value,
     check_token,
     merge_headers,
-    origin,
     read_request,
     timeout_seconds,
 )
 from taquba_workflow_sync.webhooks.retry_after import parse_retry_after
 from taquba_workflow_sync.webhooks.signing import signature_headers, signing_keys
+from taquba_workflow_sync.webhooks.target import Allow
+from taquba_workflow_sync.webhooks.url import origin
 
 if TYPE_CHECKING:
     import requests
@@ -68,6 +69,12 @@ class WebhookWorker:
     ``webhook.id``, else the job's id. With ``secret`` (``whsec_...``, base64, raw bytes, or a sequence of them during a
     rotation) requests are signed as in Standard Webhooks.
 
+    ``allow`` is called on the worker's threads with a ``WebhookTarget`` before each connection: after the name was
+    resolved, for each address that would be tried, and for a kept connection before another webhook goes over it. If it
+    returns False, there is no connection to that address, and if there is none to any, the webhook is dead. If it
+    raises, the webhook is retried. Where it can't be asked (a session's proxy, an adapter that does not connect through
+    urllib3), nothing is sent.
+
     Without a ``session`` each thread keeps one of its own, which ignores proxies, netrc and CA bundles named in the
     environment, and cookies. A ``session`` given is shared by all threads and used with all its settings; the total
     deadline holds with every adapter derived from ``HTTPAdapter``, whose idle connections are dropped once for it. With
@@ -75,7 +82,7 @@ class WebhookWorker:
     set on an adapter sleep outside the deadline: leave them off, the queue retries.
 
     Raises:
-        TypeError: an argument of the wrong type.
+        TypeError: an argument of the wrong type, an ``allow`` that cannot be called.
         ValueError: a timeout out of range, a ``delivery_id_header`` that is no token, a secret that is no base64.
     """
 
@@ -86,12 +93,16 @@ class WebhookWorker:
         default_timeout: float | timedelta = 30.0,
         secret: str | bytes | Sequence[str | bytes] | None = None,
         delivery_id_header: str = "Webhook-Id",
+        allow: Allow | None = None,
     ) -> None:
         # By its method: importing requests for an isinstance would cost everyone who never delivers anything.
         if session is not None and not callable(getattr(session, "get_adapter", None)):
             raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
         check_token("delivery_id_header", delivery_id_header)
+        if allow is not None and not callable(allow):
+            raise TypeError(f"allow must be callable, not {type(allow).__name__}")
         self._given_session = session
+        self._allow = allow
         self._own = threading.local()
         self._default_timeout_s = timeout_seconds("default_timeout", default_timeout)
         self._keys = () if secret is None else signing_keys(secret)
@@ -101,8 +112,10 @@ class WebhookWorker:
         """Deliver the job's payload as its headers say; return when the receiver has answered with 2xx.
 
         Raises:
-            RetryLater: 408, 429, 5xx, no answer in time, a transport error, or a claim that was lost beforehand.
-            PermanentFailure: any other status (redirects are not followed), or headers that make no request.
+            RetryLater: 408, 429, 5xx, no answer in time, a transport error, an ``allow`` that raised, or a claim that
+                was lost beforehand.
+            PermanentFailure: any other status (redirects are not followed), headers that make no request, or no address
+                that is allowed.
             MissingHeaderError: no ``webhook.url``.
         """
         if claim.cancel_token.is_set():
@@ -113,8 +126,8 @@ class WebhookWorker:
 
         from taquba_workflow_sync.webhooks.delivery import deliver  # brings requests: not before it is needed
 
-        answer = deliver(self._session(), request, headers, job.payload, timeout)
-        conclude(answer, request.url, datetime.now(UTC))
+        answer = deliver(self._session(), request, headers, job.payload, timeout, self._allow)
+        judge(answer, request.url, datetime.now(UTC))
         _log.debug("webhook delivered", extra={"job_id": job.id, "status": answer.status})
 
     def _request_headers(self, job: DeliveryJob, request: WebhookRequest) -> dict[str, str]:
@@ -141,7 +154,7 @@ class WebhookWorker:
         return session
 
 
-def conclude(answer: Answer, url: str, now: datetime) -> None:
+def judge(answer: Answer, url: str, now: datetime) -> None:
     """Return for a delivered webhook; raise RetryLater or PermanentFailure for any other answer."""
     status = answer.status
     if 200 <= status < 300:

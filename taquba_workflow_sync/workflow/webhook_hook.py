@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +11,14 @@ from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.webhooks import WebhookRequest, WebhookWorker, enqueue_webhook, merge_headers, passed_through
+from taquba_workflow_sync.webhooks import (
+    WebhookRequest,
+    WebhookTarget,
+    WebhookWorker,
+    enqueue_webhook,
+    merge_headers,
+    passed_through,
+)
 
 HEADER_WEBHOOK_RUN_ID: Final = "Workflow-Run-Id"
 HEADER_WEBHOOK_STATUS: Final = "Workflow-Run-Status"
@@ -21,9 +28,9 @@ class WebhookTerminalHook:
     """Posts a run's outcome to the URL in its header ``callback_url``; runs without that header are not observed.
 
     The body is the result's bytes, or the error's text; the run's headers named ``http.<Name>`` become headers of the
-    request. The webhook is a job of ``target_queue``, delivered by the
-    runtime that has this hook (or by a ``WebhookWorker`` of your own), signed per Standard Webhooks if ``secret`` is
-    given. The same terminal outcome always has the same ``Webhook-Id``.
+    request. The webhook is a job of ``target_queue``, delivered by the runtime that has this hook (or by a
+    ``WebhookWorker`` of your own), signed per Standard Webhooks if ``secret`` is given, and sent to no address that
+    ``allow`` refuses (see ``WebhookWorker``). The same terminal outcome always has the same ``Webhook-Id``.
 
     Raises:
         TypeError, ValueError, InvalidNameError: an argument is wrong.
@@ -37,6 +44,7 @@ class WebhookTerminalHook:
         url_header: str = "callback_url",
         timeout: Duration | None = None,
         secret: str | bytes | Sequence[str | bytes] | None = None,
+        allow: Callable[[WebhookTarget], bool] | None = None,
     ) -> None:
         validation.instance(queue, Queue, "queue")
         validation.queue_name(target_queue)
@@ -47,8 +55,8 @@ class WebhookTerminalHook:
         self.target_queue = target_queue
         self.url_header = url_header
         self.timeout = timeout
-        #: Delivers what the hook puts in line; made here, so that a bad secret is refused at once.
-        self.worker: WebhookWorker = WebhookWorker(secret=secret)
+        #: Delivers what the hook puts in line; made here, so that a bad argument is refused at once.
+        self.worker: WebhookWorker = WebhookWorker(secret=secret, allow=allow)
 
     def observes(self, outcome: RunOutcome) -> bool:
         """Whether the run asked for a webhook."""

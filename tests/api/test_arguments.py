@@ -220,6 +220,7 @@ QUEUE_CALLS: dict[str, tuple[Call, dict[str, tuple[list[Any], list[Any]]]]] = {
             "url_header": (NOT_A_STR, []),
             "timeout": (NOT_A_DURATION, [0, *BAD_DURATIONS]),
             "secret": ([5, [5], object()], ["not base64!", ["not base64!"]]),
+            "allow": ([True, "example.org", ["example.org"]], []),
         },
     ),
 }
@@ -371,7 +372,7 @@ def test_webhook_requests_and_workers_refuse_them() -> None:
     for senseless in ({"url": ""}, {"url": "ftp://x/"}, {"method": ""}, {"timeout": 0}, {"timeout": NAN}):
         with pytest.raises(ValueError):  # the messages are the webhook tests' affair
             WebhookRequest(**{"url": "http://127.0.0.1/", **senseless})  # type: ignore[arg-type]
-    for bad in ({"session": 5}, {"default_timeout": "5"}, {"secret": 5}, {"delivery_id_header": None}):
+    for bad in ({"session": 5}, {"default_timeout": "5"}, {"secret": 5}, {"delivery_id_header": None}, {"allow": 5}):
         with pytest.raises(TypeError):
             WebhookWorker(**bad)  # type: ignore[arg-type]
 

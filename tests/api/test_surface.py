@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import inspect
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -84,12 +84,12 @@ SIGNATURES: dict[str, list[Any]] = {
     "TerminalHook.on_termination": ["outcome"],
     "NoopTerminalHook.on_termination": ["outcome"],
     "Worker.process": ["job", "claim"],
-    "WebhookTerminalHook": ["queue", "target_queue", KEYWORD, "url_header", "timeout", "secret"],
+    "WebhookTerminalHook": ["queue", "target_queue", KEYWORD, "url_header", "timeout", "secret", "allow"],
     "WebhookTerminalHook.on_termination": ["outcome"],
     "WebhookTerminalHook.observes": ["outcome"],
     "WebhookRequest": ["url", "method", "headers", "timeout"],
     "enqueue_webhook": ["queue", "target_queue", "request", "body", KEYWORD, "job_id"],
-    "WebhookWorker": [KEYWORD, "session", "default_timeout", "secret", "delivery_id_header"],
+    "WebhookWorker": [KEYWORD, "session", "default_timeout", "secret", "delivery_id_header", "allow"],
     "WebhookWorker.process": ["job", "claim"],
     "Clock.now": [],
 }  # fmt: skip
@@ -140,10 +140,12 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("WebhookTerminalHook", "target_queue"): "webhooks",
     ("WebhookTerminalHook", "url_header"): "callback_url",
     ("WebhookTerminalHook", "secret"): None,
+    ("WebhookTerminalHook", "allow"): None,
     ("WebhookRequest", "method"): "POST",
     ("WebhookRequest", "timeout"): None,
     ("WebhookWorker", "default_timeout"): 30.0,
     ("WebhookWorker", "delivery_id_header"): "Webhook-Id",
+    ("WebhookWorker", "allow"): None,
 }
 
 FIELDS: dict[str, list[str]] = {
@@ -227,6 +229,11 @@ def test_what_needs_a_value_has_no_default() -> None:
         assert parameters(dotted)[name].default is NONE, (dotted, name)
 
 
+def test_allow_is_asked_about_one_named_tuple() -> None:
+    assert taquba.WebhookTarget._fields == ("address", "port", "host", "scheme")
+    assert get_type_hints(taquba.WebhookTarget) == {"address": str, "port": int, "host": str, "scheme": str}
+
+
 def test_temporary_takes_the_options_of_open() -> None:
     assert all(each.kind in (each.VAR_KEYWORD, each.KEYWORD_ONLY) for each in parameters("Queue.temporary").values())
 
@@ -284,7 +291,7 @@ def test_all_lists_exactly_the_public_names() -> None:
     assert len(taquba.__all__) == len(set(taquba.__all__))
     wanted = {name.partition(".")[0] for name in [*SIGNATURES, *FIELDS, *ENUMS, *ERRORS]} | {
         "HEADER_RUN_ID", "HEADER_STEP", "RESERVED_HEADER_PREFIX", "PRIORITY_HIGH", "PRIORITY_NORMAL", "PRIORITY_LOW",
-        "StepOutcome", "TaqubaError",
+        "StepOutcome", "TaqubaError", "WebhookTarget",
     }  # fmt: skip
     assert wanted <= set(taquba.__all__)
     assert all(hasattr(taquba, name) for name in taquba.__all__)

@@ -39,6 +39,7 @@ from taquba_workflow_sync import (
     TerminalHook,
     TerminalStatus,
     WebhookRequest,
+    WebhookTarget,
     WebhookTerminalHook,
     WebhookWorker,
     WorkflowClient,
@@ -116,8 +117,12 @@ def queues(path: Path) -> None:
         print(outcome, record, letters, stats.done + stats.dead, attempts, names)
         run_worker(queue, "q", JobWorker(), concurrency=2, shutdown=threading.Event())
         run_worker(queue, "q", lambda job, claim: None)
-        run_worker(queue, "webhooks", WebhookWorker(secret="whsec_"))
+        run_worker(queue, "webhooks", WebhookWorker(secret="whsec_", allow=is_public))
         enqueue_webhook(queue, "webhooks", WebhookRequest("https://example.org/", headers={"a": "b"}, timeout=5), b"")
+
+
+def is_public(target: WebhookTarget) -> bool:
+    return target.address != "127.0.0.1" and target.port == 443 and (target.host, target.scheme) != ("h", "http")
 
 
 def workflows(queue: Queue) -> None:
@@ -141,8 +146,9 @@ def workflows(queue: Queue) -> None:
         stopped: bool = runtime.stop(timedelta(seconds=1))
         print(stopped)
     counts: RunCounts = WorkflowRuntime(queue, function_runner).run_until_idle(5, wait_for_scheduled=1)
+    notifier = WebhookTerminalHook(queue, secret="whsec_", allow=is_public)
     built: WorkflowRuntime = (
-        WorkflowRuntime.builder(queue, ScriptedRunner([Succeed()]), WebhookTerminalHook(queue, secret="whsec_"))
+        WorkflowRuntime.builder(queue, ScriptedRunner([Succeed()]), notifier)
         .queue_name("w")
         .max_concurrent_steps(4)
         .build()

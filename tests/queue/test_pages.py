@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import JobPage, JobStatus, Queue, QueueConfig
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW
 from taquba_workflow_sync.testing import ManualClock
 
 from .support import START, claimed, corrupt
@@ -115,31 +116,35 @@ def test_a_page_carries_payloads_of_every_size(queue: Queue) -> None:
     assert [job.payload for job in queue.list_jobs("q").jobs] == payloads
 
 
+@pytest.mark.embedded
 def test_one_vanished_payload_does_not_spoil_the_page(queue: Queue) -> None:
     ids = queue.enqueue_batch("q", [b"one", b"x" * 5000, b"three"])
-    corrupt(queue, "DELETE FROM taquba_part")
+    corrupt(queue, f"DELETE FROM {OVERFLOW}")
 
     assert {ids[0], ids[2]} <= {job.id for job in queue.list_jobs("q").jobs}
 
 
+@pytest.mark.embedded
 def test_one_undecodable_row_does_not_spoil_the_page(queue: Queue) -> None:
     ids = queue.enqueue_batch("q", [b"one", b"two", b"three"])
-    corrupt(queue, "UPDATE taquba_job SET headers = '{broken' WHERE id = ?", ids[1])
+    corrupt(queue, f"UPDATE {JOB} SET headers = '{{broken' WHERE id = ?", ids[1])
 
     assert {ids[0], ids[2]} <= {job.id for job in queue.list_jobs("q").jobs}
 
 
+@pytest.mark.embedded
 def test_a_claim_is_not_spoiled_by_one_vanished_payload(queue: Queue) -> None:
     ids = queue.enqueue_batch("q", [b"x" * 5000, b"two"])
-    corrupt(queue, "DELETE FROM taquba_part")
+    corrupt(queue, f"DELETE FROM {OVERFLOW}")
 
     taken = [claim.job.id for _ in range(3) for claim in queue.claim_batch("q", 5)]
     assert ids[1] in taken
 
 
+@pytest.mark.embedded
 def test_a_claim_is_not_spoiled_by_one_undecodable_row(queue: Queue) -> None:
     ids = queue.enqueue_batch("q", [b"one", b"two"])
-    corrupt(queue, "UPDATE taquba_job SET headers = '{broken' WHERE id = ?", ids[0])
+    corrupt(queue, f"UPDATE {JOB} SET headers = '{{broken' WHERE id = ?", ids[0])
 
     assert ids[1] in [claim.job.id for claim in queue.claim_batch("q", 5)]
 

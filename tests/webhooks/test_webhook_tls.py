@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from taquba_workflow_sync import WebhookTarget
 from taquba_workflow_sync.errors import PermanentFailure
 from taquba_workflow_sync.webhooks import RetryLater, WebhookWorker
 
@@ -60,6 +61,31 @@ def test_a_webhook_is_delivered_over_a_kept_connection(receiver: Receiver, sessi
         post(worker, url, body)
     assert [len(got.body) for got in receiver.requests] == [0, 5, 5_000_000]
     assert receiver.connections == 1
+
+
+def test_allow_is_asked_once_for_a_new_connection_and_once_for_a_kept_one(
+    receiver: Receiver, session: requests.Session
+) -> None:
+    asked: list[WebhookTarget] = []
+
+    def allow(target: WebhookTarget) -> bool:
+        asked.append(target)
+        return len(asked) < 3
+
+    worker, url = WebhookWorker(session=session, allow=allow), receiver.on("/", answers(200))
+    post(worker, url)
+    assert asked == [WebhookTarget("127.0.0.1", receiver.port, "127.0.0.1", "https")]
+    post(worker, url)
+    assert len(asked) == 2
+    with pytest.raises(PermanentFailure, match="not allowed"):
+        post(worker, url)
+    assert (len(asked), receiver.connections, len(receiver.requests)) == (4, 1, 2), "the kept one, and the new one"
+
+
+def test_an_address_that_is_not_allowed_gets_no_handshake(receiver: Receiver, session: requests.Session) -> None:
+    with pytest.raises(PermanentFailure, match="not allowed"):
+        post(WebhookWorker(session=session, allow=lambda target: False), receiver.on("/", answers(200)))
+    assert receiver.connections == 0
 
 
 def test_a_certificate_that_does_not_verify_is_retried_and_nothing_is_sent(receiver: Receiver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync import HEADER_RUN_ID, HEADER_STEP, JobStatus, Queue, TerminalStatus, WorkflowRuntime
+from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW
 from taquba_workflow_sync.testing import RecordingHook
 from tests.queue.support import PATIENCE, corrupt, counters, stored
 from tests.stable_ids import stable_id
@@ -78,27 +79,30 @@ def test_many_foreign_jobs_block_nothing(queue: Queue) -> None:
     assert counters(queue, STEPS) == {"dead": 100, "done": 1}
 
 
+@pytest.mark.embedded
 def test_a_run_with_undecodable_headers_dead_letters_and_the_others_go_on(queue: Queue) -> None:
     runtime = WorkflowRuntime(queue, echo, max_concurrent_steps=1)
     broken = runtime.submit(run_id="broken", headers={"h": "1"})
     good = [runtime.submit() for _ in range(3)]
-    corrupt(queue, "UPDATE taquba_job SET headers = '{broken' WHERE run_id = 'broken'")
+    corrupt(queue, f"UPDATE {JOB} SET headers = '{{broken' WHERE run_id = 'broken'")
     with runtime:
         assert [each.wait(PATIENCE).status for each in good] == [TerminalStatus.SUCCEEDED] * 3
         assert broken.wait(PATIENCE).status is TerminalStatus.FAILED
     assert counters(queue, STEPS) == {"dead": 1, "done": 3}
 
 
+@pytest.mark.embedded
 def test_a_run_whose_payload_vanished_dead_letters_and_the_others_go_on(queue: Queue) -> None:
     runtime = WorkflowRuntime(queue, echo, max_concurrent_steps=1)
     broken = runtime.submit(run_id="broken", input=b"x" * 5000)
     good = [runtime.submit() for _ in range(3)]
-    corrupt(queue, "DELETE FROM taquba_part")
+    corrupt(queue, f"DELETE FROM {OVERFLOW}")
     with runtime:
         assert [each.wait(PATIENCE).status for each in good] == [TerminalStatus.SUCCEEDED] * 3
         assert broken.wait(PATIENCE).status is TerminalStatus.FAILED
 
 
+@pytest.mark.embedded
 def test_an_undecodable_notification_dead_letters_and_the_others_are_delivered(queue: Queue) -> None:
     hook = RecordingHook()
     runtime = WorkflowRuntime(queue, echo, hook)
@@ -109,7 +113,7 @@ def test_an_undecodable_notification_dead_letters_and_the_others_are_delivered(q
         other.submit(run_id=name)
     other.run_until_idle(PATIENCE)
     of_b = 'headers LIKE \'%"workflow.run_id":"b"%\' AND run_id IS NULL'
-    corrupt(queue, f"UPDATE taquba_job SET headers = '{{broken' WHERE {of_b}")
+    corrupt(queue, f"UPDATE {JOB} SET headers = '{{broken' WHERE {of_b}")
     runtime.run_until_idle(PATIENCE)
 
     assert sorted(outcome.run_id for outcome in hook.outcomes) == ["a", "c"]

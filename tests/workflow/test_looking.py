@@ -30,6 +30,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
 from tests.queue.support import PATIENCE, START, await_event, corrupt, in_thread
 
@@ -393,11 +394,12 @@ def test_a_name_used_twice_is_listed_twice(queue: Queue) -> None:
     assert [(run.run_id, run.state.value) for run in runtime.list_runs().runs] == [("r", "succeeded"), ("r", "pending")]
 
 
+@pytest.mark.embedded
 def test_one_undecodable_row_does_not_spoil_the_list(queue: Queue) -> None:
     client = WorkflowClient(queue)
     for name in ("a", "b", "c"):
         client.submit(run_id=name)
-    corrupt(queue, "UPDATE taquba_job SET headers = '{broken' WHERE run_id = 'b'")
+    corrupt(queue, f"UPDATE {JOB} SET headers = '{{broken' WHERE run_id = 'b'")
 
     assert {"a", "c"} <= {run.run_id for run in client.list_runs().runs}
 

@@ -21,6 +21,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.testing import RecordingHook
 from tests.queue.support import PATIENCE, await_event, counters, in_thread
 
@@ -402,6 +403,7 @@ def test_long_steps_are_renewed_and_run_once(tmp_path: Path) -> None:
     assert [step.attempts for step in gate.steps] == [1]
 
 
+@pytest.mark.embedded
 def test_a_lost_claim_sets_the_token_and_its_late_settlement_is_fenced_off(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -414,7 +416,7 @@ def test_a_lost_claim_sets_the_token_and_its_late_settlement_is_fenced_off(
         await_event(gate.started)
         corrupt(
             queue,
-            "UPDATE taquba_job SET token = 'other.1.' || seq WHERE id = ?",
+            f"UPDATE {JOB} SET token = 'other.1.' || seq WHERE id = ?",
             handle.first_job_id,
         )
         assert gate.steps[0].cancel_token.wait(PATIENCE)

@@ -20,6 +20,7 @@ from taquba_workflow_sync import (
     QueueConfig,
     StepError,
     Succeed,
+    WebhookTarget,
     WebhookTerminalHook,
     WebhookWorker,
     WorkflowClient,
@@ -208,6 +209,40 @@ def test_a_refusal_dead_letters_the_webhook_with_its_status(queue: Queue, receiv
 
     (letter,) = queue.dead_jobs("webhooks").jobs
     assert letter.last_error is not None and str(status) in letter.last_error
+
+
+def test_an_address_that_allow_refuses_dead_letters_the_webhook_and_is_not_connected_to(
+    queue: Queue, receiver: Receiver
+) -> None:
+    asked: list[WebhookTarget] = []
+
+    def allow(target: WebhookTarget) -> bool:
+        asked.append(target)
+        return False
+
+    runtime = WorkflowRuntime(queue, echo, WebhookTerminalHook(queue, allow=allow))
+    handle = runtime.submit(headers={"callback_url": f"{receiver.url}?t0ken"})
+    runtime.run_until_idle(PATIENCE)
+
+    assert asked == [WebhookTarget("127.0.0.1", receiver.server.server_port, "127.0.0.1", "http")]
+    (letter,) = queue.dead_jobs("webhooks").jobs
+    assert letter.last_error is not None and f"127.0.0.1:{asked[0].port} is not allowed" in letter.last_error
+    assert "t0ken" not in letter.last_error and (handle.result(0), receiver.received) == (b"", [])
+
+
+def test_an_allow_that_is_none_is_refused_at_once(queue: Queue) -> None:
+    with pytest.raises(TypeError, match="allow must be callable"):
+        WebhookTerminalHook(queue, allow="example.org")  # type: ignore[arg-type]  # the point of the test
+
+
+def test_a_url_with_a_backslash_dead_letters_the_notification(queue: Queue, receiver: Receiver) -> None:
+    runtime = WorkflowRuntime(queue, echo, WebhookTerminalHook(queue))
+    runtime.submit(headers={"callback_url": f"{receiver.url.removesuffix('/hook')}\\@allowed.example/"})
+    runtime.run_until_idle(PATIENCE)
+
+    (letter,) = queue.dead_jobs(NOTICES).jobs
+    assert letter.last_error is not None and "backslash" in letter.last_error
+    assert (counters(queue, "webhooks"), receiver.received) == ({}, [])
 
 
 def test_a_slow_receiver_takes_no_step_slot(queue: Queue, receiver: Receiver) -> None:

@@ -138,7 +138,7 @@ class Dispatcher:
         self._state.stop_asked = True
         self._heartbeat.stop()
         for pool in self._state.pools:
-            pool.dismiss()
+            pool.shut_down()
         for token in list(self._state.in_flight):
             self._handle.abandoned_here.add(token)
             RUNNING.discard(token)
@@ -152,7 +152,7 @@ class Dispatcher:
 
     def _committed(self, woken: frozenset[str], ended_run: bool) -> None:
         """Hear of a commit of this process."""
-        is_ours = threading.current_thread() is self._thread
+        is_ours = self._thread is not None and self._thread.ident == threading.get_ident()
         # In a commit that this loop leads its claims come last, so what that puts in line they have seen.
         seen = self._settler.asking if is_ours else ()
         for pool in self._state.pools:

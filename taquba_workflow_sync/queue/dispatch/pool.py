@@ -154,6 +154,6 @@ class Pool:
             self._ready.clear()
         return unstarted
 
-    def dismiss(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads go when they are idle; never waits."""
         self._executor.shutdown(wait=False)

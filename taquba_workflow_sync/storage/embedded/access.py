@@ -94,8 +94,9 @@ class Access:
         invalid = [write for write in writes if is_about_data(write.error)]
         if invalid and self.repair():
             self._run_again(invalid)
-        damaged = [write for write in writes if isinstance(write.error, DamagedDatabaseError)]
-        if damaged and self._search():
+        while damaged := [write for write in writes if isinstance(write.error, DamagedDatabaseError)]:
+            if not self._find_damage(damaged):
+                break
             self._run_again(damaged)
         return writes
 
@@ -103,6 +104,20 @@ class Access:
         again = self._commits.run([write.operation for write in writes])
         for write, second in zip(writes, again, strict=True):
             write.value, write.error = second.value, second.error
+
+    def _find_damage(self, writes: Sequence[PendingWrite]) -> bool:
+        """Find what cannot be worked on and is passed over from then on; whether there was anything new."""
+        culprits = {write.error.culprit for write in writes if isinstance(write.error, DamagedDatabaseError)}
+        with self._connections.reading() as connection:
+            found = [
+                sentence
+                for culprit in culprits
+                if culprit is not None
+                for sentence in self._unreadable.blame(connection, culprit)
+            ]
+        for sentence in found:
+            _log.error("%s", sentence)
+        return bool(found) or self._search()
 
     def _search(self) -> bool:
         """Look for rows on damaged pages, which are passed over from then on; whether there were any more."""

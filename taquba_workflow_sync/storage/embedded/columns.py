@@ -75,7 +75,7 @@ COLUMNS: Final[dict[str, Column]] = {
         _number("seq", 1, LAST_SEQ, 0),
         Column("id", str, placeholder="", pattern=_ID),
         _number("queue", 1, _MOST, 0),
-        Column("status", str, placeholder=JobStatus.DEAD, choices=frozenset(JobStatus)),
+        Column("status", str, placeholder=JobStatus.DEAD.value, choices=frozenset(JobStatus)),
         _number("priority", _LEAST, _MOST, 1000),
         _number("place", _LEAST, _MOST, 0),
         _number("step", 0, _MANY, 0),

@@ -59,11 +59,7 @@ class _PartialWrite(Exception):
 
 
 class Transactor:
-    """Where a store's transactions begin and end; one thread at a time uses it.
-
-    ``is_interruptible`` is set while that is a thread of the user's: what a signal handler raises there goes on as it
-    is, once everything is rolled back, instead of becoming the answer of an operation.
-    """
+    """Where a store's transactions begin and end; one thread at a time uses it."""
 
     def __init__(
         self,
@@ -91,16 +87,22 @@ class Transactor:
         self._failpoint = failpoint
         self._pause = WakeUp()
         self._others_write = False
-        self.is_interruptible = False
+        self._is_interruptible = False
         #: How many transactions could not be committed, ever, for what the disk or another process did.
         self.failures = 0
 
-    def commit(self, batch: Sequence[PendingWrite], gives_way: Callable[[], bool]) -> None:
+    def commit(
+        self, batch: Sequence[PendingWrite], gives_way: Callable[[], bool], *, is_interruptible: bool = False
+    ) -> None:
         """Run the batch in one transaction; if that fails before its COMMIT, each operation in one of its own.
+
+        ``is_interruptible``: the thread is the user's, so what a signal handler raises in it goes on as it is, once
+        everything is rolled back, instead of becoming the answer of an operation.
 
         Raises:
             GaveWay: nothing was begun, and ``gives_way`` said that it need not be now.
         """
+        self._is_interruptible = is_interruptible
         try:
             self._transact(batch, self._bulk, gives_way)
         except _NotBegun as failure:
@@ -136,7 +138,7 @@ class Transactor:
         try:
             self._on_commit(frozenset(tx.woken), tx.ended_run)
         except Exception:
-            if self.is_interruptible:
+            if self._is_interruptible:
                 raise
             _log.exception("a listener failed after a commit, which happened")
 
@@ -144,7 +146,7 @@ class Transactor:
         try:
             return self._read_clock()
         except Exception as error:
-            if self.is_interruptible:
+            if self._is_interruptible:
                 raise
             raise _NotBegun(StorageError(f"the clock given to Queue.open failed: {error!r}")) from error
 
@@ -220,7 +222,7 @@ class Transactor:
             self._roll_back()
             if isinstance(error, sqlite3.Error) and is_read_only(error):
                 self._connections.drop_writer()
-            if self.is_interruptible and not isinstance(
+            if self._is_interruptible and not isinstance(
                 error, (sqlite3.Error, TaqubaError, _PartialWrite, MemoryError)
             ):
                 raise
@@ -253,7 +255,7 @@ class Transactor:
         except sqlite3.Error:
             raise
         except Exception as error:  # a fault of ours in one operation must not take the other callers' along
-            if self.is_interruptible:
+            if self._is_interruptible:
                 raise
             if tx.connection.total_changes != changes:
                 raise _PartialWrite(error) from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from threading import get_ident
-from typing import Final
+from typing import Final, NamedTuple
 
 from taquba_workflow_sync.wakeup import WakeUp
 
@@ -71,23 +71,35 @@ class Gate:
                 return
 
 
+class _Place(NamedTuple):
+    """Where somebody stands who has come, and how to wake them."""
+
+    thread: int
+    wakeup: WakeUp
+
+
 class Room:
     """Lets in at most ``limit`` at once, in the order in which they came."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._line: dict[object, WakeUp] = {}
+        self._line: dict[object, _Place] = {}
         #: Give up the place, or the wait for one: ``leave(token, None)``, and then ``tell()``.
         self.leave: Final = self._line.pop
 
     def enter(self, token: object) -> None:
         """Wait for a place."""
-        wakeup = self._line[token] = WakeUp()
+        wakeup = WakeUp()
+        self._line[token] = _Place(get_ident(), wakeup)
         while token not in tuple(self._line)[: self._limit]:
             wakeup.wait(_LOST_WAKE_UP)
 
     def tell(self) -> None:
         """Wake those who have come to a place."""
         if len(self._line) >= self._limit:
-            for wakeup in tuple(self._line.values())[: self._limit]:
-                wakeup.notify()
+            for place in tuple(self._line.values())[: self._limit]:
+                place.wakeup.notify()
+
+    def holds(self, thread: int) -> bool:
+        """Whether a thread is in the room, or waits for a place."""
+        return any(place.thread == thread for place in tuple(self._line.values()))

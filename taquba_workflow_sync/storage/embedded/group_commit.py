@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.clerk import Clerk
 from taquba_workflow_sync.storage.embedded.commit import GaveWay, Transactor
+from taquba_workflow_sync.storage.embedded.gate import Room
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingCall, PendingWrite
 
 _BATCH_LIMIT: Final = 512
@@ -45,10 +47,10 @@ class GroupCommit:
     def reset_after_fork(self) -> None:
         """Forget what the parent's threads had put in line: it is theirs, and they commit it."""
         self._line: deque[PendingCall] = deque()
-        # One thread commits at a time. Taken again by a thread that has it: by a signal handler of a caller that
-        # commits for itself, before the mark of that, which refuses it, is set.
-        self._turn = threading.RLock()
-        self._committing: int | None = None
+        # One thread commits at a time. It is known which, so that a call from inside a transaction is refused instead
+        # of waiting for itself.
+        self._turn = Room(1)
+        self._is_committing = False
         self._leading: _Leading | None = None
         self._choosing = threading.Lock()
         self.clerk = Clerk(self._serve_as_clerk, self.has_waiting)
@@ -70,7 +72,7 @@ class GroupCommit:
                 handler, a ``__del__``).
         """
         me = threading.get_ident()
-        if me in (self._committing, self.clerk.thread):
+        if me == self.clerk.thread or self._turn.holds(me):
             raise RuntimeError("the store was called from inside its own transaction, by the thread that runs it")
         call = PendingCall(operations)
         if not operations:
@@ -91,6 +93,7 @@ class GroupCommit:
                 sleep = min(2 * sleep, _LONGEST_SLEEP)
         except BaseException:
             call.is_gone = True  # what has begun may be committed all the same: the outcome is unknown to this caller
+            self._turn.leave(call, None)  # if it had one, and was interrupted before it could give it up
             raise
         return call.writes
 
@@ -121,41 +124,49 @@ class GroupCommit:
         if leading is not None:
             leading.on_waiting()
             # It may be gone without a word, or busy elsewhere: the clerk helps out where nobody commits.
-            if not is_late or self._committing is not None:
+            if not is_late or self._is_committing:
                 return
         if not self.clerk.ring(is_late=is_late):
             self._commit_alone(call)
 
     def _commit_alone(self, call: PendingCall) -> None:
         """Commit one call in the thread that made it, which may be interrupted at any point: nobody else's with it."""
-        with self._turn:
+        try:
+            self._turn.enter(call)
             try:
                 self._line.remove(call)
             except ValueError:
                 return  # somebody has taken it, and answers
-            try:
-                self._committing = threading.get_ident()
-                self._transactor.is_interruptible = True
-                self._commit([call], _never)
-            finally:
-                self._transactor.is_interruptible = False
-                self._committing = None
+            self._commit([call], _never, is_interruptible=True)
+        finally:
+            self._turn.leave(call, None)
+            self._turn.tell()
 
     def _lead(self, call: PendingCall) -> None:
         """Commit the leader's own call, last in a transaction with what waits: its claims see what the others bring."""
-        with self._turn:
+        with self._in_turn():
             self._commit([*self._take(), call], _never)
 
     def _serve_as_clerk(self) -> None:
         self._serve(lambda: self.clerk.is_wanted_elsewhere)
 
     def _serve(self, gives_way: Callable[[], bool]) -> None:
-        with self._turn:
+        with self._in_turn():
             batch = self._take()
             try:
                 self._commit(batch, gives_way)
             except GaveWay:
                 self._line.extendleft(reversed(batch))
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        token = object()
+        try:
+            self._turn.enter(token)
+            yield
+        finally:
+            self._turn.leave(token, None)
+            self._turn.tell()
 
     def _take(self) -> list[PendingCall]:
         batch: list[PendingCall] = []
@@ -166,12 +177,14 @@ class GroupCommit:
             left -= len(batch[-1].writes)
         return batch
 
-    def _commit(self, batch: Sequence[PendingCall], gives_way: Callable[[], bool]) -> None:
+    def _commit(
+        self, batch: Sequence[PendingCall], gives_way: Callable[[], bool], *, is_interruptible: bool = False
+    ) -> None:
         try:
-            self._committing = threading.get_ident()
+            self._is_committing = True
             writes = [write for call in batch if not call.is_gone for write in call.writes]
             if writes:
-                self._transactor.commit(writes, gives_way)
+                self._transactor.commit(writes, gives_way, is_interruptible=is_interruptible)
         except GaveWay:
             raise
         except BaseException:
@@ -180,7 +193,7 @@ class GroupCommit:
         else:
             self._answer(batch)
         finally:
-            self._committing = None
+            self._is_committing = False
 
     @staticmethod
     def _answer(batch: Sequence[PendingCall]) -> None:

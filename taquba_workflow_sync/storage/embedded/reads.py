@@ -124,7 +124,7 @@ def _show(
         attempts=row.attempts,
         max_attempts=row.max_attempts,
         cancel_requested=row.cancel_requested != 0,
-        owner=row.owner,
+        owner=row.owner or None,  # that of a bare claim is empty
         enqueued_ms=row.enqueued_ms,
         claimed_ms=row.claimed_ms,
         lease_until_ms=row.lease_until_ms,

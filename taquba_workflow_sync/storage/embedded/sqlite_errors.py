@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 
@@ -14,14 +16,36 @@ _OF_DATA: Final = (ValueError, TypeError, LookupError, ArithmeticError, Attribut
 ADVICE: Final = "Queue.check() tells how far; restore a backup (docs/operations.md)"
 
 
+class Culprit(NamedTuple):
+    """A row that cannot be worked on; ``is_overflow``: only what it has in rows of its own cannot be read."""
+
+    seq: int
+    is_overflow: bool = False
+
+
+@contextmanager
+def blaming(culprit: Culprit) -> Iterator[None]:
+    """Note on an error that tells of a damaged page which row was worked on."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if is_corrupt(error) and not hasattr(error, "culprit"):
+            error.culprit = culprit  # type: ignore[attr-defined]  # carried by the exception to where it is told
+        raise
+
+
 class InvalidDataError(StorageError):
     """What was asked for does not fit what is stored: a damaged row, a wrong counter. A retry alone would not help."""
 
 
 class DamagedDatabaseError(StorageError):
-    """Pages of the database are damaged: what lies on them can be neither read nor written, now or later."""
+    """Pages of the database are damaged: what lies on them can be neither read nor written, now or later.
+
+    ``culprit``: the row that was being worked on, or whose large part was being read, if it was one alone.
+    """
 
     is_permanent = True
+    culprit: Culprit | None = None
 
 
 class LostDatabaseError(StorageError):
@@ -72,7 +96,9 @@ def as_not_written(error: BaseException) -> TaqubaError:
     if isinstance(error, TaqubaError):
         return error
     if is_corrupt(error):
-        return DamagedDatabaseError(f"nothing was written, the database is damaged: {error}; {ADVICE}")
+        damaged = DamagedDatabaseError(f"nothing was written, the database is damaged: {error}; {ADVICE}")
+        damaged.culprit = getattr(error, "culprit", None)
+        return damaged
     kind = InvalidDataError if is_about_data(error) else StorageError
     return kind(f"nothing was written: {error if isinstance(error, sqlite3.Error) else repr(error)}")
 

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.storage.embedded import reads
 from taquba_workflow_sync.storage.embedded.access import Access
+from taquba_workflow_sync.storage.embedded.backup import backup
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.changes import ChangeFeed
+from taquba_workflow_sync.storage.embedded.check import check
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
 from taquba_workflow_sync.storage.embedded.claims_seen import ClaimsSeen
 from taquba_workflow_sync.storage.embedded.commit import Transactor
@@ -39,6 +42,8 @@ from taquba_workflow_sync.storage.port.settlement import Settlement
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.wakeup import WakeUp
 
+_PLAIN: Final = OpenOptions()
+
 
 def open_store(address: str, options: OpenOptions) -> Store:
     """Open the store in the directory ``address``; it is made if it is not there.
@@ -49,11 +54,15 @@ def open_store(address: str, options: OpenOptions) -> Store:
         SchemaVersionError: a newer version of this library wrote the store.
         UnsupportedFilesystemError: SQLite's locks are not safe there.
     """
+    return EmbeddedStore(_directory(address), options)
+
+
+def _directory(address: str) -> Path:
     try:
-        root = Path(os.path.abspath(address))
+        return Path(os.path.abspath(address))
     except FileNotFoundError:
-        raise StorageError(f"cannot open the store {address}: the working directory was deleted") from None
-    return EmbeddedStore(root, options)
+        text = f"{address!r} is relative, and the working directory it is relative to was deleted"
+        raise StorageError(f"{text}; give an absolute path") from None
 
 
 class EmbeddedStore:
@@ -62,12 +71,13 @@ class EmbeddedStore:
     def __init__(
         self,
         root: Path,
-        options: OpenOptions,
+        options: OpenOptions = _PLAIN,
         *,
         boot_clock: BootClock | None = None,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
     ) -> None:
         clock = SystemClock() if options.clock is None else options.clock
+        self._failpoint = options.failpoint
         self._boot_clock = BootClock() if boot_clock is None else boot_clock
         self._now = clock_reader(clock)
         self._connections = Connections(root / "db", is_durable=options.durability is Durability.FULL)
@@ -194,12 +204,14 @@ class EmbeddedStore:
         return self._access.write(sweep) if self._access.read(reads.has_expired, self._now()) else 0
 
     def backup(self, address: str) -> None:
-        """Write a copy."""
-        raise NotImplementedError
+        """Write a copy of one moment."""
+        self._lifecycle.use()
+        backup(self._connections, _directory(address), self._failpoint)
 
     def check(self) -> list[str]:
         """Return what is wrong with the store."""
-        raise NotImplementedError
+        self._lifecycle.use()
+        return check(self._connections)
 
     def unreadable(self) -> list[str]:
         """Return what was passed over."""

@@ -12,7 +12,7 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
 from taquba_workflow_sync.storage.embedded.rows import Attempt, Held
-from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.reads import Counts
@@ -160,13 +160,14 @@ class Transaction:
             self.execute(sql.DROP_OVERFLOW, (seq * 4 + kind,))
 
     def get_overflow(self, seq: int, kind: Overflow) -> bytes | str | None:
-        """Return what has a row of its own, or None if that row is gone or lies on a damaged page."""
-        try:
-            row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise
+        """Return what has a row of its own, or None if that row is gone or known to lie on a damaged page.
+
+        One that is found to lie there fails the transaction: SQLite writes nothing more in it.
+        """
+        if self.unreadable.has_lost_overflow(seq):
             return None
+        with blaming(Culprit(seq, is_overflow=True)):
+            row = self.execute(sql.GET_OVERFLOW, (seq * 4 + kind,)).fetchone()
         return None if row is None else row[0]
 
     def drop_belongings(self, seq: int, overflow: int) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, is_corrupt
 
 #: How many rows of each index one search tries to read; what lies further back is met later, by another one.
 _ROWS_AT_ONCE: Final = 5_000
@@ -24,12 +24,29 @@ class Unreadable:
     def __init__(self) -> None:
         self._rows: dict[int, str] = {}
         self._others: dict[str, str] = {}
+        self._without_overflow: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._others)
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._rows
+
+    def has_lost_overflow(self, seq: int) -> bool:
+        """Whether what a row has in rows of its own cannot be read: it is damaged then, and becomes a dead letter."""
+        return seq in self._without_overflow
+
+    def blame(self, connection: sqlite3.Connection, culprit: Culprit) -> list[str]:
+        """Pass over a row from now on, or do without its large parts; returns what is to be said, if it is new."""
+        seq, is_overflow = culprit
+        if is_overflow and seq not in self._without_overflow:
+            self._without_overflow.add(seq)
+            return [f"what {_named(connection, seq)} carries lies on a damaged page of the database"]
+        if not is_overflow and seq not in self._rows:
+            where = "it lies on or beside a damaged page of the database"
+            self._rows[seq] = f"{_named(connection, seq)} cannot be written and is left alone: {where}"
+            return [self._rows[seq]]
+        return []
 
     def sentences(self) -> list[str]:
         """Return what was found, a sentence each."""
@@ -58,10 +75,7 @@ class Unreadable:
         return [sentence for sentence in self.sentences() if sentence not in before]
 
     def _try(self, connection: sqlite3.Connection, name: str, seq: int) -> None:
-        job_id = "unknown"
         try:
-            for (each,) in connection.execute(sql.ID_OF, (seq,)).fetchall():
-                job_id = str(each)
             connection.execute(sql.WHOLE_ROW, (seq,)).fetchall()
             connection.execute(sql.WHOLE_HISTORY, (seq,)).fetchall()
             if name == sql.PAST_RETENTION:  # what is only claimed need not be whole: it becomes a dead letter
@@ -69,6 +83,15 @@ class Unreadable:
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 return  # text that is no UTF-8 and the like: repair sees to it
-            self._rows[seq] = (
-                f"job {job_id} (row {seq}, {name}) lies on a damaged page of the database and is left alone: {error}"
-            )
+            where = "it lies on a damaged page of the database"
+            self._rows[seq] = f"{_named(connection, seq)} ({name}) cannot be read and is left alone: {where}"
+
+
+def _named(connection: sqlite3.Connection, seq: int) -> str:
+    """Return a row's job id as its index has it, which may be whole where the row is not."""
+    try:
+        for (job_id,) in connection.execute(sql.ID_OF, (seq,)).fetchall():
+            return f"job {job_id} (row {seq})"
+    except sqlite3.DatabaseError:
+        pass  # the index is damaged, too
+    return f"row {seq}"

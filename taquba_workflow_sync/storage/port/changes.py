@@ -31,7 +31,7 @@ class ChangeSource(Protocol):
     """Tells that something was committed, and lets one thread do it for all."""
 
     def wait_for_changes(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
-        """Return once any process has committed after ``since``, or the store's clock was set, or ``wakeup`` rang.
+        """Return once any process has committed after ``since``, or the store's clock was set, or ``wakeup`` came.
 
         At once if ``since`` is None; else after ``timeout`` seconds at the latest. Changes may be told that are none.
         """

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import OpenOptions
+
+_OPTIONS = {field.name for field in fields(OpenOptions)}
+
+
+def open_at(root: Path, **options: Any) -> EmbeddedStore:
+    """A handle on a directory: the port's options, and the engine's own, by name."""
+    chosen = OpenOptions(**{name: value for name, value in options.items() if name in _OPTIONS})
+    return EmbeddedStore(root, chosen, **{name: value for name, value in options.items() if name not in _OPTIONS})
 
 
 class OpenEmbedded(Protocol):
@@ -27,9 +37,8 @@ def open_embedded(root: Path) -> Iterator[OpenEmbedded]:
     opened: list[EmbeddedStore] = []
 
     def open_one(**options: Any) -> EmbeddedStore:
-        store = EmbeddedStore(root, **options)
-        opened.append(store)
-        return store
+        opened.append(open_at(root, **options))
+        return opened[-1]
 
     yield open_one
     for store in reversed(opened):

@@ -15,11 +15,12 @@ import pytest
 from taquba_workflow_sync.storage.embedded import checkpoint as checkpoint_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
+from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from tests.storage.bench import job, put, put_one
+from tests.storage.bench import job, put, put_one, version_of
 from tests.storage.embedded.raw import through
 
-from .conftest import OpenEmbedded
+from .conftest import OpenEmbedded, open_at
 from .raw import raw
 
 SMALL = 2 << 20
@@ -99,7 +100,7 @@ def test_the_threshold_lies_above_the_size_that_the_wal_shrinks_to() -> None:
     assert CHECKPOINT_BYTES > 1 << 20
 
 
-# -- the guard --------------------------------------------------------------------------------------------------------
+# The guard
 
 
 class _Watched:
@@ -163,10 +164,10 @@ def test_no_connection_checkpoints_by_itself(open_embedded: OpenEmbedded, root: 
     before = os.stat(root / "db" / DATABASE_NAME).st_mtime_ns
     for _ in range(3):
         store.counts()
-        store.version()
+        version_of(store)
         with raw(root) as connection:
-            connection.execute("SELECT count(*) FROM taquba_job").fetchone()
-    other = EmbeddedStore(root)
+            connection.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
+    other = open_at(root)
     other.counts()
     other.close()
     assert os.stat(root / "db" / DATABASE_NAME).st_mtime_ns == before
@@ -206,7 +207,7 @@ def test_a_checkpoint_that_fails_costs_the_caller_nothing(
     assert not store._connections.writer().in_transaction
 
 
-# -- a pinned WAL -----------------------------------------------------------------------------------------------------
+# A pinned WAL
 
 
 def test_a_pinned_wal_makes_the_checkpoints_back_off_and_come_back(
@@ -217,7 +218,7 @@ def test_a_pinned_wal_makes_the_checkpoints_back_off_and_come_back(
     waits = []
     with raw(root) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM taquba_job").fetchone()
+        reader.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
         fill(store, 3)
         assert runs == [False], "one try, then it backs off, however many commits come"
         for _ in range(8):
@@ -249,7 +250,7 @@ def test_a_large_pinned_wal_is_warned_about(
     checkpointer = Checkpointer(root / "db", store._connections, threshold=SMALL)
     with raw(root) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM taquba_job").fetchone()
+        reader.execute(f"SELECT count(*) FROM {sql.JOB}").fetchone()
         fill(store, 4)
         with caplog.at_level(logging.WARNING), through(store._connections.gate):
             assert checkpointer.run_if_due() is False
@@ -258,11 +259,11 @@ def test_a_large_pinned_wal_is_warned_about(
 
 
 def test_everything_written_is_there_after_many_checkpoints_and_a_restart(root: Path) -> None:
-    store = EmbeddedStore(root, checkpoint_bytes=SMALL)
+    store = open_at(root, checkpoint_bytes=SMALL)
     ids = [put_one(store, payload=os.urandom(100_000)) for _ in range(60)]
     payloads = {each: store.get(each) for each in ids}
     store.close()
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         assert {each: store.get(each) for each in ids} == payloads
     finally:
@@ -275,7 +276,7 @@ def test_only_sqlite_opens_the_database_files(
     open_embedded: OpenEmbedded, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Closing any other descriptor of them would drop this process's locks.
-    EmbeddedStore(root).close()
+    open_at(root).close()
     opened: list[str] = []
     original = os.open
 
@@ -286,5 +287,5 @@ def test_only_sqlite_opens_the_database_files(
     monkeypatch.setattr(os, "open", watching)
     store = open_embedded(checkpoint_bytes=SMALL)
     fill(store, 6)
-    store.version()
+    version_of(store)
     assert not [path for path in opened if DATABASE_NAME in path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.storage.bench import put_one
+from tests.storage.bench import put_one, version_of
 
 from .conftest import OpenEmbedded
 
@@ -17,17 +17,17 @@ def test_who_waits_at_a_shut_gate_holds_nothing_that_those_inside_need(open_embe
     is_waiting = threading.Event()
     enter = gate.enter
 
-    def entering() -> None:
+    def entering(token: object) -> None:
         is_waiting.set()
-        enter()
+        enter(token)
 
     gate.enter = entering  # type: ignore[method-assign]
     gate.shut()
-    looker = threading.Thread(target=store.version)
+    looker = threading.Thread(target=version_of, args=(store,))
     looker.start()
     try:
         assert is_waiting.wait(30)
-        assert not store._connections._watching.locked()
+        assert store._connections._idle_watchers
     finally:
         gate.open()
         looker.join(30)

@@ -14,6 +14,7 @@ from diskcache.core import DBNAME, MODE_PICKLE, MODE_RAW
 
 from taquba_workflow_sync.storage.embedded import cache as cache_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, SETTINGS, PlainDisk, StoreCache
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.stable_ids import stable_id
 from tests.storage.bench import job, put
@@ -190,7 +191,7 @@ def test_an_attached_cache_keeps_large_values_inside_the_database(stored: Path) 
 def test_items_and_jobs_live_in_one_file(stored: Path) -> None:
     with raw(stored) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"Cache", "Settings", "taquba_job"} <= tables
+    assert {"Cache", "Settings", f"{JOB}"} <= tables
 
 
 def test_diskcaches_check_touches_nothing_of_ours(stored: Path) -> None:

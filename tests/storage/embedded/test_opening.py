@@ -13,7 +13,9 @@ from taquba_workflow_sync.errors import SchemaVersionError, StorageError
 from taquba_workflow_sync.storage.embedded import opening as opening_module
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import OpenOptions
 from tests.storage.bench import claim, put_one
 
 from .conftest import OpenEmbedded
@@ -69,7 +71,7 @@ def test_eight_processes_that_open_a_new_store_at_once_all_get_it(root: Path) ->
         for child in children:
             child.__exit__()
     with raw(root) as connection:
-        assert connection.execute("SELECT count(*), count(DISTINCT seq) FROM taquba_job").fetchone() == (8, 8)
+        assert connection.execute(f"SELECT count(*), count(DISTINCT seq) FROM {JOB}").fetchone() == (8, 8)
     check_complete(root)
 
 
@@ -210,7 +212,7 @@ def test_an_open_that_is_refused_leaves_no_lock_behind(root: Path) -> None:
         with pytest.raises(SchemaVersionError):
             EmbeddedStore(root)
         connection.execute("UPDATE taquba_meta SET value = ? WHERE key = 'schema'", (sql.SCHEMA_VERSION,))
-    store = EmbeddedStore(root, is_exclusive=True)
+    store = EmbeddedStore(root, OpenOptions(is_exclusive=True))
     store.close()
 
 

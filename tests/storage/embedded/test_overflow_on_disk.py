@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, OVERFLOW
 from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.testing import ManualClock
@@ -20,7 +21,7 @@ BIG = b"x" * 1_000_000
 
 def parts(root: Path) -> int:
     with raw(root) as connection:
-        count: int = connection.execute("SELECT count(*) FROM taquba_part").fetchone()[0]
+        count: int = connection.execute(f"SELECT count(*) FROM {OVERFLOW}").fetchone()[0]
         return count
 
 
@@ -81,7 +82,7 @@ def test_parts_and_history_leave_with_a_sweep(open_embedded: OpenEmbedded, root:
     assert store.sweep() == 1
     assert parts(root) == 0
     with raw(root) as connection:
-        assert connection.execute("SELECT count(*) FROM taquba_attempt").fetchone() == (0,)
+        assert connection.execute(f"SELECT count(*) FROM {ATTEMPT}").fetchone() == (0,)
 
 
 def test_a_retried_run_leaves_no_old_result_behind(open_embedded: OpenEmbedded, root: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.bench import put_one
 
 
@@ -32,7 +33,7 @@ def test_everything_is_private_even_without_an_umask(tmp_path: Path) -> None:
     store = EmbeddedStore(root)
     try:
         put_one(store, payload=b"x" * 10_000)
-        store.version()
+        store.wait_for_changes(None, 0.0, WakeUp())
         seen = modes(root)
     finally:
         store.close()

@@ -1,9 +1,7 @@
-"""Who lives: a lock that can be taken proves death, a lock that is held proves life, a missing file proves nothing."""
+"""Who may be taken over: the dead at once, the living and the unknown once they were watched for long enough."""
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,120 +9,16 @@ from pathlib import Path
 import filelock
 import pytest
 
-from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import locks as locks_module
-from taquba_workflow_sync.storage.embedded import presence as presence_module
-from taquba_workflow_sync.storage.embedded.locks import opening
-from taquba_workflow_sync.storage.embedded.presence import Owner
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned, RunningClaim
-from taquba_workflow_sync.storage.port.settlement import Ack
-from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
-
-from .conftest import OpenEmbedded
-from .raw import Child, raw
+from taquba_workflow_sync.storage.embedded import presence
+from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch
+from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
 
 LEASE_MS = 1_000
 
-HOLD = """
-import sys
-from pathlib import Path
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
-store = EmbeddedStore(Path(sys.argv[1]), is_exclusive="exclusive" in sys.argv)
-if "claim" in sys.argv:
-    store.settle_and_claim([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
-print(store.owner.id, flush=True)
-sys.stdin.readline()
-store.close()
-print("closed", flush=True)
-"""
 
-
-def lock_files(root: Path) -> set[str]:
-    return {each.stem for each in (root / "owners").iterdir()}
-
-
-def running(owner: str, *, token: str = "t.1.1", until: int = 0, lease: int = LEASE_MS) -> RunningClaim:
-    return RunningClaim("job", token, owner, False, until, lease)
-
-
-# -- death ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_living_owner_is_not_dead_and_a_killed_one_is_at_once(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded()
-    put_one(store)
-    with Child(HOLD, root, "claim") as child:
-        owner = child.read()
-        assert owner.startswith(f"{child.process.pid}-")
-        assert store.abandoned_claims() == NOTHING_ABANDONED
-        child.kill()
-        abandoned = store.abandoned_claims()
-        assert abandoned == Abandoned(owners=frozenset({owner}))
-        (again,) = claims(store, abandoned=abandoned)
-        assert again.attempts == 2
-
-
-def test_an_owner_that_closed_with_claims_left_is_dead(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded()
-    put_one(store)
-    with Child(HOLD, root, "claim") as child:
-        owner = child.read()
-        child.tell()
-        assert child.read() == "closed"
-        assert owner in lock_files(root), "the file stays while claims name its owner"
-        assert store.abandoned_claims().owners == {owner}
-
-
-def test_another_handle_of_this_process_lives_and_dies_alike(open_embedded: OpenEmbedded) -> None:
-    store, other = open_embedded(), open_embedded()
-    put_one(store)
-    claim(other)
-    owner = owner_of(other)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
-    other.close()
-    assert store.abandoned_claims().owners == {owner}
-
-
-def test_a_handle_never_finds_itself_dead(open_embedded: OpenEmbedded) -> None:
-    store = open_embedded()
-    put_one(store)
-    claim(store)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
-
-
-def test_a_missing_lock_file_proves_nothing_and_is_not_created(open_embedded: OpenEmbedded, root: Path) -> None:
-    store, other = open_embedded(), open_embedded()
-    put_one(store)
-    claim(other)
-    owner = owner_of(other)
-    (root / "owners" / f"{owner}.lock").unlink()
-    assert store.abandoned_claims() == NOTHING_ABANDONED
-    assert owner not in lock_files(root)
-
-
-def test_a_link_in_place_of_a_lock_file_proves_nothing(open_embedded: OpenEmbedded, root: Path, tmp_path: Path) -> None:
-    store, other = open_embedded(), open_embedded()
-    put_one(store)
-    claim(other)
-    file = root / "owners" / f"{owner_of(other)}.lock"
-    file.unlink()
-    file.symlink_to(tmp_path / "free")
-    (tmp_path / "free").touch()
-    assert store.abandoned_claims() == NOTHING_ABANDONED
-
-
-def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
-    first, second, third = (open_embedded() for _ in range(3))
-    put(first, job(), job())
-    claim(second)
-    claim(third)
-    for _ in range(20):
-        assert first.abandoned_claims() == second.abandoned_claims() == third.abandoned_claims() == NOTHING_ABANDONED
-
-
-# -- the watch --------------------------------------------------------------------------------------------------------
+def running(owner: str, *, token: str = "t.1.1", until: int = 0, lease: int = LEASE_MS) -> OwnedClaim:
+    return OwnedClaim("job", token, owner, 0, until, lease)
 
 
 class Monotonic:
@@ -150,329 +44,144 @@ def owners(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def me(owners: Path, monotonic: Monotonic) -> Iterator[Owner]:
-    owner = Owner(owners, exclusive=False, monotonic=monotonic)
-    owner.take()
-    yield owner
-    owner.leave(has_claims=False)
+def watch(owners: Path, monotonic: Monotonic) -> Watch:
+    return Watch(owners, monotonic=monotonic)
 
 
 @pytest.fixture
 def alive(owners: Path) -> Iterator[Owner]:
-    other = Owner(owners, exclusive=False)
+    other = Owner(owners, is_exclusive=False)
     other.take()
     yield other
     other.leave(has_claims=False)
 
 
-def watched_for(me: Owner, monotonic: Monotonic, claim: RunningClaim, seconds: float, now_ms: int = 10) -> Abandoned:
+def watched_for(watch: Watch, monotonic: Monotonic, claim: OwnedClaim, seconds: float, now_ms: int = 10) -> Evidence:
     """What is known after ``seconds`` of looking four times a second."""
-    abandoned = me.abandoned_claims([claim], now_ms)
+    abandoned = watch.look([claim], now_ms)
     end = monotonic.now + seconds
     while monotonic.now < end:
         monotonic.now = min(monotonic.now + 0.25, end)
-        abandoned = me.abandoned_claims([claim], now_ms)
+        abandoned = watch.look([claim], now_ms)
     return abandoned
 
 
 def test_an_overdue_claim_of_a_living_process_is_watched_for_ten_leases(
-    me: Owner, alive: Owner, monotonic: Monotonic
+    watch: Watch, alive: Owner, monotonic: Monotonic
 ) -> None:
     claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 9.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
+    assert watched_for(watch, monotonic, claim, 9.99) == Evidence()
+    assert watched_for(watch, monotonic, claim, 0.01) == Evidence(tokens={claim.token: claim.lease_until_ms})
 
 
-def test_an_overdue_claim_of_an_unknown_owner_is_watched_for_one_lease(me: Owner, monotonic: Monotonic) -> None:
+def test_an_overdue_claim_of_an_unknown_owner_is_watched_for_one_lease(watch: Watch, monotonic: Monotonic) -> None:
     claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.01) == Abandoned(tokens={claim.token: claim.lease_until_ms})
+    assert watched_for(watch, monotonic, claim, 0.99) == Evidence()
+    assert watched_for(watch, monotonic, claim, 0.01) == Evidence(tokens={claim.token: claim.lease_until_ms})
 
 
-def test_the_first_look_never_takes_anything(me: Owner, monotonic: Monotonic) -> None:
+def test_the_first_look_never_takes_anything(watch: Watch, monotonic: Monotonic) -> None:
     # However long ago the lease ended by the wall clock: only what this process watched itself counts.
-    assert me.abandoned_claims([running("1-missing")], 10**15) == NOTHING_ABANDONED
+    assert watch.look([running("1-missing")], 10**15) == Evidence()
 
 
-def test_a_lease_that_is_not_over_is_not_watched(me: Owner, monotonic: Monotonic) -> None:
+def test_a_lease_that_is_not_over_is_not_watched(watch: Watch, monotonic: Monotonic) -> None:
     claim = running("1-missing", until=1_000)
-    assert watched_for(me, monotonic, claim, 100, now_ms=999) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.99, now_ms=1_000) == NOTHING_ABANDONED
+    assert watched_for(watch, monotonic, claim, 100, now_ms=999) == Evidence()
+    assert watched_for(watch, monotonic, claim, 0.99, now_ms=1_000) == Evidence()
 
 
-def test_a_renewal_starts_the_watch_anew(me: Owner, monotonic: Monotonic) -> None:
-    assert watched_for(me, monotonic, running("1-missing", until=1), 0.99) == NOTHING_ABANDONED
+def test_a_renewal_starts_the_watch_anew(watch: Watch, monotonic: Monotonic) -> None:
+    assert watched_for(watch, monotonic, running("1-missing", until=1), 0.99) == Evidence()
     renewed = running("1-missing", until=2)
-    assert watched_for(me, monotonic, renewed, 0.99) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, renewed, 0.01).tokens.keys() == {renewed.token}
+    assert watched_for(watch, monotonic, renewed, 0.99) == Evidence()
+    assert watched_for(watch, monotonic, renewed, 0.01).tokens.keys() == {renewed.token}
 
 
-def test_a_claim_that_was_away_in_between_is_watched_anew(me: Owner, monotonic: Monotonic) -> None:
+def test_a_claim_that_was_away_in_between_is_watched_anew(watch: Watch, monotonic: Monotonic) -> None:
     claim = running("1-missing")
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
-    assert me.abandoned_claims([], 10) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.99) == NOTHING_ABANDONED
+    assert watched_for(watch, monotonic, claim, 0.99) == Evidence()
+    assert watch.look([], 10) == Evidence()
+    assert watched_for(watch, monotonic, claim, 0.99) == Evidence()
 
 
-def test_a_wall_clock_that_jumps_takes_nothing(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
+def test_a_wall_clock_that_jumps_takes_nothing(watch: Watch, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id, until=1_000)
-    assert me.abandoned_claims([claim], 0) == NOTHING_ABANDONED
+    assert watch.look([claim], 0) == Evidence()
     for now_ms in (10**12, 0, 10**13):
-        assert me.abandoned_claims([claim], now_ms) == NOTHING_ABANDONED
+        assert watch.look([claim], now_ms) == Evidence()
 
 
-def test_a_long_lease_is_watched_for_long(me: Owner, monotonic: Monotonic) -> None:
+def test_a_long_lease_is_watched_for_long(watch: Watch, monotonic: Monotonic) -> None:
     claim = running("1-missing", lease=60_000)
-    assert watched_for(me, monotonic, claim, 59.9) == NOTHING_ABANDONED
-    assert watched_for(me, monotonic, claim, 0.1).tokens.keys() == {claim.token}
+    assert watched_for(watch, monotonic, claim, 59.9) == Evidence()
+    assert watched_for(watch, monotonic, claim, 0.1).tokens.keys() == {claim.token}
 
 
-def test_a_process_that_was_stopped_itself_has_not_watched(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
+def test_a_process_that_was_stopped_itself_has_not_watched(watch: Watch, alive: Owner, monotonic: Monotonic) -> None:
     """Everybody was stopped for an hour, the owner too: it must have time to wake up and renew."""
     claims = [running(alive.id), running("1-missing", token="t.1.2")]
-    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
+    assert watch.look(claims, 10) == Evidence()
     monotonic.now += 3_600
-    assert me.abandoned_claims(claims, 10) == NOTHING_ABANDONED
+    assert watch.look(claims, 10) == Evidence()
 
 
-def test_a_stop_in_the_middle_of_a_watch_counts_for_a_quarter(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
+def test_a_stop_in_the_middle_of_a_watch_counts_for_a_quarter(watch: Watch, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id)
-    assert watched_for(me, monotonic, claim, 7.25) == NOTHING_ABANDONED
+    assert watched_for(watch, monotonic, claim, 7.25) == Evidence()
     monotonic.now += 3_600
-    assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED  # 7.25 + 2.5 s of the ten
-    assert watched_for(me, monotonic, claim, 0.25).tokens.keys() == {claim.token}
+    assert watch.look([claim], 10) == Evidence()  # 7.25 + 2.5 s of the ten
+    assert watched_for(watch, monotonic, claim, 0.25).tokens.keys() == {claim.token}
 
 
-def test_rare_looks_free_a_claim_too_only_later(me: Owner, alive: Owner, monotonic: Monotonic) -> None:
+def test_rare_looks_free_a_claim_too_only_later(watch: Watch, alive: Owner, monotonic: Monotonic) -> None:
     claim = running(alive.id)
     for _ in range(4):
-        assert me.abandoned_claims([claim], 10) == NOTHING_ABANDONED
+        assert watch.look([claim], 10) == Evidence()
         monotonic.now += 60
-    assert me.abandoned_claims([claim], 10).tokens.keys() == {claim.token}
+    assert watch.look([claim], 10).tokens.keys() == {claim.token}
 
 
-def test_a_dead_owner_needs_no_watch_and_its_other_claims_are_not_named_singly(me: Owner, owners: Path) -> None:
-    dead = Owner(owners, exclusive=False)
+def test_a_dead_owner_needs_no_watch_and_its_other_claims_are_not_named_singly(watch: Watch, owners: Path) -> None:
+    dead = Owner(owners, is_exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
     claims = [running(dead.id, token="t.1.1", until=10**15), running(dead.id, token="t.1.2")]
-    assert me.abandoned_claims(claims, 10) == Abandoned(owners=frozenset({dead.id}))
-
-
-# -- cleaning ---------------------------------------------------------------------------------------------------------
-
-
-def test_only_the_locks_of_the_dead_without_claims_are_cleaned(me: Owner, alive: Owner, owners: Path) -> None:
-    bare_dead, busy_dead = Owner(owners, exclusive=False), Owner(owners, exclusive=False)
-    for each in (bare_dead, busy_dead):
-        each.take()
-        each.leave(has_claims=True)
-    asked: list[str] = []
-
-    def has_claims(owner: str) -> bool:
-        asked.append(owner)
-        return owner == busy_dead.id
-
-    me.clean(has_claims)
-    assert {each.stem for each in owners.iterdir()} == {me.id, alive.id, busy_dead.id}
-    assert set(asked) == {bare_dead.id, busy_dead.id}, "the living are not asked about"
-
-
-def test_a_lock_is_cleaned_only_while_it_is_held_and_not_held_while_claims_are_looked_for(
-    me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Held longer than need be, it would make the dead look alive to others who probe."""
-    dead = Owner(owners, exclusive=False)
-    dead.take()
-    dead.leave(has_claims=True)
-    seen: list[tuple[str, bool | None]] = []
-    unlink = Path.unlink
-
-    def look(when: str) -> None:
-        seen.append((when, Owner(owners, exclusive=False)._is_alive(dead.id)))
-
-    def unlink_seen(path: Path, missing_ok: bool = False) -> None:
-        look("unlink")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", unlink_seen)
-    me.clean(lambda _: bool(look("has claims")))
-    assert seen == [("has claims", False), ("unlink", True)]
+    assert watch.look(claims, 10) == Evidence(owners=frozenset({dead.id}))
 
 
 def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_is_outwaited(
-    me: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
+    watch: Watch, owners: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence_module, "_OTHERS_PROBE", 30.0)
-    dead = Owner(owners, exclusive=False)
+    monkeypatch.setattr(presence, "_OTHERS_PROBE", 30.0)
+    dead = Owner(owners, is_exclusive=False)
     dead.take()
     dead.leave(has_claims=True)
     probe = filelock.FileLock(owners / f"{dead.id}.lock", thread_local=False)
     with probe:
-        assert me.abandoned_claims([running(dead.id)], 0) == NOTHING_ABANDONED
+        assert watch.look([running(dead.id)], 0) == Evidence()
         end_of_probe = threading.Timer(0.05, probe.release)
         end_of_probe.start()
-        assert me.abandoned_claims([running(dead.id)], 0, suspect=dead.id).owners == {dead.id}
+        assert watch.look([running(dead.id)], 0, suspect=dead.id).owners == {dead.id}
         end_of_probe.join()
 
 
 def test_only_the_owner_in_doubt_is_waited_for(
-    me: Owner, alive: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
+    watch: Watch, alive: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancel would wait for every living process otherwise, one after the other."""
-    second = Owner(owners, exclusive=False)
+    second = Owner(owners, is_exclusive=False)
     second.take()
     waits: dict[str, float] = {}
-    look = me._is_alive
+    look = presence.is_alive
 
-    def seen(owner: str, patience: float = 0.0) -> bool | None:
+    def seen(directory: Path, owner: str, patience: float = 0.0) -> bool | None:
         waits[owner] = patience
-        return look(owner, patience)
+        return look(directory, owner, patience)
 
-    monkeypatch.setattr(me, "_is_alive", seen)
+    monkeypatch.setattr(presence, "is_alive", seen)
     claims = [running(alive.id), running(second.id, token="t.1.2")]
-    assert me.abandoned_claims(claims, 0, suspect=second.id) == NOTHING_ABANDONED
+    assert watch.look(claims, 0, suspect=second.id) == Evidence()
     second.leave(has_claims=False)
     assert waits[alive.id] == 0
     assert waits[second.id] > 0
-
-
-def test_an_open_clears_away_the_lock_of_a_killed_process(open_embedded: OpenEmbedded, root: Path) -> None:
-    with Child(HOLD, root) as child:
-        owner = child.read()
-        child.kill()
-    assert owner in lock_files(root)
-    store = open_embedded()
-    assert lock_files(root) == {store.owner.id}
-
-
-def test_an_open_keeps_the_lock_of_a_killed_process_with_claims(open_embedded: OpenEmbedded, root: Path) -> None:
-    first = open_embedded()
-    put_one(first)
-    with Child(HOLD, root, "claim") as child:
-        owner = child.read()
-        child.kill()
-    store = open_embedded()
-    assert owner in lock_files(root)
-    assert store.abandoned_claims().owners == {owner}
-
-
-def test_a_close_leaves_no_lock_file_behind(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded()
-    assert len(lock_files(root)) == 1
-    store.close()
-    assert lock_files(root) == set()
-
-
-def test_a_settled_claim_does_not_keep_the_lock_file(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded()
-    put_one(store)
-    assert refusal(store, claim(store), Ack()) is None
-    store.close()
-    assert lock_files(root) == set()
-
-
-def test_lock_files_are_private(open_embedded: OpenEmbedded, root: Path) -> None:
-    before = os.umask(0)
-    try:
-        open_embedded()
-    finally:
-        os.umask(before)
-    for file in [*(root / "owners").iterdir(), root / "open.lock"]:
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-def test_ids_of_owners_are_never_used_again(owners: Path) -> None:
-    assert len({Owner(owners, exclusive=False).id for _ in range(200)}) == 200
-
-
-# -- exclusive --------------------------------------------------------------------------------------------------------
-
-
-def test_an_exclusive_open_is_refused_while_a_handle_is_open_in_this_process(open_embedded: OpenEmbedded) -> None:
-    store = open_embedded()
-    with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
-        open_embedded(is_exclusive=True)
-    store.close()
-    open_embedded(is_exclusive=True)
-
-
-def test_any_open_is_refused_while_an_exclusive_one_is(open_embedded: OpenEmbedded) -> None:
-    store = open_embedded(is_exclusive=True)
-    for exclusive in (False, True):
-        with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
-            open_embedded(is_exclusive=exclusive)
-    store.close()
-    open_embedded()
-
-
-@pytest.mark.parametrize(("theirs", "mine"), [("shared", True), ("exclusive", False), ("exclusive", True)])
-def test_the_holder_in_another_process_is_named_by_its_pid(
-    open_embedded: OpenEmbedded, root: Path, theirs: str, mine: bool
-) -> None:
-    with Child(HOLD, root, theirs) as child:
-        child.read()
-        with pytest.raises(StoreInUseError, match=f"process {child.process.pid}") as caught:
-            open_embedded(is_exclusive=mine)
-        assert not caught.value.is_permanent
-        child.tell()
-        assert child.read() == "closed"
-    open_embedded(is_exclusive=mine)
-
-
-def test_a_killed_exclusive_holder_stands_in_nobodys_way(open_embedded: OpenEmbedded, root: Path) -> None:
-    with Child(HOLD, root, "exclusive") as child:
-        child.read()
-        child.kill()
-        open_embedded(is_exclusive=True)
-
-
-def test_a_refused_open_leaves_no_lock_and_no_claim_on_the_store(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded(is_exclusive=True)
-    with pytest.raises(StoreInUseError):
-        open_embedded()
-    assert lock_files(root) == {store.owner.id}
-    assert status(store, put_one(store)) == "pending"
-
-
-def test_an_exclusive_handle_takes_over_the_claims_of_the_dead(open_embedded: OpenEmbedded, root: Path) -> None:
-    first = open_embedded()
-    put_one(first)
-    claim(first)
-    first.close()
-    store = open_embedded(is_exclusive=True)
-    assert len(claims(store, abandoned=store.abandoned_claims())) == 1
-
-
-# -- the opening lock -------------------------------------------------------------------------------------------------
-
-
-def test_an_opening_lock_that_cannot_be_used_is_a_storage_error(root: Path) -> None:
-    (root / "open.lock").mkdir(parents=True)
-    with pytest.raises(StorageError):
-        EmbeddedStore(root)
-
-
-def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    root.mkdir(mode=0o700)
-    monkeypatch.setattr(locks_module, "_OPEN_TIMEOUT", 0.05)
-    with opening(root):
-        with pytest.raises(StorageError, match=r"open\.lock"):
-            with opening(root):
-                raise AssertionError("two were inside")
-    with opening(root):
-        pass
-
-
-def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbedded, root: Path) -> None:
-    (root / "owners").mkdir(parents=True, mode=0o700)
-    (root / "owners" / "README").write_text("not a lock")
-    root.chmod(0o700)
-    store = open_embedded()
-    put_one(store)
-    claim(store)
-    assert store.abandoned_claims() == NOTHING_ABANDONED
-    assert (root / "owners" / "README").exists()
-    with raw(root) as connection:
-        assert connection.execute("SELECT count(*) FROM taquba_job WHERE status = 'claimed'").fetchone() == (1,)

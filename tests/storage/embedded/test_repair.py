@@ -10,6 +10,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded import store as store_module
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
+from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.embedded.sql.names import QUEUE as QUEUES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.notification import Subscription
@@ -48,7 +50,7 @@ def test_a_buried_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmb
     store.subscribe(QUEUE, Subscription(LANE, 3, None))
     bad, good = put(store, run("bad"), run("good"))
     with raw(store._root) as connection:
-        connection.execute("UPDATE taquba_job SET attempts = max_attempts WHERE id = ?", (bad,))
+        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts WHERE id = ?", (bad,))
     assert claim(store).id == good
     row = stored(store, bad)
     assert (row.status, row.verdict, row.termination) == ("dead", "failed", 1)
@@ -60,7 +62,7 @@ def test_counters_that_do_not_fit_are_counted_anew(open_embedded: OpenEmbedded) 
     store = open_embedded()
     put(store, run("one"), run("two"))
     with raw(store._root) as connection:
-        connection.execute("UPDATE taquba_queue SET pending = 0")
+        connection.execute(f"UPDATE {QUEUES} SET pending = 0")
     claim(store)
     assert (store.counts()[QUEUE].pending, store.counts()[QUEUE].claimed) == (1, 1)
 
@@ -73,9 +75,9 @@ def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then
     claim(store)
     claim(store)
     with raw(store._root) as connection:
-        connection.execute("UPDATE taquba_job SET owner = '../x' WHERE id = ?", (bad,))
+        connection.execute(f"UPDATE {JOB} SET owner = '../x' WHERE id = ?", (bad,))
         connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute("UPDATE taquba_job SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
+        connection.execute(f"UPDATE {JOB} SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
     found: list[list[str]] = []
 
     def mending(tx: Transaction) -> list[str]:
@@ -119,7 +121,7 @@ def test_a_cancel_that_met_a_damaged_row_is_counted_once(open_embedded: OpenEmbe
     bad = put_one(store, run("bad").queue)
     (job_id,) = put(store, run("run"))
     with raw(store._root) as connection:
-        connection.execute("UPDATE taquba_job SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
+        connection.execute(f"UPDATE {JOB} SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
     store.cancel(job_id, NOTHING_ABANDONED, None)
     counts = store.counts()[QUEUE]
     assert (counts.pending, counts.dead, counts.cancelled) == (1, 1, 0)
@@ -150,7 +152,7 @@ def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
     store = open_embedded(failpoint=fault)
     (bad,) = put(store, run("bad"))
     with raw(store._root) as connection:
-        connection.execute("UPDATE taquba_job SET attempts = max_attempts")
+        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts")
     with pytest.raises(StorageError):
         claim(store)
     assert f"job {bad}" not in caplog.text

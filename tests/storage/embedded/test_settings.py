@@ -12,6 +12,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, connect
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import Durability
+from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.bench import claim, put_one, stored
 
 from .conftest import OpenEmbedded
@@ -35,28 +37,30 @@ def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
 def connections_of(store: EmbeddedStore) -> dict[str, sqlite3.Connection]:
     """Every connection of a handle, made to exist."""
     put_one(store)
-    store.version()
+    store.wait_for_changes(None, 0.0, WakeUp())
     with store._connections.reading() as reader:
         pass
     with inside(store) as connections:
-        assert connections._watcher is not None
+        (watcher,) = connections._idle_watchers
         return {
             "reader": reader,
-            "watcher": connections._watcher,
+            "watcher": watcher.connection,
             "writer": connections.writer(),
             "checkpointer": connections.checkpointer(),
         }
 
 
-@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
-def test_every_connection_has_every_setting(open_embedded: OpenEmbedded, durable: bool, synchronous: int) -> None:
-    for name, connection in connections_of(open_embedded(is_durable=durable)).items():
+@pytest.mark.parametrize(("durability", "synchronous"), [(Durability.FULL, 2), (Durability.RELAXED, 1)])
+def test_every_connection_has_every_setting(
+    open_embedded: OpenEmbedded, durability: Durability, synchronous: int
+) -> None:
+    for name, connection in connections_of(open_embedded(durability=durability)).items():
         assert pragmas(connection) == {**EXPECTED, "synchronous": synchronous}, name
 
 
 def test_durability_is_decided_by_each_handle(open_embedded: OpenEmbedded) -> None:
-    relaxed = open_embedded(is_durable=False)
-    full = open_embedded(is_durable=True)
+    relaxed = open_embedded(durability=Durability.RELAXED)
+    full = open_embedded(durability=Durability.FULL)
     assert pragmas(connections_of(relaxed)["writer"])["synchronous"] == 1
     assert pragmas(connections_of(full)["writer"])["synchronous"] == 2
 
@@ -161,7 +165,7 @@ def test_few_connections_serve_many_threads(open_embedded: OpenEmbedded) -> None
         try:
             for _ in range(5):
                 store.counts()
-                store.version()
+                store.wait_for_changes(None, 0.0, WakeUp())
                 put_one(store)
         except BaseException as error:
             failures.append(error)

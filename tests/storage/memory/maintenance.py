@@ -1,9 +1,8 @@
-"""Sweeping, checking, and what the first open of a copy puts back."""
+"""Sweeping and checking."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from taquba_workflow_sync.storage.port.job import SWEEP_LIMIT
 from taquba_workflow_sync.storage.port.status import JobStatus
@@ -17,17 +16,6 @@ def sweep(tx: Transaction) -> int:
     for row in over[:SWEEP_LIMIT]:
         tx.drop(row)
     return min(len(over), SWEEP_LIMIT)
-
-
-def copied(state: State) -> State:
-    """Return the state as another place begins with it: nobody there holds a claim, and none was charged."""
-    copy = state.copy()
-    for row in state.rows.values():
-        if row.held is not None:
-            copy.rows[row.id] = replace(
-                row, status=JobStatus.PENDING, held=None, attempts=row.attempts - 1, ordinal=row.ordinal - 1
-            )
-    return copy
 
 
 def check(state: State) -> list[str]:

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from tests.storage.memory.maintenance import copied
 from tests.storage.memory.state import State
 
 
 class Place:
     """One store: its state, the one lock, and who has it open. All of it is touched under the lock only."""
 
-    def __init__(self, address: str, state: State | None = None) -> None:
+    def __init__(self, address: str, state: State | None = None, *, is_copy: bool = False) -> None:
         self.address = address
         self.lock = threading.RLock()
         self.state = State() if state is None else state
@@ -23,6 +22,8 @@ class Place:
         #: The owners that have it open, each with what it does on a commit of anybody.
         self.open_by: dict[str, Callable[[], None]] = {}
         self.is_exclusive = False
+        #: Nobody has opened it yet, and its claims are those of another store.
+        self.is_copy = is_copy
         self._left = threading.Condition(self.lock)
 
     def swap(self, state: State) -> bool:
@@ -72,4 +73,4 @@ class Places:
         with self._lock:
             if key in self._places:
                 raise StorageError(f"there is a store at {key} already; back up to a new place")
-            self._places[key] = Place(key, copied(state))
+            self._places[key] = Place(key, state, is_copy=True)

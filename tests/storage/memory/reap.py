@@ -19,7 +19,7 @@ def reap(tx: Transaction, queue: str, abandoned: Abandoned | None, never_reap: C
     for row in tx.state.of_queue(queue, JobStatus.CLAIMED):
         why = _expired(row, tx.now_ms) or why_abandoned(row, abandoned, never_reap)
         if why is not None:
-            _take_back(tx, row, why)
+            take_back(tx, row, why)
 
 
 def _expired(row: Row, now_ms: int) -> str | None:
@@ -28,7 +28,15 @@ def _expired(row: Row, now_ms: int) -> str | None:
     return "the lease expired" if is_over else None
 
 
-def _take_back(tx: Transaction, row: Row, why: str) -> None:
+def take_back_all(tx: Transaction) -> None:
+    """Take back every claim of a copy: whoever works on them does so for the store that it was copied from."""
+    for row in list(tx.state.rows.values()):
+        if row.held is not None:
+            take_back(tx, row, "taken over from a backup")
+
+
+def take_back(tx: Transaction, row: Row, why: str) -> None:
+    """End one claim that nobody works on; the attempt counts."""
     row = tx.with_attempt(row, AttemptOutcome.REAPED, why)
     target = after_abandonment(
         cancel_requested=row.cancel_requested, attempts=row.attempts, max_attempts=row.max_attempts

@@ -55,7 +55,6 @@ def _settle(tx: Transaction, settlement: Settlement) -> None:
         case Advance() as action:
             _advance(tx, row, action)
         case Nack(error=error, delay_ms=delay_ms):
-            check_storable(delay_ms)
             row = replace(row, last_error=storable_error(error))
             _put_back(tx, tx.with_attempt(row, AttemptOutcome.RETRIED, error), delay_ms)
         case Release():
@@ -75,7 +74,7 @@ def _settle(tx: Transaction, settlement: Settlement) -> None:
 
 
 def _advance(tx: Transaction, row: Row, action: Advance) -> None:
-    check_storable(action.headers, action.delay_ms)
+    check_storable(action.headers)
     row = tx.with_attempt(row, AttemptOutcome.CONTINUED, None)
     _put_back(
         tx,

@@ -20,7 +20,7 @@ from taquba_workflow_sync.storage.port.reads import Counts, Filter, NextWork, Ro
 from taquba_workflow_sync.storage.port.settlement import Settlement
 from taquba_workflow_sync.storage.port.store import OpenOptions, OpenStore, Store
 from taquba_workflow_sync.wakeup import WakeUp
-from tests.storage.memory import cancelling, claims, jobs, maintenance, reads, settlements, subscriptions
+from tests.storage.memory import cancelling, claims, jobs, maintenance, reads, reap, settlements, subscriptions
 from tests.storage.memory.changes import ChangeRoom
 from tests.storage.memory.places import Places
 from tests.storage.memory.presence import Watcher
@@ -53,6 +53,10 @@ class MemoryStore:
         self._changes = ChangeRoom(self._place, clock)
         self._is_closed = False
         self._place.enter(self._owner, self._changes.notify, exclusive=options.is_exclusive, wait_s=options.wait_s)
+        with self._place.lock:
+            if self._place.is_copy:
+                self._write(reap.take_back_all)
+                self._place.is_copy = False
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -17,6 +17,15 @@ CLAIM = f"""{_TAKE}
     RETURNING {columns(TakenRow)}"""
 
 
+# claim: one of the first in line, where the line has rows that cannot be read
+FIRST_IN_LINE = f"""SELECT seq FROM {JOB} INDEXED BY taquba_job_pending
+    WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ?"""
+
+
+CLAIM_SEQ = f"""{_TAKE} WHERE seq = ? AND status = 'pending'
+    RETURNING {columns(TakenRow)}"""
+
+
 # claim: a notification inserted in this very transaction
 CLAIM_ONE = f"""{_TAKE} WHERE id = ? AND status = 'pending'
     RETURNING {columns(TakenRow)}"""

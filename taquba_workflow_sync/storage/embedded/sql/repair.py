@@ -72,10 +72,11 @@ LINES: Final = (
 )
 
 
+# what a row's job is called, by an index alone: the row may not be readable
+ID_OF = f"SELECT id FROM {JOB} INDEXED BY sqlite_autoindex_{JOB}_1 WHERE +seq = ?"
+
+
 # can a row be read, and what belongs to it?
-ID_OF = f"SELECT id FROM {JOB} WHERE seq = ?"
-
-
 WHOLE_ROW = f"{_ROW} WHERE seq = ?"
 
 

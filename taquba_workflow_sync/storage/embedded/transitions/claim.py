@@ -10,6 +10,7 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.columns import columns_of
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.rows import TakenRow
+from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.promote import promote
 from taquba_workflow_sync.storage.embedded.transitions.reap import reap
@@ -37,8 +38,10 @@ def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
 
 def _take(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) -> list[ClaimedRow]:
     until = tx.now_ms + lane.lease_ms
+    if tx.unreadable:
+        return _take_singly(tx, queue, lane, owner, limit)
     found = tx.execute(
-        tx.unreadable.pass_over(sql.CLAIM),
+        sql.CLAIM,
         (f"{secrets.token_hex(6)}.", owner, tx.now_ms, until, lane.lease_ms, queue, limit),
     ).fetchall()
     if not found:
@@ -49,6 +52,21 @@ def _take(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) 
     claimed = {row.seq: _claimed(tx, row, lane.queue, until) for row in rows}
     rows.sort(key=_in_line)  # RETURNING promises no order: the line's order is made here
     return [claimed[row.seq] for row in rows]
+
+
+def _take_singly(tx: Transaction, queue: int, lane: LaneClaim, owner: str, limit: int) -> list[ClaimedRow]:
+    """Claim row by row, where pages are damaged: so that the one that cannot be written is known."""
+    until = tx.now_ms + lane.lease_ms
+    token = f"{secrets.token_hex(6)}."
+    claimed: list[ClaimedRow] = []
+    for (seq,) in tx.execute(tx.unreadable.pass_over(sql.FIRST_IN_LINE), (queue, limit)).fetchall():
+        with blaming(Culprit(seq)):
+            row = tx.execute(sql.CLAIM_SEQ, (token, owner, tx.now_ms, until, lane.lease_ms, seq)).fetchone()
+        if row is not None:
+            tx.transitions.add("claim")
+            tx.move(queue, JobStatus.PENDING, JobStatus.CLAIMED)
+            claimed.append(_claimed(tx, TakenRow._make(row), lane.queue, until))
+    return claimed
 
 
 def _in_line(row: TakenRow) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.presence import Evidence
+from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave, read_held, row_number
@@ -58,6 +59,11 @@ def reap(tx: Transaction, queue: int, abandoned: Abandoned | None, never_reap: C
 
 def take_back(tx: Transaction, job_id: str, token: str, why: str) -> None:
     """End one claim that nobody works on any more."""
+    with blaming(Culprit(row_number(token))):
+        _take_back(tx, job_id, token, why)
+
+
+def _take_back(tx: Transaction, job_id: str, token: str, why: str) -> None:
     held = read_held(tx, job_id, token)
     claim = Ended("reap", token, AttemptOutcome.REAPED, why)
     target = after_abandonment(

@@ -1,0 +1,133 @@
+"""Mutants of the code: each guard that the promises stand on, broken by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.mutants.mutant import ROOT, Mutant
+
+_ENGINE = "taquba_workflow_sync/storage/embedded/"
+_PORT = "taquba_workflow_sync/storage/port/"
+_DISPATCH = "taquba_workflow_sync/queue/dispatch/"
+
+#: What is broken (a file, the text, what stands there instead), by the promise that breaks with it.
+GUARDS: dict[str, tuple[str, str, str]] = {
+    # the fence
+    "the door does not look whether it changed the row": (
+        _ENGINE + "transitions/fence.py", ".rowcount != 1:", ".rowcount < 0:",
+    ),
+    "a settlement does not yield to a cancellation": (
+        _ENGINE + "transitions/settle.py", "if yields_to_cancel and held.cancel_requested and held.token == token:",
+        "if False:",
+    ),
+    "the cancel flag of another claim is taken for this one's": (
+        _ENGINE + "transitions/settle.py", " and held.token == token:", ":",
+    ),
+    "a bulk advance takes two settlements of one row": (
+        _ENGINE + "transitions/advance.py", "if seq in by_row:", "if False:",
+    ),
+    "the second plain settlement of a claim is answered as applied": (
+        _ENGINE + "settling.py", "done.discard(settlement.token)", "pass",
+    ),
+    # claim and reap
+    "a claim goes beyond its limit": (
+        _ENGINE + "transitions/claim.py", "if len(claimed) < request.limit:", "if True:",
+    ),
+    "the claims of a dead owner are taken though they run here": (
+        _ENGINE + "transitions/reap.py", "            if token not in never_reap:\n", "            if True:\n",
+    ),
+    "an abandoned claim is taken though it runs here": (
+        _ENGINE + "transitions/reap.py", "if token in never_reap or", "if",
+    ),
+    "an abandoned claim is not cancelled though that was requested": (
+        _PORT + "claim.py", "    if cancel_requested:\n        return JobStatus.CANCELLED\n", "",
+    ),
+    "an abandoned claim is never out of attempts": (
+        _PORT + "claim.py", "attempts >= max_attempts", "attempts > max_attempts",
+    ),
+    "a dead owner is watched as if it lived": (
+        _PORT + "presence.py", "    if owner_lives is False:\n        return True\n", "",
+    ),
+    "a living owner is watched for as short as an unknown one": (
+        _PORT + "presence.py", "LEASES_WHILE_ALIVE: Final = 10", "LEASES_WHILE_ALIVE: Final = 1",
+    ),
+    "having been stopped counts as having watched": (
+        _ENGINE + "presence.py", "max(now - known.looked - most, 0.0)", "0.0",
+    ),
+    "a renewed lease is watched on as the old one": (
+        _ENGINE + "presence.py", "known.lease_until_ms != claim.lease_until_ms:", "False:",
+    ),
+    "a missing lock file proves death": (
+        _ENGINE + "owners.py", "    if not path.is_file() or path.is_symlink():\n        return None\n",
+        "    if not path.is_file() or path.is_symlink():\n        return False\n",
+    ),
+    # cancel
+    "a running claim is cancelled at once by a cancel": (
+        _ENGINE + "transitions/cancel.py", "or held.token in never_reap:", "or False:",
+    ),
+    "a renewed claim is cancelled at once on old evidence": (
+        _ENGINE + "transitions/cancel.py", "evidence.tokens.get(held.token) == held.lease_until_ms",
+        "held.token in evidence.tokens",
+    ),
+    # submit, requeue
+    "a run with another input answers": (
+        _PORT + "run.py", "if known.input_hash != run.input_hash and", "if False and",
+    ),
+    "a requeue takes what is not dead": (
+        _ENGINE + "transitions/requeue.py", "if row.status != JobStatus.DEAD and", "if False and",
+    ),
+    "a requeue puts back a run beside its later life": (
+        _ENGINE + "transitions/requeue.py", "if row.run_id is not None and", "if False and",
+    ),
+    # group commit
+    "an interrupted caller's call goes on as if it waited": (
+        _ENGINE + "group_commit.py", "call.is_gone = True", "pass",
+    ),
+    "what a gone caller asked for begins all the same": (
+        _ENGINE + "group_commit.py", " if not call.is_gone for", " for",
+    ),
+    "who stops leading leaves the line alone": (
+        _ENGINE + "group_commit.py", "        if self._line:\n            self.clerk.ring()\n", "",
+    ),
+    "a batch that gave way is lost": (
+        _ENGINE + "group_commit.py", "self._line.extendleft(reversed(batch))", "pass",
+    ),
+    "the clerk ends without another look at the line": (
+        _ENGINE + "clerk.py", "            if not self._has_waiting():\n                break\n", "            break\n",
+    ),
+    "who kept the clerk away does not have the line seen to": (
+        _ENGINE + "clerk.py", "        if self._has_waiting():\n            self.ring()\n", "",
+    ),
+    "a partial write is committed with the others'": (
+        _ENGINE + "commit.py", "if tx.connection.total_changes != changes:", "if False:",
+    ),
+    "what SQLite rolled back by itself is taken for written": (
+        _ENGINE + "commit.py", "if not tx.connection.in_transaction:", "if False:",
+    ),
+    "a COMMIT that failed is taken for not applied": (
+        _ENGINE + "commit.py", "            if is_committing:\n                # It may have",
+        "            if False:\n                # It may have",
+    ),
+    # the dispatcher
+    "a refused settlement is not tried again after a failed COMMIT": (
+        _DISPATCH + "settling.py", "if isinstance(refusal, StorageError):", "if False:",
+    ),
+    "orphans are released at once": (
+        _DISPATCH + "orphans.py", "if seen_for >= age", "if True",
+    ),
+    "what was abandoned here is released uncharged": (
+        _DISPATCH + "orphans.py", " and token not in abandoned}", "}",
+    ),
+    "the heartbeat renews nothing": (
+        _DISPATCH + "heartbeat.py", ">= lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
+    ),
+}  # fmt: skip
+
+
+def mutants() -> Iterator[Mutant]:
+    """Each guard of the list, broken."""
+    for name, (file, text, instead) in GUARDS.items():
+        path = ROOT / file
+        source = path.read_text()
+        assert text in source, f"{name}: {file} has no {text!r} any more"
+        yield Mutant(name, path, source.replace(text, instead))

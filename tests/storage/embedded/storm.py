@@ -1,0 +1,142 @@
+"""A storm: what a signal handler raises at random instants of the main thread's submits, beside three other threads.
+
+``python -m tests.storage.embedded.storm STORE SECONDS`` prints one line of figures as JSON. A caller that waits for
+longer than the limit ends the program with status 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.port.store import OpenOptions
+
+QUEUE = "a"
+STALL_S = 20.0
+ALL = 1_000_000
+
+
+class Interruption(BaseException):
+    """As KeyboardInterrupt."""
+
+
+class Limit(Exception):
+    """As a job runner's time limit."""
+
+
+class Callers:
+    """Threads that submit, one id after the other, and what they were told."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.store = store
+        self.is_over = False
+        self.acknowledged: list[str] = []
+        self.errors: list[str] = []
+        self.began: dict[str, float] = {}
+
+    def submit(self, name: str, number: int) -> None:
+        job_id = f"{name}-{number}"
+        self.began[name] = time.monotonic()
+        try:
+            self.store.insert([NewJob(job_id, QUEUE, b"x")])
+            self.acknowledged.append(job_id)
+        finally:
+            self.began.pop(name, None)
+
+    def work(self, name: str) -> None:
+        number = 0
+        while not self.is_over:
+            number += 1
+            try:
+                self.submit(name, number)
+            except BaseException as error:
+                self.errors.append(f"{name}: {error!r}")
+
+    def watch(self) -> None:
+        while not self.is_over:
+            for name, began in list(self.began.items()):
+                if time.monotonic() - began > STALL_S:
+                    print(f"{name} was never answered", flush=True)
+                    os._exit(3)
+            threading.Event().wait(0.2)
+
+
+class Storm:
+    """Raises in the main thread, between the arming and the disarming."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.is_armed = False
+        self.hits = 0
+        signal.signal(signal.SIGALRM, self._raise)
+
+    def _raise(self, *_: object) -> None:
+        if self.is_armed:
+            self.hits += 1
+            raise Limit if self.chance.random() < 0.5 else Interruption
+
+    def arm(self) -> None:
+        again = self.chance.uniform(5e-5, 3e-3) if self.chance.random() < 0.5 else 0
+        self.is_armed = True
+        signal.setitimer(signal.ITIMER_REAL, self.chance.uniform(5e-5, 3e-3), again)
+
+    def disarm(self) -> None:
+        self.is_armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main(place: str, seconds: float) -> dict[str, Any]:
+    store = EmbeddedStore(Path(place), OpenOptions())
+    callers, storm = Callers(store), Storm(1)
+    store.insert([NewJob("first", QUEUE, b"x")])
+    threads = [threading.Thread(target=callers.work, args=(f"t{n}",), daemon=True) for n in range(3)]
+    threads.append(threading.Thread(target=callers.watch, daemon=True))
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    number = raised = 0
+    others: list[str] = []
+    while time.monotonic() < until:
+        number += 1
+        try:
+            try:
+                storm.arm()
+                callers.submit("main", number)
+            finally:
+                storm.disarm()
+        except (Limit, Interruption):
+            storm.disarm()
+            raised += 1
+        except BaseException as error:
+            storm.disarm()
+            others.append(repr(error))
+    callers.is_over = True
+    for thread in threads:
+        thread.join(STALL_S)
+    store.insert([NewJob("last", QUEUE, b"x")])
+    stored = [row.id for row in store.page(QUEUE, Filter(), ALL, None).rows]
+    store.close()
+    return {
+        "hits": storm.hits,
+        "raised": raised,
+        "acknowledged": len(callers.acknowledged),
+        "lost": sorted(set(callers.acknowledged) - set(stored))[:5],
+        "doubled": len(stored) - len(set(stored)),
+        "stuck": [thread.name for thread in threads if thread.is_alive()],
+        "errors": callers.errors[:5],
+        "others in main": others[:5],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], float(sys.argv[2]))), flush=True)
