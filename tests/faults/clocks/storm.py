@@ -134,13 +134,16 @@ def check_ids(events: Sequence[Event], figures: Figures) -> None:
 
 
 def check_charges(events: Sequence[Event], figures: Figures) -> None:
-    """An attempt is charged for a step that failed, and for nothing else."""
+    """An attempt is charged for a step that failed, and for nothing else; a retry of the run begins anew."""
     failed: Counter[tuple[str, int]] = Counter()
+    retried: set[str] = set()
     for event in events:
         if event["event"] == "retrying":
-            for key in [key for key in failed if key[0] == event["job"]]:
-                del failed[key]
+            retried.add(event["job"])  # or refused, as the next attempt tells
         elif event["event"] == "begin":
+            if event["job"] in retried and event["attempt"] == 1:
+                failed[event["job"], event["step"]] = 0
+            retried.discard(event["job"])
             expected = failed[event["job"], event["step"]] + 1
             name = f"step {event['step']} of {event['run']}"
             figures.expect("attempts", event["attempt"] == expected, f"{name}: {event['attempt']}, not {expected}")
