@@ -40,8 +40,8 @@ def backup(connections: Connections, target: Path, failpoint: Failpoint | None =
         StorageError: something is at ``target``, it cannot be written, or pages of the store are damaged.
         UnsupportedFilesystemError: it lies where SQLite's locks are not safe; copy a closed backup there instead.
     """
-    is_new = not target.exists()
     try:
+        is_new = not target.exists()
         make_directory(target)
         check_private(target)
         check_filesystem(target)
