@@ -6,9 +6,11 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
@@ -95,10 +97,26 @@ class Access:
         if invalid and self.repair():
             self._run_again(invalid)
         while damaged := [write for write in writes if isinstance(write.error, DamagedDatabaseError)]:
+            if not self._can_be_read():
+                for write in damaged:
+                    write.error = StorageError(f"{write.error}; nothing else can be read either at the moment")
+                break
             if not self._find_damage(damaged):
                 break
             self._run_again(damaged)
         return writes
+
+    def _can_be_read(self) -> bool:
+        """Whether the disk gives anything: a read that fails with EIO, perhaps for a moment, SQLite calls damage, too.
+
+        What was looked at by a connection that has pages in memory would tell nothing.
+        """
+        try:
+            with self._connections.reading(), closing(self._connections.open()) as connection:
+                connection.execute(sql.READ_META, ("schema",)).fetchone()
+        except (sqlite3.Error, StorageError):
+            return False
+        return True
 
     def _run_again(self, writes: Sequence[PendingWrite]) -> None:
         again = self._commits.run([write.operation for write in writes])
