@@ -7,8 +7,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,24 +18,33 @@ from unittest import mock
 import diskcache.core
 import filelock
 
-from taquba_workflow_sync.queue import queue as queue_module
+from taquba_workflow_sync.queue import claiming as bare_claiming
+from taquba_workflow_sync.queue import handle, running
 from taquba_workflow_sync.storage.embedded import (
+    access,
     cache,
+    changes,
     checkpoint,
-    committer,
+    claims_seen,
+    clerk,
+    commit,
     connections,
     filesystem,
     gate,
+    group_commit,
+    lifecycle,
     opening,
+    owners,
     presence,
 )
 from taquba_workflow_sync.storage.embedded import (
     locks as locks_module,
 )
-from taquba_workflow_sync.storage.embedded import store as store_module
 from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
+from taquba_workflow_sync.storage.embedded.transitions import end as ending
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
+from taquba_workflow_sync.workflow import endings
 
 from .scheduler import SHORT_WAIT, Touch, actor_here, new_name, reads, signal, wait_for, writes, yield_point
 
@@ -213,7 +221,7 @@ class YieldingFileLock:
             signal(self._name)
 
 
-_real_lock = locks_module._lock
+_real_lock = locks_module.lock_of
 
 
 def _named(path: os.PathLike[str]) -> str:
@@ -312,22 +320,120 @@ class YieldingLock:
         self.release()
 
 
-class YieldingCondition:
-    """What a gate waits on."""
+class YieldingWakeUp:
+    """What one thread sleeps on and any may notify; a notify that comes before the wait is kept."""
 
-    def __init__(self, lock: YieldingLock) -> None:
-        self._lock = lock
-        self._name = _named_by_maker("condition")
+    def __init__(self) -> None:
+        self._name = _named_by_maker("wake-up")
+        self._is_told = False
 
-    def wait(self, timeout: float = -1) -> bool:
-        self._lock.release()
-        is_told = wait_for(self._name, timeout)
-        self._lock.acquire()
+    def notify(self) -> None:
+        yield_point(f"notify {self._name}", writes(self._name))
+        self._is_told = True
+        signal(self._name)
+
+    def wait(self, timeout: float | None) -> bool:
+        yield_point(f"wait for {self._name}", writes(self._name))
+        if not self._is_told:
+            wait_for(self._name, -1 if timeout is None else timeout)
+        is_told, self._is_told = self._is_told, False
         return is_told
 
-    def notify_all(self) -> None:
-        yield_point(f"notify {self._name}", writes(self._name))
-        signal(self._name)
+
+class YieldingDict(dict[object, Any]):
+    """Who is inside, and who is in line: changed by single calls into C, before each of which there is a yield."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __setitem__(self, key: object, value: Any) -> None:
+        yield_point(f"come to {self._name}", writes(self._name))
+        super().__setitem__(key, value)
+
+    def pop(self, *arguments: Any) -> Any:
+        try:
+            yield_point(f"leave {self._name}", writes(self._name))
+        finally:
+            answer = super().pop(*arguments)
+        return answer
+
+    def __iter__(self) -> Iterator[object]:
+        yield_point(f"look at {self._name}", reads(self._name))
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        yield_point(f"count {self._name}", reads(self._name))
+        return super().__len__()
+
+    def values(self) -> Any:
+        yield_point(f"look into {self._name}", reads(self._name))
+        return super().values()
+
+
+class YieldingList(list[Any]):
+    """Who has shut a gate."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def append(self, each: Any) -> None:
+        yield_point(f"add to {self._name}", writes(self._name))
+        super().append(each)
+
+    def pop(self, *arguments: Any) -> Any:
+        try:
+            yield_point(f"take from {self._name}", writes(self._name))
+        finally:
+            answer = super().pop(*arguments)
+        return answer
+
+    def __iter__(self) -> Iterator[Any]:
+        yield_point(f"iterate {self._name}", reads(self._name))
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        yield_point(f"any in {self._name}?", reads(self._name))
+        return super().__len__()
+
+
+class YieldingGate(gate.Gate):
+    """A gate that yields before each look at what is shared, and before each change of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        name = _named_by_maker("gate")
+        self._inside = YieldingDict(name)
+        self.leave = self._inside.pop  # type: ignore[misc, assignment]  # of the other dict, before
+        self._shut = YieldingList(f"shut {name}")
+
+    def forget(self) -> None:
+        """Count nobody: after a deadlock those inside are threads that have ended."""
+        dict.clear(self._inside)
+        list.clear(self._shut)
+
+
+class YieldingRoom(gate.Room):
+    """The same of a room: the readers' connections, and the turn to commit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._line = YieldingDict(_named_by_maker("room"))
+        self.leave = self._line.pop  # type: ignore[misc, assignment]  # of the other dict, before
+
+    def forget(self) -> None:
+        """Have nobody in line: after a deadlock those are threads that have ended."""
+        dict.clear(self._line)
+
+
+def _no_clerk(_: clerk.Clerk, *, is_late: bool = False) -> bool:
+    """As where no thread can be started: then each caller commits its own call, in its own thread.
+
+    A thread that is no actor's would run beside the scheduler. What it does for several callers at once is tested with
+    real threads, in tests/storage/embedded.
+    """
+    return False
 
 
 def _sleep_while_busy(_: float) -> None:
@@ -340,75 +446,11 @@ def _sleep_while_busy(_: float) -> None:
 
 
 class Pause:
-    """What a committer pauses on: a lock that is never free."""
+    """What a transaction that found the store busy pauses on: nobody ever notifies it."""
 
-    def acquire(self, timeout: float = -1) -> bool:
-        _sleep_while_busy(timeout)
+    def wait(self, timeout: float | None) -> bool:
+        _sleep_while_busy(0.0 if timeout is None else timeout)
         return False
-
-
-class YieldingSlot(committer.Slot):
-    """A slot whose look at ``is_done`` yields."""
-
-    __slots__ = ("_is_done", "_name")
-
-    def __init__(self, operation: committer.Operation) -> None:
-        self._name = _named_by_maker("slot")
-        super().__init__(operation)
-
-    @property
-    def is_done(self) -> bool:  # type: ignore[override]
-        yield_point("is_done?", reads(self._name))
-        return self._is_done
-
-    @is_done.setter
-    def is_done(self, value: bool) -> None:
-        yield_point("is_done!", writes(self._name))
-        self._is_done = value
-
-
-class YieldingDeque(deque[Any]):
-    """The committer's queue."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._name = _named_by_maker("commit queue")
-
-    def popleft(self) -> Any:
-        yield_point("popleft", writes(self._name))
-        return super().popleft()
-
-    def extend(self, items: Any) -> None:
-        yield_point("extend", writes(self._name))
-        super().extend(items)
-
-    def __len__(self) -> int:
-        yield_point("len", reads(self._name))
-        return super().__len__()
-
-    def __iter__(self) -> Iterator[Any]:
-        yield_point("iterate", reads(self._name))
-        return super().__iter__()
-
-
-class YieldingCommitter(committer.Committer):
-    """A committer whose looks at who leads yield."""
-
-    @property
-    def _leading(self) -> int | None:
-        yield_point("leading?", reads(self._leader_name))
-        return self._leader
-
-    @_leading.setter
-    def _leading(self, value: int | None) -> None:
-        yield_point("leading!", writes(self._leader_name))
-        self._leader = value
-
-    def reset_after_fork(self) -> None:
-        self._leader_name = _named_by_maker("leader")
-        super().reset_after_fork()
-        self._queue = YieldingDeque()
-        self._pause = Pause()  # type: ignore[assignment]
 
 
 class RunningSet(Collection[str]):
@@ -432,9 +474,15 @@ class RunningSet(Collection[str]):
         yield_point("discard from running", writes("running"))
         self.tokens.discard(token)
 
-    def add(self, token: str) -> None:
+    def add(self, token: str, _: object = None) -> None:
         yield_point("add to running", writes("running"))
         self.tokens.add(token)
+
+    def watch(self, token: str, event: object) -> None:
+        """Nobody waits for the event of a bare claim here."""
+
+    def cancel(self, token: str) -> None:
+        yield_point("cancel in running", reads("running"))
 
 
 # -- time and chance --------------------------------------------------------------------------------------------------
@@ -457,6 +505,8 @@ class Instruments:
 
     def __init__(self) -> None:
         self.monotonic_now = 1000.0
+        #: What runs in this process, for all that look: patched in wherever ``RUNNING`` was imported.
+        self.running = RunningSet()
 
     def monotonic(self) -> float:
         yield_point("read the monotonic clock", reads("monotonic"))
@@ -477,44 +527,50 @@ def _like(module: Any, **changed: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(module), **changed})
 
 
+def _sync_nothing(_: Path) -> None:
+    """No power is cut here."""
+
+
 @contextmanager
 def instrumented() -> Iterator[Instruments]:
     """Wrap the engine for as long as the block runs; threads that are no actors notice nothing."""
     shared = Instruments()
     clock = _like(time, monotonic=shared.monotonic)
-    locks = _like(threading, Lock=YieldingLock, Condition=YieldingCondition)
+    locks = _like(threading, Lock=YieldingLock)
     database = _like(sqlite3, connect=_connect)
-    chance = _like(presence.secrets, token_hex=shared.token_hex)
+    chance = _like(owners.secrets, token_hex=shared.token_hex)
+    patches: Iterable[tuple[Any, str, Any]] = (
+        (cache, "sqlite3", database),
+        (cache, "os", _like(os, open=_open_file)),
+        (diskcache.core, "sqlite3", database),
+        (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
+        (connections, "os", _like(os, stat=_identify)),
+        (connections, "Gate", YieldingGate),
+        (connections, "Room", YieldingRoom),
+        (group_commit, "Room", YieldingRoom),
+        (group_commit, "threading", locks),
+        (clerk.Clerk, "ring", _no_clerk),
+        (commit, "WakeUp", Pause),
+        (lifecycle, "threading", locks),
+        *((module, "WakeUp", YieldingWakeUp) for module in (clerk, gate, lifecycle, opening)),
+        *(
+            (module, "time", clock)
+            for module in (access, changes, checkpoint, claims_seen, clerk, commit, gate, handle, lifecycle, opening)
+        ),
+        *((module, "sync_directory", _sync_nothing) for module in (filesystem, lifecycle, opening)),
+        (opening, "sync_path", _sync_nothing),
+        (locks_module, "lock_of", YieldingFileLock),
+        (owners, "lock_of", YieldingFileLock),
+        (owners, "os", _like(os, listdir=_list_directory)),
+        *((module, "secrets", chance) for module in (owners, claiming, ending)),
+        *((module, "RUNNING", shared.running) for module in (running, handle, bare_claiming, endings)),
+        (client_module, "new_ulid", shared.new_ulid),
+    )
     with ExitStack() as stack:
-        for module, name, value in (
-            (cache, "sqlite3", database),
-            (cache, "os", _like(os, open=_open_file)),
-            (diskcache.core, "sqlite3", database),
-            (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
-            (connections, "os", _like(os, stat=_identify)),
-            (connections, "threading", locks),
-            (gate, "threading", locks),
-            (gate, "time", clock),
-            (committer, "threading", locks),
-            (committer, "time", clock),
-            (committer, "Slot", YieldingSlot),
-            (checkpoint, "time", clock),
-            (store_module, "threading", locks),
-            (store_module, "time", clock),
-            (store_module, "Committer", YieldingCommitter),
-            (filesystem, "sync_directory", lambda _: None),
-            (opening, "sync_path", lambda _: None),
-            (locks_module, "_lock", YieldingFileLock),
-            (presence, "_lock", YieldingFileLock),
-            (presence, "os", _like(os, listdir=_list_directory)),
-            (presence, "secrets", chance),
-            (claiming, "secrets", chance),
-            (queue_module, "time", clock),
-            (client_module, "new_ulid", shared.new_ulid),
-        ):
+        for module, name, value in patches:
             stack.enter_context(mock.patch.object(module, name, value))
         # A default is bound when the function is made: patching the module would not reach it.
-        stack.enter_context(mock.patch.dict(presence.Owner.__init__.__kwdefaults__, monotonic=shared.monotonic))
+        stack.enter_context(mock.patch.dict(presence.Watch.__init__.__kwdefaults__, monotonic=shared.monotonic))
         yield shared
 
 

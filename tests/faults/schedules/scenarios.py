@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError
-from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.embedded.presence import Evidence
+from taquba_workflow_sync.storage.embedded.sql import names
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
+from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
 from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
@@ -114,7 +116,12 @@ def _find_nothing(_: World) -> None:
 def _claim(name: str, *, is_bare: bool = False, queue: str = QUEUE, limit: int = 1) -> Operation:
     """Claim with what the actor found abandoned before."""
     return lambda world: bench.claims(
-        world.stores[name], limit, queue=queue, is_bare=is_bare, abandoned=world.passed.get(name, NOTHING_ABANDONED)
+        world.stores[name],
+        limit,
+        queue=queue,
+        is_bare=is_bare,
+        abandoned=world.passed.get(name),
+        never_reap=world.running,
     )
 
 
@@ -124,7 +131,7 @@ def _cancel(name: str) -> Operation:
 
 def _cancel_and_tell(name: str, job_id: str = "J1") -> Operation:
     """As a runtime with a hook cancels: the notification comes back claimed."""
-    return lambda world: world.stores[name].cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, LEASE_MS))
+    return lambda world: world.stores[name].cancel(job_id, never_reap=world.running, deliver=LaneClaim(LANE, LEASE_MS))
 
 
 def _retry(name: str) -> Operation:
@@ -163,12 +170,12 @@ def _put(name: str, job_id: str, **fields: Any) -> Operation:
 
 def _put_named(name: str, job_id: str) -> Operation:
     """Under an id that the caller chose, which may be taken."""
-    return _put(name, job_id, id_is_generated=False)
+    return _put(name, job_id, id_given=True)
 
 
 def _take(name: str, queue: str) -> Operation:
     def take(world: World) -> list[Any]:
-        world.passed[f"{name} has"] = rows = bench.claims(world.stores[name], 1, queue=queue)
+        world.passed[f"{name} has"] = rows = bench.claims(world.stores[name], 1, queue=queue, never_reap=world.running)
         return rows
 
     return take
@@ -222,19 +229,19 @@ def has_won(answer: Any) -> bool:
         return answer.is_new
     if isinstance(answer, str):
         return not answer.endswith("Error")
-    if isinstance(answer, tuple) and answer and isinstance(answer[0], CancelOutcome):
-        return answer[0] is CancelOutcome.REMOVED
+    if isinstance(answer, Cancellation):
+        return answer.outcome is CancelOutcome.REMOVED
     return answer is None or answer is True or (isinstance(answer, (int, tuple)) and bool(answer))
 
 
 def _settled_or_reaped(answers: Answers) -> bool:
     """The claim ended once: whoever got the job back because of its lease, the other was refused."""
-    reaped = [row for row in answers["b"][-1] if row[13] is not None and "lease" in row[13]]
+    reaped = [row for row in answers["b"][-1] if row.last_error is not None and "lease" in row.last_error]
     return bool(reaped) == (answers["a"][-1] == "ClaimLostError")
 
 
 def _never_reaped(answers: Answers) -> bool:
-    return answers["a"][0] is None and all(row[3] == 0 and row[4] == 1 for row in answers["b"][0])
+    return answers["a"][0] is None and all(row.step == 0 and row.attempts == 1 for row in answers["b"][0])
 
 
 def _renewed_is_spared(answers: Answers) -> bool:
@@ -257,7 +264,7 @@ def _cancel_is_kept(answers: Answers) -> bool:
 
 def _never_both(answers: Answers) -> bool:
     """No job was claimed by both."""
-    ids = [row[1] for each in answers.values() for row in each[-1]]
+    ids = [row.id for each in answers.values() for row in each[-1]]
     return len(ids) == len(set(ids))
 
 
@@ -311,11 +318,11 @@ def _two_jobs(world: World) -> None:
 
 def _suspect(world: World) -> None:
     held = world.known["held"]
-    world.passed["b"] = Abandoned(tokens={held.token: held.lease_until_ms})
+    world.passed["b"] = Evidence(tokens={held.token: held.lease_until_ms})
 
 
 def _suspect_owner(world: World) -> None:
-    world.passed["b"] = Abandoned(owners=frozenset({world.stores["a"].owner.id}))
+    world.passed["b"] = Evidence(owners=frozenset({world.stores["a"]._lifecycle.owner.id}))
 
 
 SETTLE_VS_REAP: Final = (
@@ -519,7 +526,7 @@ def _shared(
     name: str, prepare: Callable[[World], None], first: Operation, second: Operation, rule: Rule = _anything
 ) -> Scenario:
     actors = {"a": [first], "b": [second]}
-    return Scenario(name, prepare, actors, handles=("a",), shares_commits=True, with_expiries=True, rule=rule)
+    return Scenario(name, prepare, actors, handles=("a",), with_expiries=True, rule=rule)
 
 
 def _settle_yielding(held: str, action: Action) -> Operation:
@@ -539,7 +546,7 @@ def _first_taken_over(world: World) -> None:
     """The first claim was abandoned, and its job claimed anew."""
     _two_claimed(world)
     lost = world.known["first"]
-    bench.claim(world.stores["a"], abandoned=Abandoned(tokens={lost.token: lost.lease_until_ms}))
+    bench.claim(world.stores["a"], abandoned=Evidence(tokens={lost.token: lost.lease_until_ms}))
 
 
 GROUP_COMMIT: Final = (
@@ -606,7 +613,9 @@ def _cut_short(world: World) -> None:
     """A store whose creation was interrupted: diskcache's tables are there, ours are not."""
     world.open("p").close()
     del world.stores["p"]
-    for table in ("taquba_attempt", "taquba_job", "taquba_part", "taquba_queue", "taquba_meta"):
+    for view in OLD_NAMES_1:
+        _spoil(world, f"DROP VIEW {view}")
+    for table in (names.ATTEMPT, names.JOB, names.OVERFLOW, names.QUEUE, names.META):
         _spoil(world, f"DROP TABLE {table}")
 
 
@@ -754,7 +763,6 @@ WITH_THREE_ACTORS: Final = (
         lambda _: None,
         {name: [_put("a", f"J{name}")] for name in _THREE},
         handles=("a",),
-        shares_commits=True,
         with_expiries=True,
     ),
     Scenario(
