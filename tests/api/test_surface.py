@@ -19,7 +19,8 @@ KEYWORD = "*"
 #: name -> the parameters after self: (name, default) pairs; KEYWORD stands where keyword-only ones begin.
 SIGNATURES: dict[str, list[Any]] = {
     "Queue.open": [
-        "path", KEYWORD, "default_config", "queue_configs", "durability", "exclusive", "max_payload_bytes", "clock",
+        "path", KEYWORD, "default_config", "queue_configs", "durability", "exclusive", "max_payload_bytes", "wait",
+        "clock",
     ],
     "Queue.enqueue": [
         "queue_name", "payload", KEYWORD, "job_id", "priority", "max_attempts", "run_at", "dedup_key", "headers",
@@ -41,6 +42,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "Queue.stats": ["queue_name"],
     "Queue.list_queues": [],
     "Queue.attempt_history": ["job_id"],
+    "Queue.backup": ["path"],
+    "Queue.check": [],
     "Queue.close": [],
     "run_worker": ["queue", "queue_name", "worker", KEYWORD, "concurrency", "poll_interval", "shutdown"],
     "QueueConfig": [
@@ -69,6 +72,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "WorkflowClient.wait": ["run_id", "timeout"],
     "WorkflowClient.cancel": ["run_id"],
     "WorkflowClient.retry": ["run_id"],
+    "WorkflowClient.unregister_hook": ["waiting"],
     "WorkflowClient.list_runs": ["state", KEYWORD, "limit", "cursor"],
     "WorkflowRuntime": [
         "queue", "runner", "terminal_hook", KEYWORD, "queue_name", "max_concurrent_steps", "poll_interval", "keep_runs",
@@ -100,6 +104,7 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("Queue.open", "exclusive"): False,
     ("Queue.open", "max_payload_bytes"): 64 * 2**20,
     ("Queue.open", "queue_configs"): None,
+    ("Queue.open", "wait"): None,
     ("Queue.open", "clock"): None,
     ("Queue.enqueue", "job_id"): None,
     ("Queue.enqueue", "priority"): None,
@@ -127,6 +132,7 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("WorkflowClient", "queue_name"): "workflow-steps",
     ("WorkflowClient", "keep_runs"): timedelta(days=7),
     ("WorkflowClient.list_runs", "limit"): 100,
+    ("WorkflowClient.unregister_hook", "waiting"): "deliver",
     ("WorkflowRuntime", "queue_name"): "workflow-steps",
     ("WorkflowRuntime", "terminal_hook"): None,
     ("WorkflowRuntime", "max_concurrent_steps"): 16,

@@ -16,7 +16,7 @@ import taquba_workflow_sync
 from taquba_workflow_sync import testing
 from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE
 from taquba_workflow_sync.storage.port.settlement import Settlement
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.store import OpenOptions, Store
 from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
 from tests.docs.pages import NAMES, ROOT, code_spans
 
@@ -26,7 +26,7 @@ PUBLIC = {
     **{name: getattr(testing, name) for name in testing.__all__},
 }
 # What CONTRIBUTING and the architecture tell those about who work on the inside.
-INSIDE = {"TRANSITIONS": TRANSITIONS, "Settlement": Settlement, "Store": Store}
+INSIDE = {"TRANSITIONS": TRANSITIONS, "OpenOptions": OpenOptions, "Settlement": Settlement, "Store": Store}
 # How a value is called where no class is named.
 INSTANCES = {
     "step": "Step",

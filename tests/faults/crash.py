@@ -19,10 +19,12 @@ from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
 from taquba_workflow_sync.clock import SystemClock
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, META
+from taquba_workflow_sync.storage.embedded import migrations
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
+from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
@@ -38,12 +40,16 @@ from taquba_workflow_sync.testing import ManualClock
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, open_queue
 
-QUEUE = "steps"
+STEPS = "steps"
 BARE = "bare"
 PACKAGE = Path(__file__).resolve().parents[2] / "taquba_workflow_sync"
 
 #: How a scenario is run: the fault never comes, or comes before or after the instant that it is named after.
 VARIANTS = ("whole", "before", "after")
+
+
+#: Where commits are named after their transitions.
+_COMMITS = "commit.py"
 
 
 def points() -> tuple[set[str], set[str]]:
@@ -54,13 +60,23 @@ def points() -> tuple[set[str], set[str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
-            if ast.unparse(node.func) == "tx.transitions.add":
-                named = [each.value for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)]
-                transitions |= {each for each in named if isinstance(each, str)}
-            elif isinstance(node.func, ast.Name) and node.func.id == "between":
-                assert isinstance(node.args[1], ast.Constant), f"{path.name}: a fault point's name is a literal"
-                parts.add(node.args[1].value)
+            match ast.unparse(node.func), node.args:
+                case ("tx.transitions.add" | "Ended", [name, *_]) | ("leave", [_, name, *_]):
+                    transitions |= _literals(name)
+                case ("between", [_, name, *_]) | ("failpoint" | "self._failpoint", [name]) if path.name != _COMMITS:
+                    found = {each for text in _literals(name) for each in _versions(text.partition(":")[0])}
+                    assert found, f"{path.name}: a fault point's name is a literal"
+                    parts |= found
     return transitions, parts
+
+
+def _literals(name: ast.expr) -> set[str]:
+    """Return the texts that stand in an expression; a choice between two has two."""
+    return {each.value for each in ast.walk(name) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+
+def _versions(text: str) -> list[str]:
+    return [f"{text}{step.version}" for step in migrations.STEPS] if text == "migrate-" else [text]
 
 
 class Stage:
@@ -71,17 +87,19 @@ class Stage:
         self.journal = Journal(directory / "log")
         self.is_armed = False
         self._name = name
-        self._when = {"before": ("before", "before-commit"), "after": ("after", "after-commit")}.get(variant, ())
+        # Those named after no "before" and "after" are one instant.
+        self._not_when = {"before": ("after", "after-commit"), "after": ("before", "before-commit")}.get(variant)
 
     def fault(self, point: str) -> None:
         what, _, when = point.partition(":")
-        if self.is_armed and when in self._when and self._name in what.split("+"):
+        is_named = self._not_when is not None and when not in self._not_when and self._name in what.split("+")
+        if self.is_armed and is_named:
             self.journal.note("killing", target=os.getpid(), point=point)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def open(self, **options: object) -> tuple[Queue, WorkflowRuntime]:
-        queue = open_queue(self.root, failpoint=self.fault, **options)  # type: ignore[arg-type]
-        return queue, WorkflowRuntime(queue, LabRunner(self.journal), hook_of(self.journal), queue_name=QUEUE)
+    def open(self, root: Path | None = None, **options: object) -> tuple[Queue, WorkflowRuntime]:
+        queue = open_queue(root or self.root, failpoint=self.fault, **options)  # type: ignore[arg-type]
+        return queue, WorkflowRuntime(queue, LabRunner(self.journal), hook_of(self.journal), queue_name=STEPS)
 
     def submit(self, runtime: WorkflowRuntime, plan: str = "go go", **fields: object) -> str:
         self.journal.note("submitting", run="r", plan=plan)
@@ -90,7 +108,7 @@ class Stage:
         return handle.first_job_id
 
 
-def _claim(queue: Queue, name: str = QUEUE, abandoned: Abandoned = NOTHING_ABANDONED) -> ClaimedRow:
+def _claim(queue: Queue, name: str = STEPS, abandoned: Abandoned | None = None) -> ClaimedRow:
     _, rows = queue.handle.store.settle_and_claim(
         (), [ClaimRequest((LaneClaim(name, 3_600_000),), 1, abandoned=abandoned)]
     )
@@ -203,13 +221,13 @@ def _sweep(stage: Stage) -> None:
     queue.handle.store.sweep()
 
 
-def _bury(stage: Stage) -> None:
+def _quarantine(stage: Stage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute(f"UPDATE {JOB} SET attempts = max_attempts")  # no claim can take it
     stage.is_armed = True
-    queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 3_600_000),), 1)])
+    queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1)])
 
 
 def _enter_boot(stage: Stage) -> None:
@@ -228,16 +246,76 @@ def _enter_boot(stage: Stage) -> None:
     runtime.submit(run_id="other", headers={"plan": "go"})
 
 
-def _observe(stage: Stage) -> None:
+def _subscribe(stage: Stage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
-    queue.handle.store.subscribe(QUEUE, Subscription("steps.terminal", 3, None))
+    queue.handle.store.subscribe(STEPS, Subscription("steps.terminal", 3, None))
+
+
+def _unsubscribe(stage: Stage) -> None:
+    _, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    runtime.unregister_hook()
+
+
+def _drop(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    queue.enqueue("steps.terminal", b"waits there", job_id="bare-1")
+    stage.is_armed = True
+    runtime.unregister_hook("drop")
 
 
 def _opening(stage: Stage) -> None:
     stage.is_armed = True
     _, runtime = stage.open()
     stage.submit(runtime)
+
+
+def _migrate(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    queue.close()
+    with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
+        for statement in _TO_VERSION_1:
+            connection.execute(statement)
+    stage.is_armed = True
+    stage.open()
+
+
+#: The way back of ``sql.TO_VERSION_2``: what the store looks like to which version 1 had come.
+_TO_VERSION_1 = (
+    *(f"DROP VIEW {name}" for name in OLD_NAMES_1),
+    "DROP INDEX taquba_job_cancelling",
+    *(f"ALTER TABLE {JOB} DROP COLUMN {name}_crc" for name in ("payload", "headers", "result")),
+    f"ALTER TABLE {JOB} RENAME COLUMN overflow TO wide",
+    f"ALTER TABLE {QUEUE} RENAME COLUMN subscription TO observer",
+    f"ALTER TABLE {JOB} RENAME TO taquba_job",
+    f"ALTER TABLE {QUEUE} RENAME TO taquba_queue",
+    f"ALTER TABLE {OVERFLOW} RENAME TO taquba_part",
+    f"ALTER TABLE {ATTEMPT} RENAME TO taquba_attempt",
+    f"UPDATE {META} SET value = 1 WHERE key = 'schema'",
+)
+
+
+def _back_up(stage: Stage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    queue.backup(stage.root.with_name("copy"))
+
+
+def _take_over(stage: Stage) -> None:
+    def back_up_holding_a_claim() -> None:
+        queue, runtime = stage.open(stage.root.with_name("original"))
+        stage.submit(runtime)
+        _claim(queue)
+        queue.backup(stage.root)
+
+    assert forked(back_up_holding_a_claim) == 0
+    stage.is_armed = True
+    stage.open()
 
 
 def _close(stage: Stage) -> None:
@@ -288,8 +366,10 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
     "retry": _retry,
     "sweep": _sweep,
     "notify": _settling(Ack(Verdict.SUCCEEDED, b"0"), "go"),
-    "observe": _observe,
-    "bury": _bury,
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+    "drop": _drop,
+    "quarantine": _quarantine,
     "enter_boot": _enter_boot,
 }
 
@@ -299,6 +379,12 @@ PARTS: dict[str, Callable[[Stage], None]] = {
     "write-settings": _opening,
     "commit-schema": _opening,
     "lock-owner": _opening,
+    "take-owner": _opening,
+    "migrate-2": _migrate,
+    "backup-piece": _back_up,
+    "backup-place": _back_up,
+    "backup-sync": _back_up,
+    "take-over": _take_over,
     "close": _close,
     "checkpoint": _checkpoint,
     "runner": _running,

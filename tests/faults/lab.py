@@ -141,6 +141,11 @@ def open_queue(
     )
 
 
+def register_hook(queue: Queue, journal: Journal) -> None:
+    """Have endings told of from now on: a run that ends before any hook is registered has none to tell."""
+    WorkflowRuntime(queue, LabRunner(journal), hook_of(journal)).submit_many([])
+
+
 def submit(client: WorkflowClient, journal: Journal, run_id: str, plan: str, max_attempts: int = 10) -> str | None:
     """Submit one run and note what became of it; its job's id, or None where that is unknown."""
     journal.note("submitting", run=run_id, plan=plan)

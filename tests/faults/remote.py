@@ -5,14 +5,14 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from taquba_workflow_sync.clock import Clock
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.embedded.store import open_store
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from tests.processes.harness import ROOT
 
 
@@ -56,30 +56,28 @@ class Host:
 
 
 class RemoteStore:
-    """The port, over a pipe; the clock and the running tokens go along with each call."""
+    """The port, over a pipe; the clock goes along with each call."""
 
-    def __init__(self, host: Host, place: Path, clock: Clock, running: Collection[str]) -> None:
+    def __init__(self, host: Host, place: Path, clock: Clock) -> None:
         self.host = host
         self._clock = clock
-        self._running = running
         host.ask("open", place, clock.now())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self.host.ask(name, self._clock.now(), set(self._running), args, kwargs)
+            return self.host.ask(name, self._clock.now(), args, kwargs)
 
         return call
 
 
-def opened(host: Host, place: Path, clock: Clock, running: Collection[str]) -> Store:
+def opened(host: Host, place: Path, clock: Clock) -> Store:
     """Open a store in another process."""
-    return cast(Store, RemoteStore(host, place, clock, running))
+    return cast(Store, RemoteStore(host, place, clock))
 
 
 def main() -> None:
     clock = Told()
-    running: set[str] = set()
-    store: EmbeddedStore | None = None
+    store: Store | None = None
     while True:
         try:
             name, *question = pickle.load(sys.stdin.buffer)
@@ -88,12 +86,10 @@ def main() -> None:
         try:
             if name == "open":
                 place, clock.moment = question
-                store = EmbeddedStore(place, is_durable=False, clock=clock, running=running)
+                store = open_store(str(place), OpenOptions(durability=Durability.RELAXED, clock=clock))
                 answer = (True, None)
             else:
-                clock.moment, now_running, args, kwargs = question
-                running.clear()
-                running.update(now_running)
+                clock.moment, args, kwargs = question
                 answer = (True, getattr(store, name)(*args, **kwargs))
         except Exception as error:
             answer = (False, error)

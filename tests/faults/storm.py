@@ -14,7 +14,7 @@ from taquba_workflow_sync import WorkflowClient, WorkflowRuntime
 from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue, submit
+from tests.faults.lab import LabRunner, hook_of, open_queue, register_hook, submit
 from tests.processes.harness import LIMIT, Child, Stage, eventually
 
 WORKERS, CLIENTS = 3, 2
@@ -30,8 +30,8 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
     chance = random.Random(seed)
     faults: Counter[str] = Counter()
     try:
-        with open_queue(stage.store) as queue:  # a run that ends before any hook is registered has none to tell
-            WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))._register()
+        with open_queue(stage.store) as queue:
+            register_hook(queue, journal)
         people = [_start(stage, journal, number, chance) for number in range(WORKERS + CLIENTS)]
         for person in people:
             eventually(lambda person=person: person.said("ready"), "a process that runs", 2 * LIMIT)  # type: ignore[misc]

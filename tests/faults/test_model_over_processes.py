@@ -12,19 +12,21 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from taquba_workflow_sync.storage.port.store import Store
 from tests.faults.checker import check
 from tests.faults.remote import Host, opened
+from tests.storage.engines import EMBEDDED
 from tests.storage.test_model import StoreMachine
 
 
 class ProcessMachine(StoreMachine):
     """Two processes; the hosts outlive an example, a killed one is replaced."""
 
+    engine = EMBEDDED
     hosts: list[Host]
 
     def _open(self) -> Store:
         # The first opens of an example come in order; a reopened handle keeps its process.
         number = self.opens % 2 if self.opens < 2 else self.reopened
         self.opens += 1
-        return opened(self.hosts[number], self.directory / "store", self.clock, self.running)
+        return opened(self.hosts[number], self.directory / "store", self.clock)
 
     opens = 0
     reopened = 0
@@ -41,7 +43,7 @@ class ProcessMachine(StoreMachine):
         self.hosts[handle] = Host()
         self.reopened = handle
         self.handles[handle] = self._open()
-        self.owners.pop(handle, None)
+        self.dead |= {self.owners.pop(handle)} if handle in self.owners else set()
 
     def teardown(self) -> None:
         if hasattr(self, "handles"):

@@ -40,8 +40,8 @@ def backup(connections: Connections, target: Path, failpoint: Failpoint | None =
         StorageError: something is at ``target``, it cannot be written, or pages of the store are damaged.
         UnsupportedFilesystemError: it lies where SQLite's locks are not safe; copy a closed backup there instead.
     """
-    is_new = not target.exists()
     try:
+        is_new = not target.exists()
         make_directory(target)
         check_private(target)
         check_filesystem(target)
@@ -71,11 +71,12 @@ def _write(connections: Connections, target: Path, failpoint: Failpoint | None) 
             raise StorageError(f"the settings of {connections.root} were changed by another program; open it again")
         copy.execute(sql.WRITE_META, (MARK, 1))
     sync_directory(unfinished)
-    between(failpoint, "backup-place", unfinished.rename)(target / "db")
     try:
+        between(failpoint, "backup-place", unfinished.rename)(target / "db")
         between(failpoint, "backup-sync", sync_path)(target)
     except BaseException:
-        (target / "db").rename(unfinished)
+        if not unfinished.exists():
+            (target / "db").rename(unfinished)
         raise
 
 

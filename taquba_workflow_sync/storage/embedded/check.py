@@ -13,13 +13,13 @@ from taquba_workflow_sync.storage.embedded.columns import LAST_SEQ
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.repair.inspection import inspect_rows
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription, right_counts
-from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
-from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
+from taquba_workflow_sync.storage.embedded.repair.showing import tolerant_snapshot
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
 from taquba_workflow_sync.storage.port.reads import Counts
 
 #: The most sentences of one kind; the rest is counted.
 MOST: Final = 100
-_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_RESTORE: Final = "restore a backup (docs/operations.md)"
 _UPGRADE: Final = "no version of this library writes that: another program did; restore a backup"
 
 
@@ -39,23 +39,16 @@ def check(connections: Connections) -> list[str]:
 def _look(connection: sqlite3.Connection, what: str, look: Callable[[sqlite3.Connection], Iterator[str]]) -> list[str]:
     """Return what one part finds; what cannot be read is a finding."""
     found: list[str] = []
-    factory = connection.text_factory
-    connection.text_factory = tolerant
     try:
-        connection.execute("BEGIN")
-        for problem in look(connection):
-            found.append(problem)
-            if len(found) >= MOST:
-                found.append(f"{what}: there is more than these {MOST}")
-                break
+        with tolerant_snapshot(connection):
+            for problem in look(connection):
+                found.append(problem)
+                if len(found) >= MOST:
+                    return [*found, f"{what}: there is more than these {MOST}; {_RESTORE}"]
     except (sqlite3.DatabaseError, MemoryError, ValueError, TypeError) as error:
-        if isinstance(error, sqlite3.OperationalError) and not is_corrupt(error):
+        if isinstance(error, sqlite3.OperationalError) and not is_about_data(error):
             raise
         found.append(f"{what} cannot be read: {error}; {_RESTORE}")
-    finally:
-        connection.text_factory = factory
-        if connection.in_transaction:
-            connection.execute("COMMIT")
     return found
 
 

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
-from taquba_workflow_sync.storage.embedded.sqlite_errors import DamagedDatabaseError, InvalidDataError
+from taquba_workflow_sync.storage.embedded.sqlite_errors import (
+    DamagedDatabaseError,
+    InvalidDataError,
+    as_not_written,
+    is_about_data,
+)
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
@@ -74,7 +79,7 @@ def settle_and_claim(
         if write.error is None:
             claimed += write.value
         elif not settlements:
-            raise write.error
+            raise as_not_written(write.error) if is_about_data(write.error) else write.error
     return refusals, claimed
 
 

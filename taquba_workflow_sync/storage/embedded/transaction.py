@@ -145,11 +145,16 @@ class Transaction:
             self.woken.add(self.queue_name(queue))
 
     def next_seq(self) -> int:
-        """Return the next number of the store's one counter: a new row's own, and its place in line."""
+        """Take the next number of the store's one counter: a new row's own, and its place in line."""
+        seq = self.peek_seq()
+        self._next_seq += 1
+        return seq
+
+    def peek_seq(self) -> int:
+        """Return what :meth:`next_seq` would, and take nothing: a refusal must not have the counter written."""
         if not self._next_seq:
             self._first_seq = self._next_seq = max(1, self.execute(sql.READ_META, ("next_seq",)).fetchone()[0])
-        self._next_seq += 1
-        return self._next_seq - 1
+        return self._next_seq
 
     def store_overflow(self, seq: int, kind: Overflow, data: bytes | str | None, before: int, after: int) -> None:
         """Have the row of its own that a row's ``overflow`` says (``before``, ``after``), or none."""

@@ -10,13 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from taquba_workflow_sync import WorkflowRuntime
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB
 from tests.faults.checker import looking_at
 from tests.faults.clocks.times import HOUR, SharedOffset
 from tests.faults.figures import Figures
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.faults.lab import open_queue, register_hook
 from tests.faults.storm import CLIENTS, WORKERS, settle
 from tests.processes.harness import Child, Stage
 
@@ -51,8 +50,8 @@ def storm(
     faults: Counter[str] = Counter()
     began_ms = time.time() * 1000
     try:
-        with open_queue(stage.store) as queue:  # a run that ends before any hook is registered has none to tell
-            WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))._register()
+        with open_queue(stage.store) as queue:
+            register_hook(queue, journal)
         people = [_start(stage, journal, kind, number, chance) for number in range(WORKERS + CLIENTS)]
         for person in people:
             person.hear("ready")
@@ -135,13 +134,16 @@ def check_ids(events: Sequence[Event], figures: Figures) -> None:
 
 
 def check_charges(events: Sequence[Event], figures: Figures) -> None:
-    """An attempt is charged for a step that failed, and for nothing else."""
+    """An attempt is charged for a step that failed, and for nothing else; a retry of the run begins anew."""
     failed: Counter[tuple[str, int]] = Counter()
+    retried: set[str] = set()
     for event in events:
         if event["event"] == "retrying":
-            for key in [key for key in failed if key[0] == event["job"]]:
-                del failed[key]
+            retried.add(event["job"])  # or refused, as the next attempt tells
         elif event["event"] == "begin":
+            if event["job"] in retried and event["attempt"] == 1:
+                failed[event["job"], event["step"]] = 0
+            retried.discard(event["job"])
             expected = failed[event["job"], event["step"]] + 1
             name = f"step {event['step']} of {event['run']}"
             figures.expect("attempts", event["attempt"] == expected, f"{name}: {event['attempt']}, not {expected}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,17 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
-from taquba_workflow_sync.clock import BootClock
-from taquba_workflow_sync.storage.embedded.boot_clock import enter_boot
+from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.reads import Readiness
+from taquba_workflow_sync.storage.port.reads import DueIn, Ready
 from taquba_workflow_sync.storage.port.settlement import Action, Advance, Nack
-from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.clocks.times import HOUR, NOON_MS, SteppingWall, Wall
 from tests.faults.lab import open_queue
 from tests.queue.support import PATIENCE, await_event, in_thread
-from tests.storage.bench import QUEUE, claim, claims, job, put, put_one, settle, stored
+from tests.storage.bench import QUEUE, claim, claims, job, put, put_one, settle, stored, version_of
 from tests.storage.embedded.raw import raw
 
 DELAY_MS = 60_000
@@ -40,7 +40,7 @@ HOUR_MS = 3_600_000
 JUMPS = {"an hour ahead": HOUR_MS, "an hour back": -HOUR_MS, "a second ahead": 1_000, "nowhere": 0}
 DELAYS: dict[str, Action] = {"advance": Advance(b"next", delay_ms=DELAY_MS), "retry": Nack("boom", DELAY_MS)}
 
-Open = Callable[..., EmbeddedStore]
+Open = Callable[..., Store]
 
 
 class Boot(BootClock):
@@ -67,11 +67,11 @@ def boot() -> Boot:
 @pytest.fixture
 def opened(tmp_path: Path, wall: Wall, boot: Boot) -> Iterator[Open]:
     """Opens handles on one store, on the test's two clocks unless it names others."""
-    stores: list[EmbeddedStore] = []
+    stores: list[Store] = []
 
-    def make(**options: object) -> EmbeddedStore:
-        given = {"clock": wall, "boot_clock": boot, "is_durable": False} | options
-        stores.append(EmbeddedStore(tmp_path / "store", **given))  # type: ignore[arg-type]  # options of a test
+    def make(*, boot_clock: BootClock = boot, **options: object) -> Store:
+        given = OpenOptions(**{"clock": wall, "durability": Durability.RELAXED} | options)  # type: ignore[arg-type]
+        stores.append(EmbeddedStore(tmp_path / "store", given, boot_clock=boot_clock))
         return stores[-1]
 
     yield make
@@ -100,10 +100,10 @@ def test_a_delay_is_over_when_its_time_has_passed_wherever_the_wall_clock_was_se
     wall.ms += JUMPS[jump]
     boot.ms += DELAY_MS - 1
     for each in (store, other):
-        assert each.readiness(QUEUE) == Readiness(False, wall.ms + 1)
+        assert each.next_work(QUEUE) == DueIn(1)
         assert claims(each) == [], "early"
     boot.ms += 1
-    assert other.readiness(QUEUE) == Readiness(True, wall.ms)
+    assert other.next_work(QUEUE) == Ready()
     assert [row.id for row in claims(other)] == [job_id], "late"
 
 
@@ -164,20 +164,20 @@ def test_more_delays_than_one_transaction_promotes_all_come_and_none_is_starved(
 def test_a_retry_is_known_as_one_whatever_its_clock(opened: Open, wall: Wall, boot: Boot) -> None:
     store = opened()
     delayed(store, DELAYS["advance"])
-    assert store.readiness(QUEUE, retries_only=True) == Readiness(False, None)
+    assert store.next_work(QUEUE, retries_only=True) is None
     delayed(store, DELAYS["retry"])
     wall.ms -= HOUR_MS
-    assert store.readiness(QUEUE, retries_only=True) == Readiness(False, wall.ms + DELAY_MS)
+    assert store.next_work(QUEUE, retries_only=True) == DueIn(DELAY_MS)
 
 
 def test_nothing_but_the_first_write_of_a_boot_notes_the_boot(opened: Open, boot: Boot) -> None:
     first = opened()
     first.insert([job()])
-    version = first.version()
+    version = version_of(first)
     other = opened()
     assert claims(other, 0) == []
-    assert other.readiness(QUEUE).is_ready
-    assert first.version() == version, "a claim that takes nothing wrote something"
+    assert other.next_work(QUEUE) == Ready()
+    assert version_of(first) == version, "a claim that takes nothing wrote something"
 
 
 # -- a reboot in between ----------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_a_delay_that_a_reboot_interrupts_goes_by_the_wall_clock(opened: Open, w
         after.close()
     wall.ms += 1
     after = opened(boot_clock=Boot(10, 1))
-    assert after.readiness(QUEUE).next_due_ms is not None
+    assert after.next_work(QUEUE) is not None
     assert [row.id for row in claims(after)] == [job_id], "late"
 
 
@@ -218,9 +218,21 @@ def test_a_process_that_was_slow_to_notice_the_boot_leaves_the_delays_begun_sinc
     opened: Open, wall: Wall, boot: Boot
 ) -> None:
     """Two processes find the note of the last boot; the second one's entry comes after a delay of the first one."""
-    store, slow = opened(), opened()
-    job_id = delayed(store, DELAYS["advance"])
-    slow._committer.run([lambda tx: enter_boot(tx, boot.boot)])
+    store = opened()
+    meanwhile: list[Callable[[], str]] = [lambda: delayed(store, DELAYS["advance"])]
+    done: list[str] = []
+
+    class Interrupted:
+        """A clock is read between the look at the note and the transaction."""
+
+        def now(self) -> datetime:
+            while meanwhile:
+                done.append(meanwhile.pop()())
+            return wall.now()
+
+    slow = opened(clock=Interrupted())
+    slow.insert([job("elsewhere")])
+    (job_id,) = done
     wall.ms += HOUR_MS
     assert claims(slow) == []
     boot.ms += DELAY_MS

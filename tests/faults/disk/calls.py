@@ -15,6 +15,7 @@ from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
 from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.reads import Ready
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
@@ -73,14 +74,14 @@ def _claim_beside_the_dead(queue: Queue) -> Act:
 
 def _promote(queue: Queue) -> Act:
     queue.enqueue(BARE, b"x", run_at=datetime.now(UTC) + timedelta(milliseconds=20))
-    eventually(lambda: queue.handle.store.readiness(BARE).is_ready, "due")
+    eventually(lambda: isinstance(queue.handle.store.next_work(BARE), Ready), "due")
     return lambda queue: queue.claim(BARE, lease=3600)
 
 
 def _reap(queue: Queue) -> Act:
     queue.enqueue(BARE, b"x")
     queue.claim(BARE, lease=0.001)
-    eventually(lambda: queue.handle.store.readiness(BARE).is_ready, "a lease that is over")
+    eventually(lambda: isinstance(queue.handle.store.next_work(BARE), Ready), "a lease that is over")
     return lambda queue: queue.claim(BARE, lease=3600)
 
 
@@ -94,7 +95,7 @@ def _with_claim(settle: Callable[[Queue, Any], object]) -> Callable[[Queue], Act
 
 
 def _claimed_run(queue: Queue) -> ClaimedRow:
-    queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
+    _subscribe(queue)
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
     _, rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1, is_bare=True)])
     return rows[0]
@@ -121,7 +122,7 @@ def _cancel(queue: Queue) -> Act:
 
 
 def _cancel_run(queue: Queue) -> Act:
-    queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
+    _subscribe(queue)
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
     return lambda queue: WorkflowClient(queue).cancel("r")
 
@@ -139,8 +140,8 @@ def _retry(queue: Queue) -> Act:
 def _sweep(queue: Queue) -> Act:
     with open_queue(queue.path, keep_done_jobs=0.001) as short:
         _with_claim(lambda queue, claim: queue.ack(claim))(short)(short)
-    kept_until = queue.now_ms() + 2
-    eventually(lambda: queue.now_ms() > kept_until, "past its retention")
+    kept_until = datetime.now(UTC) + timedelta(milliseconds=2)
+    eventually(lambda: datetime.now(UTC) > kept_until, "past its retention")
     return lambda queue: queue.handle.store.sweep()
 
 
@@ -154,6 +155,20 @@ def _enter_boot(queue: Queue) -> Act:
     with closing(sqlite3.connect(queue.path / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute(f"UPDATE {META} SET value = 1 WHERE key = 'boot'")
     return lambda queue: queue.enqueue(BARE, b"x", job_id="k")
+
+
+def _subscribe(queue: Queue) -> None:
+    queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None))
+
+
+def _unsubscribe(queue: Queue) -> Act:
+    _subscribe(queue)
+    return lambda queue: WorkflowClient(queue).unregister_hook()
+
+
+def _drop(queue: Queue) -> Act:
+    _settle(queue, _claimed_run(queue), Ack(result=WIDE))
+    return lambda queue: WorkflowClient(queue).unregister_hook("drop")
 
 
 #: By name; those of transitions are named after them.
@@ -183,7 +198,9 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "retry": _retry,
     "sweep": _sweep,
     "enter_boot": _enter_boot,
-    "observe": lambda _: lambda queue: queue.handle.store.subscribe(STEPS, Subscription(f"{STEPS}.terminal", 3, None)),
+    "subscribe": lambda _: _subscribe,
+    "unsubscribe": _unsubscribe,
+    "drop": _drop,
 }
 
 

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from taquba_workflow_sync import WorkflowRuntime
 from tests.faults import storm
 from tests.faults.disk.volume import Volume
 from tests.faults.figures import Figures
 from tests.faults.interpose import Recorder
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.faults.lab import open_queue, register_hook
 from tests.processes.harness import LIMIT, Child, eventually
 
 #: What persists for a while, and then is over.
@@ -45,8 +44,8 @@ class Plant:
         self.recorder = Recorder(directory / "recorder", watched=self.root, data=False)
         self.recorder.pause_recording()
         self.children: list[Child] = []
-        with open_queue(self.root) as queue:  # before any run: one that ends before a hook is known has none to tell
-            WorkflowRuntime(queue, LabRunner(self.journal), hook_of(self.journal))._register()
+        with open_queue(self.root) as queue:
+            register_hook(queue, self.journal)
 
     def worker(self, *options: object) -> Child:
         child = self.start("worker", *options)

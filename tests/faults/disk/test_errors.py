@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import presence, reads
+from taquba_workflow_sync.storage.embedded import owners, reads
 from tests.faults import interpose
 from tests.faults.checker import check
 from tests.faults.disk import volume as volumes
@@ -137,7 +137,7 @@ def test_a_directory_of_locks_that_cannot_be_read_is_an_error_of_the_library_or_
         def fail(*_: object) -> list[str]:
             raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr(presence.os, "listdir", fail)
+        monkeypatch.setattr(owners.os, "listdir", fail)
         if call == "claim":
             assert answer_of(lambda: queue.claim(BARE))["came"] != "raw"
         else:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from tests.faults.checker import check
 from tests.faults.disk.volume import Volume
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue, submit
+from tests.faults.lab import LabRunner, hook_of, open_queue, register_hook, submit
 from tests.processes.harness import LIMIT, eventually
 
 STEPS = "workflow-steps"
@@ -190,20 +191,26 @@ def test_the_notification_of_an_inline_hook_that_could_not_be_settled_is_not_hel
             eventually(lambda: queue.stats(f"{STEPS}.terminal").claimed == 0, "the end of the notification")
 
 
+def is_overdue(queue: Queue, job_id: str) -> bool:
+    job = queue.get_job(job_id)
+    assert job is not None and job.lease_expires_at is not None
+    return datetime.now(UTC) > job.lease_expires_at
+
+
 def test_a_claim_outlives_renewals_that_fail(scene: Scene) -> None:
     """For several leases nothing can be renewed; nobody takes the claim, its step is told nothing, and it counts."""
     with open_queue(scene.root, lease_duration=0.3) as queue, open_queue(scene.root) as other:
         runtime = scene.runtime(queue)
         with runtime:
-            assert submit(runtime, scene.journal, "a", "go")
+            job_id = submit(runtime, scene.journal, "a", "go")
+            assert job_id is not None
             scene.has_done()
             scene.volume.fill()
             eventually(lambda: len(scene.logged("heartbeat failed")) >= 5, "renewals that fail")
-            [claim] = other.store.running(foreign=True)
-            eventually(lambda: queue.now_ms() > claim.lease_until_ms, "a lease that is over")
-            assert not other.store.abandoned_claims()
+            eventually(lambda: is_overdue(other, job_id), "a lease that is over")
+            assert not other.handle.store.abandoned_claims()
             scene.volume.give_back()
-            eventually(lambda: other.store.running(foreign=True)[0].lease_until_ms > queue.now_ms(), "a renewal")
+            eventually(lambda: not is_overdue(other, job_id), "a renewal")
             assert not scene.tokens[0].is_set()
             scene.gate.set()
             assert runtime.wait("a", LIMIT).status == "succeeded"
@@ -239,7 +246,7 @@ def test_a_runtime_that_starts_on_a_full_disk_begins_when_there_is_room(scene: S
     scene.gate.set()
     with open_queue(scene.root) as queue:
         runtime = scene.runtime(queue)
-        runtime._register()
+        register_hook(queue, scene.journal)
         assert submit(WorkflowClient(queue), scene.journal, "a", "go go")
         scene.volume.fill()
         with runtime:
@@ -258,7 +265,7 @@ def test_what_is_past_its_retention_is_swept_when_there_is_room(scene: Scene) ->
         assert claim is not None
         queue.ack(claim)
         runtime = scene.runtime(queue)
-        runtime._register()
+        register_hook(queue, scene.journal)
         scene.volume.fill()
         with runtime:
             scene.has_failed(1)
@@ -277,15 +284,15 @@ def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(scene: Scene, m
             (), [ClaimRequest(lane, 1)]
         )  # as if its step ran in another process
         scene.volume.fill()
-        eventually(lambda: queue.now_ms() > claim.lease_until_ms, "a lease that is over")
+        eventually(lambda: is_overdue(queue, claim.id), "a lease that is over")
         now = [0.0]
-        monkeypatch.setattr(other.store.owner, "_monotonic", lambda: now[0])  # type: ignore[attr-defined]
-        while not (abandoned := other.store.abandoned_claims()):
+        monkeypatch.setattr(other.handle.store._claims.watch, "_monotonic", lambda: now[0])  # type: ignore[attr-defined]
+        while not (abandoned := other.handle.store.abandoned_claims()):
             now[0] += 0.1  # the lease
         assert now[0] >= 1
         with pytest.raises(StorageError, match="full"):
-            other.store.settle_and_claim((), [ClaimRequest(lane, 1, abandoned=abandoned)])
-        assert not other.store.abandoned_claims()
+            other.handle.store.settle_and_claim((), [ClaimRequest(lane, 1, abandoned=abandoned)])
+        assert not other.handle.store.abandoned_claims()
         scene.volume.give_back()
         queue.handle.store.renew([claim.token], 60_000)
-        assert not other.store.abandoned_claims()
+        assert not other.handle.store.abandoned_claims()

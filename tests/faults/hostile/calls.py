@@ -26,11 +26,6 @@ from taquba_workflow_sync import (
 #: Not called by users, or never with what they could get wrong; each with its reason.
 EXEMPT: Final[dict[str, str]] = {
     "Queue": "made by open",
-    "Queue.attach": "for the layers above",
-    "Queue.config_of": "for the layers above",
-    "Queue.abandoned_for_cancel": "for the layers above",
-    "Queue.page": "for the layers above; list_jobs and list_runs check for it",
-    "Queue.new_job": "enqueue checks by it",
     "RunHandle": "made by submit",
     "WebhookWorker.process": "called by run_worker",
     "WebhookTerminalHook.on_termination": "called by the runtime",
@@ -38,7 +33,7 @@ EXEMPT: Final[dict[str, str]] = {
     "NoopTerminalHook.on_termination": "does nothing",
     **dict.fromkeys(
         ("JobRecord", "JobAttempt", "JobPage", "QueueStats", "RunCounts", "RunOutcome", "RunPage", "RunStatus", "Step",
-         "Claim"),
+         "Claim", "WebhookTarget"),
         "a value that the library makes",
     ),
     **dict.fromkeys(("Clock", "StepRunner", "TerminalHook", "Worker"), "a protocol: users write it"),
@@ -65,7 +60,7 @@ def public_parameters() -> set[str]:
             for method, _ in inspect.getmembers(one, callable):
                 if method.startswith("_") or f"{name}.{method}" in EXEMPT or inspect.isclass(getattr(one, method)):
                     continue
-                if issubclass(one, Exception) and method not in vars(one):
+                if issubclass(one, (Exception, tuple)) and method not in vars(one):
                     continue
                 found |= {f"{name}.{method}.{each}" for each in _parameters(getattr(one, method))}
         elif callable(one):
@@ -168,13 +163,16 @@ _CLIENT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
     "wait": {"run_id": _value("ended"), "timeout": _value(0)},
     "list_runs": {"state": _NONE, "limit": _value(3), "cursor": _NONE},
     "submit_many": {"specs": lambda _: [RunSpec()]},
+    "unregister_hook": {"waiting": _value("deliver")},
 }
 
 CALLS: Final[dict[str, Call]] = {
     "Queue.open": Call(_open, {
         "path": lambda world: world.directory / "opened", "default_config": _NONE, "queue_configs": _NONE,
         "durability": _value("relaxed"), "exclusive": _value(False), "max_payload_bytes": _value(100), "clock": _NONE,
+        "wait": _NONE,
     }),
+    "Queue.backup": _of_queue("backup", path=lambda world: world.directory / "backup"),
     "Queue.temporary": Call(_temporary, {"options": _NONE}),
     "Queue.enqueue": _of_queue(
         "enqueue", queue_name=_OTHER, payload=_value(b""), job_id=_NONE, priority=_NONE, max_attempts=_NONE,
@@ -214,10 +212,12 @@ CALLS: Final[dict[str, Call]] = {
         "WebhookRequest", url=_value("http://127.0.0.1/"), method=_value("POST"), headers=lambda _: {}, timeout=_NONE
     ),
     "WebhookWorker": _made(
-        "WebhookWorker", session=_NONE, default_timeout=_value(1), secret=_NONE, delivery_id_header=_value("Id")
+        "WebhookWorker", session=_NONE, default_timeout=_value(1), secret=_NONE, delivery_id_header=_value("Id"),
+        allow=_NONE,
     ),
     "WebhookTerminalHook": _made(
-        "WebhookTerminalHook", queue=_QUEUE, target_queue=_OTHER, url_header=_value("u"), timeout=_NONE, secret=_NONE
+        "WebhookTerminalHook", queue=_QUEUE, target_queue=_OTHER, url_header=_value("u"), timeout=_NONE, secret=_NONE,
+        allow=_NONE,
     ),
     "enqueue_webhook": _made(
         "enqueue_webhook", queue=_QUEUE, target_queue=_OTHER, request=_value(WebhookRequest("http://127.0.0.1/")),

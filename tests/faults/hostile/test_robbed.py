@@ -67,12 +67,12 @@ def test_a_heartbeat_that_fails_does_not_flood_the_log() -> None:
             enough.set()
         raise StorageError("gone")
 
-    store: Any = SimpleNamespace(version=fail, renew=fail, running=fail)
+    handle: Any = SimpleNamespace(store=SimpleNamespace(wait_for_changes=fail, renew=fail, running=fail))
     step: Any = SimpleNamespace(lane=SimpleNamespace(lease_ms=30_000), is_lost=False, renewed_at=0.0, row=None)
     step.row = SimpleNamespace(token="x.1.1")
-    heartbeat = Heartbeat(store, lambda: [step], "hostile-heartbeat")
+    heartbeat = Heartbeat(handle, lambda: [step], "hostile-heartbeat")
     with listening() as records:
-        heartbeat.start()
+        heartbeat.wake()
         try:
             assert enough.wait(LIMIT)
         finally:

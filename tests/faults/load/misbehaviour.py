@@ -35,7 +35,7 @@ PLAN = "go go go"
 BROOD = 40
 _THREADS = 4
 
-Misdeed = Callable[[Step, WorkflowRuntime], StepOutcome | None]
+Misdeed = Callable[[Step, "Runtime"], StepOutcome | None]
 
 
 class Misbehaving(LabRunner):
@@ -45,7 +45,7 @@ class Misbehaving(LabRunner):
         super().__init__(journal)
         self.journal = journal
         self.misdeed = misdeed
-        self.runtime: WorkflowRuntime | None = None
+        self.runtime: Runtime | None = None
         self.are_all_in = threading.Event()
         self.ended: set[str] = set()
         self._tell = hook_of(journal)
@@ -63,23 +63,26 @@ class Misbehaving(LabRunner):
         return super()._do(step)
 
 
-def start(queue: Queue, journal: Journal, misdeed: Misdeed) -> WorkflowRuntime:
+class Runtime(WorkflowRuntime):
+    """One that a misdeed can reach its queue and its runner by."""
+
+    def __init__(self, queue: Queue, runner: Misbehaving) -> None:
+        super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=LIMIT)
+        self.queue = queue
+        self.runner = runner
+        runner.runtime = self
+
+
+def start(queue: Queue, journal: Journal, misdeed: Misdeed) -> Runtime:
     """Start a runtime, the bad run, and then the good ones."""
     runner = Misbehaving(journal, misdeed)
-    runtime = WorkflowRuntime(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=LIMIT)
-    runner.runtime = runtime
+    runtime = Runtime(queue, runner)
     runtime.start()
     submit(runtime, journal, BAD, PLAN)
     for run in GOOD:
         submit(runtime, journal, run, PLAN)
     runner.are_all_in.set()
     return runtime
-
-
-def runner_of(runtime: WorkflowRuntime) -> Misbehaving:
-    runner = runtime._run_step.__self__  # type: ignore[attr-defined]
-    assert isinstance(runner, Misbehaving)
-    return runner
 
 
 def see_the_others_through(runtime: WorkflowClient) -> None:
@@ -89,10 +92,10 @@ def see_the_others_through(runtime: WorkflowClient) -> None:
         assert outcome.result == b"0 1 2", outcome
 
 
-def tell_of_the_bad(runtime: WorkflowClient) -> None:
+def tell_of_the_bad(runtime: Runtime) -> None:
     """Wait for its end, and print how it came and of what its attempts died."""
     outcome = runtime.wait(BAD, timeout=LIMIT)
-    for attempt in runtime._queue.attempt_history(outcome.job_id):
+    for attempt in runtime.queue.attempt_history(outcome.job_id):
         if attempt.error:
             say("error", attempt.error)
     say("bad", outcome.status, (outcome.result or b"").decode() or outcome.error)
@@ -119,7 +122,7 @@ class Unspeakable(BaseException):
         raise ValueError("it has no name")
 
 
-def raises_one_thing_after_another(step: Step, runtime: WorkflowRuntime) -> None:
+def raises_one_thing_after_another(step: Step, runtime: Runtime) -> None:
     match step.attempts:
         case 1:
             raise KeyboardInterrupt
@@ -143,18 +146,18 @@ def endless(depth: int) -> int:
     return endless(depth + 1) + 1
 
 
-def lowers_the_recursion_limit(step: Step, runtime: WorkflowRuntime) -> None:
+def lowers_the_recursion_limit(step: Step, runtime: Runtime) -> None:
     sys.setrecursionlimit(100)
     if step.attempts == 1:
         endless(0)
 
 
-def stops_the_clock(step: Step, runtime: WorkflowRuntime) -> None:
+def stops_the_clock(step: Step, runtime: Runtime) -> None:
     time.time = lambda: 0.0
     time.time_ns = lambda: 0
 
 
-def leaks_threads(step: Step, runtime: WorkflowRuntime) -> None:
+def leaks_threads(step: Step, runtime: Runtime) -> None:
     for _ in range(200):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
 
@@ -162,7 +165,7 @@ def leaks_threads(step: Step, runtime: WorkflowRuntime) -> None:
 _hoard: list[object] = []
 
 
-def leaks_memory(step: Step, runtime: WorkflowRuntime) -> None:
+def leaks_memory(step: Step, runtime: Runtime) -> None:
     """Take what there is until there is no more, and keep it; the next attempt finds nothing at all."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + (256 << 20)
@@ -173,7 +176,7 @@ def leaks_memory(step: Step, runtime: WorkflowRuntime) -> None:
             _hoard.append(bytearray(8 << 20))
 
 
-def raises_as_it_is_collected(step: Step, runtime: WorkflowRuntime) -> None:
+def raises_as_it_is_collected(step: Step, runtime: Runtime) -> None:
     class Bomb:
         def __del__(self) -> None:
             say("gone-off")
@@ -183,23 +186,23 @@ def raises_as_it_is_collected(step: Step, runtime: WorkflowRuntime) -> None:
     step.headers["bomb"] = Bomb()  # type: ignore[assignment]  # it goes with the step, on a thread of the library
 
 
-def submits_many_and_waits(step: Step, runtime: WorkflowRuntime) -> None:
+def submits_many_and_waits(step: Step, runtime: Runtime) -> None:
     """Submit many from inside a step, and wait there for the last of them."""
-    journal = runner_of(runtime).journal
+    journal = runtime.runner.journal
     for number in range(BROOD):
         submit(runtime, journal, f"child-{number}", PLAN)
     runtime.wait(f"child-{BROOD - 1}", timeout=LIMIT)
 
 
-def starts_another_runtime(step: Step, runtime: WorkflowRuntime) -> None:
-    journal = runner_of(runtime).journal
-    other = WorkflowRuntime(runtime._queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=2)
+def starts_another_runtime(step: Step, runtime: Runtime) -> None:
+    journal = runtime.runner.journal
+    other = WorkflowRuntime(runtime.queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=2)
     with other:
         submit(other, journal, "of-the-other", PLAN)
         other.wait("of-the-other", timeout=LIMIT)
 
 
-def blocks_signals(step: Step, runtime: WorkflowRuntime) -> None:
+def blocks_signals(step: Step, runtime: Runtime) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
@@ -210,7 +213,7 @@ def changes_directory(store: Path, journal: Journal) -> None:
     """A store opened by a relative path is the same one wherever its runner goes."""
     os.chdir(store.parent)
 
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> None:
+    def misdeed(step: Step, runtime: Runtime) -> None:
         os.mkdir("elsewhere")
         os.chdir("elsewhere")
 
@@ -223,7 +226,7 @@ def changes_directory(store: Path, journal: Journal) -> None:
 def leaks_descriptors(store: Path, journal: Journal) -> None:
     """Every attempt but the last takes all there are, for good; a caller who needs one is told so."""
 
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> None:
+    def misdeed(step: Step, runtime: Runtime) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         if step.attempts < 3:
             while True:
@@ -231,7 +234,7 @@ def leaks_descriptors(store: Path, journal: Journal) -> None:
 
     with _opened(store) as queue:
         runtime = start(queue, journal, misdeed)
-        eventually(lambda: runner_of(runtime).ended >= {BAD, *GOOD}, "the end of every run")
+        eventually(lambda: runtime.runner.ended >= {BAD, *GOOD}, "the end of every run")
         try:
             runtime.wait(BAD, timeout=LIMIT)
             say("found")
@@ -245,7 +248,7 @@ def leaks_descriptors(store: Path, journal: Journal) -> None:
 
 
 def exits_at_once(store: Path, journal: Journal) -> None:
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> None:
+    def misdeed(step: Step, runtime: Runtime) -> None:
         if step.attempts == 1:
             see_the_others_through(runtime)
             journal.note("killing", target=os.getpid())
@@ -258,21 +261,21 @@ def exits_at_once(store: Path, journal: Journal) -> None:
 def closes_the_queue(store: Path, journal: Journal) -> None:
     """What it has come to is stored all the same; what waits is left for the next process."""
 
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> None:
+    def misdeed(step: Step, runtime: Runtime) -> None:
         if step.attempts == 1:
-            runtime._queue.close()
+            runtime.queue.close()
             say("closed")
 
     queue = _opened(store)
     runtime = start(queue, journal, misdeed)
-    eventually(lambda: not runtime._dispatcher or not runtime._dispatcher.is_running, "the end of the runtime")
+    eventually(lambda: not queue.handle.has_loops, "the end of the runtime")
     assert runtime.stop(LIMIT) is True
 
 
 def blocks_for_ever(store: Path, journal: Journal) -> None:
     """A stop has its grace, and the process ends without it."""
 
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> None:
+    def misdeed(step: Step, runtime: Runtime) -> None:
         if step.attempts == 1:
             threading.Event().wait()
 
@@ -288,7 +291,7 @@ def blocks_for_ever(store: Path, journal: Journal) -> None:
 def forks_and_lets_both_go_on(store: Path, journal: Journal) -> None:
     """The child forgets to end: it comes out of the runner as the parent does, with the parent's claim."""
 
-    def misdeed(step: Step, runtime: WorkflowRuntime) -> StepOutcome | None:
+    def misdeed(step: Step, runtime: Runtime) -> StepOutcome | None:
         pid = os.fork()
         if pid == 0:
             return Succeed(b"by the child")

@@ -16,10 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from taquba_workflow_sync.storage.embedded.committer import Committer
-
 from taquba_workflow_sync import InvalidStateError, RunNotFoundError, RunSpec, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded import committer, connections, filesystem, opening
+from taquba_workflow_sync.storage.embedded import connections, filesystem, lifecycle, opening
+from taquba_workflow_sync.storage.embedded.commit import Transactor
+from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
+from taquba_workflow_sync.storage.embedded.pending import PendingCall
 from tests.faults.interpose import mark
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, make_plan, open_queue
@@ -116,28 +117,39 @@ def never_sync() -> None:
 
 def forget_directories() -> None:
     """Make directories without syncing their parents."""
-    filesystem.sync_directory = opening.sync_directory = lambda path: None
+    filesystem.sync_directory = opening.sync_directory = lifecycle.sync_directory = lambda path: None
 
 
 def answer_early() -> None:
     """Answer the callers of a batch before its COMMIT."""
-    commit: Callable[..., None] = Committer._fill
+    commit: Callable[..., None] = GroupCommit._commit
+    fill: Callable[..., None] = Transactor._fill
+    finish: Callable[[PendingCall], None] = PendingCall.finish
+    calls: list[PendingCall] = []  # of the one thread that commits
 
-    def fill(self: Committer, tx: Any, batch: Any, bulk: Any) -> None:
-        finish = tx.finish
+    def note_calls(self: GroupCommit, batch: Any, gives_way: Any) -> None:
+        calls[:] = batch
+        commit(self, batch, gives_way)
+
+    def answer_before_the_commit(self: Transactor, tx: Any, batch: Any, bulk: Any) -> None:
+        write_counters = tx.finish
 
         def finish_and_answer() -> None:
-            finish()
-            for slot in batch:
-                slot.is_done = True
-                if slot.wake is not None:
-                    committer._notify(slot.wake)
+            write_counters()
+            for call in calls:
+                call.finish()
             time.sleep(0.002)
 
         tx.finish = finish_and_answer
-        commit(self, tx, batch, bulk)
+        fill(self, tx, batch, bulk)
 
-    Committer._fill = fill  # type: ignore[method-assign]
+    def finish_once(self: PendingCall) -> None:
+        if not self.is_done:
+            finish(self)
+
+    GroupCommit._commit = note_calls  # type: ignore[method-assign]
+    Transactor._fill = answer_before_the_commit  # type: ignore[method-assign]
+    PendingCall.finish = finish_once  # type: ignore[method-assign]
 
 
 LIES: dict[str, Callable[[], None]] = {

@@ -24,6 +24,7 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.faults.lab import open_queue
 from tests.faults.wal import window
 from tests.processes.harness import say
+from tests.storage.embedded.raw import inside
 
 QUEUE = "wal"
 
@@ -63,13 +64,12 @@ class Actor:
         """Checkpoint, as a commit that finds the WAL too long does; ``stopping`` in the window of SQLite's fault."""
         assert self._queue is not None
         self.is_stopping = bool(where)
-        store = self._queue.store
+        store = self._queue.handle.store
         assert isinstance(store, EmbeddedStore)
         try:
-            store._connections.gate.enter()
-            say("complete", store._committer._checkpointer.run())
+            with inside(store) as connections:
+                say("complete", Checkpointer(self._store / "db", connections).run())
         finally:
-            store._connections.gate.leave()
             self.is_stopping = False
 
     def stop(self) -> None:

@@ -15,12 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from taquba_workflow_sync import WorkflowRuntime
 from tests.faults import interpose
 from tests.faults.checker import check_counters, check_file, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Journal
-from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.faults.lab import open_queue, register_hook
 from tests.faults.storm import settle
 from tests.faults.wal.audit import audit
 from tests.faults.wal.window import is_affected
@@ -133,8 +132,8 @@ def play(place: Path, chance: random.Random, figures: Figures, over: float, reco
         return child
 
     try:
-        with open_queue(stage.store) as queue:  # a run that ends before any hook is registered has none to tell
-            WorkflowRuntime(queue, LabRunner(journal), hook_of(journal))._register()
+        with open_queue(stage.store) as queue:
+            register_hook(queue, journal)
         people = [start(number) for number in range(len(_ROLES))]
         for person in people:
             wait_ready(person)

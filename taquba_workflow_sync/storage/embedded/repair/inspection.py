@@ -11,10 +11,11 @@ from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_invalid
-from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
+from taquba_workflow_sync.storage.embedded.repair.showing import tolerant_snapshot
 
 _ROWS_AT_ONCE: Final = 200
-_RESTORE: Final = "restore a backup, or save what can be read (docs/operations.md)"
+_UNREADABLE: Final = (sqlite3.DatabaseError, MemoryError)
+_RESTORE: Final = "restore a backup (docs/operations.md)"
 _SUBMIT_AGAIN: Final = "submit the run again with its input, or restore a backup"
 
 
@@ -28,47 +29,37 @@ def inspect_rows(connections: Connections, most: int) -> list[str]:
             found, after = _inspect_some(connection, after)
         left_out += max(len(problems) + len(found) - most, 0)
         problems += found[: max(most - len(problems), 0)]
-    return [*problems, f"{left_out} more jobs are damaged"] if left_out else problems
+    return [*problems, f"{left_out} more jobs are damaged; {_RESTORE}"] if left_out else problems
 
 
 def _inspect_some(connection: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
     """Return what is wrong with the next rows, and the last one's number; None: there are no more."""
-    factory = connection.text_factory
-    connection.text_factory = tolerant
-    connection.execute("BEGIN")  # what has a row of its own must not vanish between the two reads
-    try:
+    with tolerant_snapshot(connection):
         try:
-            rows = connection.execute(sql.ROWS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()
-        except (sqlite3.DatabaseError, MemoryError):
-            return _inspect_singly(connection, after)
-        found = [why for row in rows if (why := _why(connection, dict(zip(COLUMNS, row, strict=True)))) is not None]
-        return found, int(rows[-1][0]) if rows else None
-    finally:
-        connection.text_factory = factory
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-
-
-def _inspect_singly(connection: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
-    """Go by an index around the rows on a damaged page."""
-    try:
-        numbers = [seq for (seq,) in connection.execute(sql.NUMBERS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()]
-    except (sqlite3.DatabaseError, MemoryError) as error:
-        return [f"jobs after row {after} cannot be read: {error}; {_RESTORE}"], None
-    found: list[str] = []
-    for seq in numbers:
-        try:
-            row = connection.execute(sql.ONE_ROW, (seq,)).fetchone()
-            why = (
-                f"row {seq} is missing; {_RESTORE}"
-                if row is None
-                else _why(connection, dict(zip(COLUMNS, row, strict=True)))
-            )
-        except (sqlite3.DatabaseError, MemoryError) as error:
-            why = f"the job of row {seq} cannot be read: {error}; {_RESTORE}"
-        if why is not None:
-            found.append(why)
+            rows: list[Any] = connection.execute(sql.ROWS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()
+            numbers = [row[0] for row in rows]
+        except _UNREADABLE:
+            # Go by an index around the rows on a damaged page.
+            try:
+                numbers = [seq for (seq,) in connection.execute(sql.NUMBERS_AFTER, (after, _ROWS_AT_ONCE)).fetchall()]
+            except _UNREADABLE as error:
+                return [f"jobs after row {after} cannot be read: {error}; {_RESTORE}"], None
+            rows = [None] * len(numbers)
+        found = [why for seq, row in zip(numbers, rows, strict=True) if (why := _why_of(connection, seq, row))]
+    if numbers and not all(one < other for one, other in zip([after, *numbers], numbers, strict=False)):
+        return [*found, f"the rows after {after} are out of order, those behind are not looked at; {_RESTORE}"], None
     return found, numbers[-1] if numbers else None
+
+
+def _why_of(connection: sqlite3.Connection, seq: int, row: tuple[Any, ...] | None) -> str | None:
+    """Return what is wrong with one row, or None; ``row`` None: it must be read by its number."""
+    try:
+        found = connection.execute(sql.ONE_ROW, (seq,)).fetchone() if row is None else row
+        if found is None:
+            return f"row {seq} is missing; {_RESTORE}"
+        return _why(connection, dict(zip(COLUMNS, found, strict=True)))
+    except _UNREADABLE as error:
+        return f"the job of row {seq} cannot be read: {error}; {_RESTORE}"
 
 
 def _why(connection: sqlite3.Connection, row: dict[str, Any]) -> str | None:

@@ -121,8 +121,9 @@ def _repair_history(tx: Transaction, row: dict[str, Any]) -> bool:
     """Have the next attempt of a sound row come after those in its history; whether it would not have."""
     seq, is_claimed = row["seq"], row["status"] == JobStatus.CLAIMED
     strange = tx.execute(sql.DROP_STRANGE_ATTEMPTS, (seq, COLUMNS["ordinal"].most)).rowcount
-    (last,) = tx.execute(sql.LAST_ORDINAL, (seq,)).fetchone()
-    is_behind: bool = (last or 0) > row["ordinal"] - is_claimed
+    (found,) = tx.execute(sql.LAST_ORDINAL, (seq,)).fetchone()
+    last: int = found or 0
+    is_behind = last > row["ordinal"] - is_claimed
     if is_behind:
         tx.execute(sql.SET_ORDINAL, (last + is_claimed, seq))
     return bool(strange) or is_behind

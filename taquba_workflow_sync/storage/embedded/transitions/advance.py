@@ -25,7 +25,7 @@ def advance(tx: Transaction, held: Held, token: str, action: Advance) -> None:
     """
     due = tx.due_after(action.delay_ms)
     status = JobStatus.PENDING if due.due_ms is None else JobStatus.SCHEDULED
-    in_line = held.place if action.keeps_place else tx.next_seq()
+    in_line = held.place if action.keeps_place else tx.peek_seq()
     payload, overflow = place(Overflow.PAYLOAD, action.payload, held.overflow)
     headers: bytes | str | None = held.headers
     if action.headers is not None:
@@ -34,6 +34,8 @@ def advance(tx: Transaction, held: Held, token: str, action: Advance) -> None:
         status, *due, in_line, payload, checksum(action.payload), headers, checksum(action.headers), overflow
     )  # fmt: skip
     leave(tx, "advance", sql.ADVANCE, values, held, token)
+    if not action.keeps_place:
+        tx.next_seq()
     tx.store_overflow(held.seq, Overflow.PAYLOAD, action.payload, held.overflow, overflow)
     if action.headers is not None:
         tx.store_overflow(held.seq, Overflow.HEADERS, action.headers, held.overflow, overflow)

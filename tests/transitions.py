@@ -1,0 +1,269 @@
+"""The one catalogue of how each transition of the table is made through the port; whoever needs one of each reads it.
+
+A case makes a store ready through a :class:`Scene` and says the one call that then makes the transition; the call may
+be made on another handle, or on a copy of the store. A new transition of the table fails a test until it is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
+    Action,
+    Advance,
+    DeadLetter,
+    Nack,
+    Release,
+    SettleCancelled,
+    Settlement,
+)
+from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.store import Store
+from tests.storage.bench import LANE, QUEUE, job, run
+
+LEASE_MS: Final = 3_600_000
+#: Short, so that a scene by the wall clock can wait for it.
+SOON_MS: Final = 20
+LATER_MS: Final = 3_600_000
+
+Act = Callable[[Store], object]
+
+
+class Scene:
+    """A store to make ready. Who keeps a log of what is submitted and begun, or damages rows, derives from it."""
+
+    #: Whether :meth:`damage` can do anything: the port cannot.
+    can_damage = False
+
+    def __init__(self, store: Store, pass_ms: Callable[[int], None]) -> None:
+        self.store = store
+        #: Lets so much time of the store's clock pass.
+        self.pass_ms = pass_ms
+
+    def now_ms(self) -> int:
+        """The store's time, as it shows it."""
+        job_id = self.put("clock")
+        row = self.store.get(job_id)
+        assert row is not None
+        self.store.cancel(job_id)
+        return row.enqueued_ms
+
+    def put(self, queue: str = QUEUE, **fields: Any) -> str:
+        """Put in a bare job."""
+        return self.store.insert([job(queue, **fields)])[0].job_id
+
+    def put_run(self, **fields: Any) -> str:
+        """Put in a run called r."""
+        return self.store.insert([run("r", **fields)])[0].job_id
+
+    def claim(self, *, is_bare: bool = False, lease_ms: int = LEASE_MS) -> ClaimedRow:
+        """Claim the first job in line."""
+        (row,) = _claim(self.store, is_bare=is_bare, lease_ms=lease_ms)
+        return row
+
+    def settle(self, held: ClaimedRow, action: Action) -> None:
+        """End a claim."""
+        settle(self.store, held, action)
+
+    def damage(self, job_id: str) -> None:
+        """Make a stored row invalid."""
+        raise NotImplementedError
+
+
+class Prepared(NamedTuple):
+    """A store that is ready: the job that will move (None: that is made), and the call that moves it."""
+
+    job_id: str | None
+    act: Act
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to make one transition: from where to where it goes (None: there is no row), and how."""
+
+    name: str
+    transition: str
+    source: JobStatus | None
+    target: JobStatus | None
+    prepare: Callable[[Scene], Prepared]
+    needs_damage: bool = False
+
+
+def settle(store: Store, held: ClaimedRow, action: Action) -> None:
+    """End a claim, raising what the store answers."""
+    error: TaqubaError | None = store.settle_and_claim([Settlement(held.id, held.token, action)], ())[0][0]
+    if error is not None:
+        raise error
+
+
+def _claim(store: Store, *, is_bare: bool = False, lease_ms: int = LEASE_MS, limit: int = 1) -> list[ClaimedRow]:
+    return store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, lease_ms),), limit, is_bare)])[1]
+
+
+def _settling(action: Action, **fields: Any) -> Callable[[Scene], Prepared]:
+    """A claimed run (or bare job, where ``is_run`` is False) that ends its claim so."""
+    is_run = fields.pop("is_run", True)
+
+    def prepare(scene: Scene) -> Prepared:
+        job_id = scene.put_run(**fields) if is_run else scene.put(**fields)
+        held = scene.claim()
+        return Prepared(job_id, lambda store: settle(store, held, action))
+
+    return prepare
+
+
+def _enqueue(scene: Scene) -> Prepared:
+    return Prepared(None, lambda store: store.insert([job(id="enqueued", id_given=True)]))
+
+
+def _enqueue_later(scene: Scene) -> Prepared:
+    due = scene.now_ms() + LATER_MS
+    return Prepared(None, lambda store: store.insert([job(id="enqueued", id_given=True, run_at_ms=due)]))
+
+
+def _claims(scene: Scene) -> Prepared:
+    return Prepared(scene.put_run(), _claim)
+
+
+def _promote(scene: Scene) -> Prepared:
+    job_id = scene.put_run(run_at_ms=scene.now_ms() + SOON_MS)
+    scene.pass_ms(SOON_MS)
+    return Prepared(job_id, lambda store: _claim(store, limit=0))
+
+
+def _renew(scene: Scene) -> Prepared:
+    job_id, held = scene.put_run(), scene.claim()
+    return Prepared(job_id, lambda store: store.renew([held.token], 2 * LEASE_MS))
+
+
+def _cancel(scene: Scene) -> Prepared:
+    job_id = scene.put_run()
+    return Prepared(job_id, lambda store: store.cancel(job_id))
+
+
+def _cancel_later(scene: Scene) -> Prepared:
+    job_id = scene.put_run(run_at_ms=scene.now_ms() + LATER_MS)
+    return Prepared(job_id, lambda store: store.cancel(job_id))
+
+
+def _cancel_bare(scene: Scene) -> Prepared:
+    job_id = scene.put()
+    return Prepared(job_id, lambda store: store.cancel(job_id))
+
+
+def _request_cancel(scene: Scene) -> Prepared:
+    job_id, _ = scene.put_run(), scene.claim()
+    return Prepared(job_id, lambda store: store.cancel(job_id))
+
+
+def _cancel_abandoned(scene: Scene) -> Prepared:
+    job_id, held = scene.put_run(), scene.claim()
+    evidence = scene.store.abandoned_claims(own={held.token})
+    return Prepared(job_id, lambda store: store.cancel(job_id, abandoned=evidence))
+
+
+def _reap(*, max_attempts: int = 3, is_cancelled: bool = False) -> Callable[[Scene], Prepared]:
+    def prepare(scene: Scene) -> Prepared:
+        job_id, _ = scene.put_run(max_attempts=max_attempts), scene.claim(is_bare=True, lease_ms=SOON_MS)
+        if is_cancelled:
+            scene.store.cancel(job_id)
+        scene.pass_ms(SOON_MS)
+        return Prepared(job_id, lambda store: _claim(store, limit=0))
+
+    return prepare
+
+
+def _put_back(action: Action, *, failed_run: bool) -> Callable[[Scene], Prepared]:
+    def prepare(scene: Scene) -> Prepared:
+        job_id = scene.put_run()
+        scene.settle(scene.claim(), action)
+        return Prepared(job_id, lambda store: store.requeue(job_id, failed_run=failed_run))
+
+    return prepare
+
+
+def _sweep(action: Action) -> Callable[[Scene], Prepared]:
+    def prepare(scene: Scene) -> Prepared:
+        job_id = scene.put(keep_done_ms=SOON_MS, keep_dead_ms=SOON_MS)
+        scene.settle(scene.claim(), action)
+        scene.pass_ms(SOON_MS)
+        return Prepared(job_id, lambda store: store.sweep())
+
+    return prepare
+
+
+def _drop(scene: Scene) -> Prepared:
+    scene.store.subscribe(QUEUE, Subscription(LANE, 3, None))
+    job_id = scene.put_run()
+    scene.settle(scene.claim(), Ack())
+    return Prepared(f"{job_id}-1", lambda store: store.unsubscribe(QUEUE, drop_from=LANE))
+
+
+def _drop_later(scene: Scene) -> Prepared:
+    job_id = scene.put(LANE, run_at_ms=scene.now_ms() + LATER_MS)
+    return Prepared(job_id, lambda store: store.unsubscribe(QUEUE, drop_from=LANE))
+
+
+def _quarantine(scene: Scene) -> Prepared:
+    job_id = scene.put_run()
+    scene.damage(job_id)
+    return Prepared(job_id, _claim)
+
+
+_PENDING, _SCHEDULED, _CLAIMED = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED
+_DONE, _DEAD, _CANCELLED = JobStatus.DONE, JobStatus.DEAD, JobStatus.CANCELLED
+_LARGE: Final = bytes(3_000)  # an engine may keep it elsewhere
+_FAILED: Final = Ack(Verdict.FAILED, None, "no")
+
+CASES: Final = (
+    Case("enqueue", "enqueue", None, _PENDING, _enqueue),
+    Case("enqueue later", "enqueue", None, _SCHEDULED, _enqueue_later),
+    Case("claim", "claim", _PENDING, _CLAIMED, _claims),
+    Case("promote", "promote", _SCHEDULED, _PENDING, _promote),
+    Case("ack", "ack", _CLAIMED, _DONE, _settling(Ack(result=_LARGE))),
+    Case("ack as failed", "ack", _CLAIMED, _DONE, _settling(_FAILED)),
+    Case("ack a bare job", "ack", _CLAIMED, None, _settling(Ack(), is_run=False)),
+    Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(b"next"))),
+    Case("advance with a large payload", "advance", _CLAIMED, _PENDING, _settling(Advance(_LARGE))),
+    Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(b"next", delay_ms=LATER_MS))),
+    Case("nack", "nack", _CLAIMED, _PENDING, _settling(Nack("boom"))),
+    Case("nack later", "nack", _CLAIMED, _SCHEDULED, _settling(Nack("boom", LATER_MS))),
+    Case("dead_letter", "dead_letter", _CLAIMED, _DEAD, _settling(DeadLetter("broken"))),
+    Case("dead_letter, not kept", "dead_letter", _CLAIMED, None,
+         _settling(DeadLetter("broken"), is_run=False, keep_dead_ms=0)),
+    Case("settle_cancelled", "settle_cancelled", _CLAIMED, _CANCELLED, _settling(SettleCancelled("enough"))),
+    Case("settle_cancelled, not kept", "settle_cancelled", _CLAIMED, None, _settling(SettleCancelled(), is_run=False)),
+    Case("release", "release", _CLAIMED, _PENDING, _settling(Release())),
+    Case("renew", "renew", _CLAIMED, _CLAIMED, _renew),
+    Case("cancel", "cancel", _PENDING, _CANCELLED, _cancel),
+    Case("cancel what is scheduled", "cancel", _SCHEDULED, _CANCELLED, _cancel_later),
+    Case("cancel a bare job", "cancel", _PENDING, None, _cancel_bare),
+    Case("request_cancel", "request_cancel", _CLAIMED, _CLAIMED, _request_cancel),
+    Case("cancel an abandoned claim", "request_cancel", _CLAIMED, _CANCELLED, _cancel_abandoned),
+    Case("reap", "reap", _CLAIMED, _PENDING, _reap()),
+    Case("reap the last attempt", "reap", _CLAIMED, _DEAD, _reap(max_attempts=1)),
+    Case("reap what was to cancel", "reap", _CLAIMED, _CANCELLED, _reap(is_cancelled=True)),
+    Case("requeue", "requeue", _DEAD, _PENDING, _put_back(DeadLetter("broken"), failed_run=False)),
+    Case("retry", "retry", _DONE, _PENDING, _put_back(_FAILED, failed_run=True)),
+    Case("retry a dead run", "retry", _DEAD, _PENDING, _put_back(DeadLetter("broken"), failed_run=True)),
+    Case("sweep", "sweep", _DONE, None, _sweep(Ack())),
+    Case("sweep the dead", "sweep", _DEAD, None, _sweep(DeadLetter("broken"))),
+    Case("sweep the cancelled", "sweep", _CANCELLED, None, _sweep(SettleCancelled())),
+    Case("drop", "drop", _PENDING, None, _drop),
+    Case("drop what is scheduled", "drop", _SCHEDULED, None, _drop_later),
+    Case("quarantine", "quarantine", _PENDING, _DEAD, _quarantine, needs_damage=True),
+)  # fmt: skip
+#: Those that the port alone can bring about.
+THROUGH_THE_PORT: Final = tuple(case for case in CASES if not case.needs_damage)
+
+
+def case_of(name: str) -> Case:
+    """The case of that name."""
+    (found,) = (case for case in CASES if case.name == name)
+    return found
