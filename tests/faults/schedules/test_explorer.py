@@ -134,7 +134,8 @@ def test_a_replay_makes_the_same_steps(scenario: Scenario, tmp_path: Path) -> No
 def test_every_kind_of_step_is_a_moment_to_switch(tmp_path: Path) -> None:
     labels = set()
     wanted = ("reap vs cancel of a dead owner's claim", "settle vs reap of a step that runs in this process",
-              "group commit of two inserts", "open vs open of nothing", "close vs a write on the same handle")  # fmt: skip
+              "group commit of two inserts", "open vs open of nothing",
+              "close vs a write on the same handle")  # fmt: skip
     for number, scenario in enumerate(each for each in EVERY_SCENARIO if each.name in wanted):
         with instrumented() as instruments:
             stage = Stage(scenario, tmp_path / str(number), instruments)
