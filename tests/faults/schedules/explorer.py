@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +27,7 @@ from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.embedded.sql import names
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
-from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.job import Inserted
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from taquba_workflow_sync.workflow.client import WorkflowClient
@@ -37,15 +36,13 @@ from tests.storage.bench import LANE, QUEUE
 
 from .instruments import (
     Instruments,
-    RunningSet,
     YieldingClock,
-    YieldingGate,
     YieldingPath,
-    YieldingRoom,
     close_quietly,
     connect_unseen,
     instrumented,
 )
+from .memory import RunningSet
 from .scheduler import WAIT, Branches, Policy, Schedule, Step, actor_here, always, first, start_names, yield_point
 
 _TABLES: Final = (names.META, names.QUEUE, names.JOB, names.OVERFLOW, names.ATTEMPT)
@@ -65,6 +62,7 @@ class World:
     directory: Path
     instruments: Instruments
     clock: YieldingClock
+    running: RunningSet = field(default_factory=RunningSet)
     stores: dict[str, EmbeddedStore] = field(default_factory=dict)
     #: What the preparation leaves for the operations, e.g. claims.
     known: dict[str, Any] = field(default_factory=dict)
@@ -75,14 +73,10 @@ class World:
     def root(self) -> Path:
         return YieldingPath(self.directory / "store")
 
-    @property
-    def running(self) -> RunningSet:
-        return self.instruments.running
-
-    def open(self, name: str, *, is_exclusive: bool = False, checkpoint_bytes: int = _NO_LIMIT) -> EmbeddedStore:
+    def open(self, name: str, **options: Any) -> EmbeddedStore:
         """Open a handle; it stays open until the schedule, or the world, is over."""
-        options = OpenOptions(durability=Durability.RELAXED, is_exclusive=is_exclusive, clock=self.clock)
-        store = EmbeddedStore(self.root, options, checkpoint_bytes=checkpoint_bytes)
+        chosen = replace(OpenOptions(durability=Durability.RELAXED, clock=self.clock), **options)
+        store = EmbeddedStore(self.root, chosen, checkpoint_bytes=_NO_LIMIT)
         self.stores[name] = store
         return store
 
@@ -108,12 +102,15 @@ class Scenario:
 
     ``handles`` are opened before ``prepare`` and stay open from schedule to schedule; where opening or closing is what
     races, they are none, and every schedule begins with a copy of what ``prepare`` left, all handles closed.
+    ``shares_commits``: the actors use one handle, so that a clerk, one more actor, commits what they ask for together.
+    Elsewhere, and in the serial orders, no thread can be started, and everyone commits for themselves.
     """
 
     name: str
     prepare: Callable[[World], None]
     actors: Mapping[str, Sequence[Operation]]
     handles: Sequence[str] = ("a", "b")
+    shares_commits: bool = False
     with_expiries: bool = False
     #: Who may have won, by the answers: the serial orders tell what is alike, this tells what is right.
     rule: Callable[[Mapping[str, tuple[Any, ...]]], bool] = lambda _: True
@@ -162,7 +159,7 @@ class Result(NamedTuple):
         return "".join(f"{name}{sum(1 for _ in same)}" for name, same in runs)
 
 
-# -- the store of a schedule ------------------------------------------------------------------------------------------
+# The store of a schedule
 
 
 class Stage:
@@ -192,6 +189,7 @@ class Stage:
     ) -> Result:
         """Run one schedule from the beginning."""
         world = self._begin()
+        self._instruments.starts.is_allowed = self.scenario.shares_commits and actors is None
         program = self.scenario.actors if actors is None else actors
         spans: dict[tuple[str, int], tuple[int, int]] = {}
         answers: dict[str, list[Any]] = {name: [] for name in program}
@@ -209,7 +207,7 @@ class Stage:
                     answers[name].append(answer)
                     if isinstance(answer, Crash):
                         found.append(f"{name}'s operation {number} raised {answer.error}")
-                    if actor.written and _lost(answer):
+                    if actor.written and not self.scenario.shares_commits and _lost(answer):
                         found.append(f"{name}'s operation {number} lost ({answer!r}) and wrote {actor.written} rows")
 
             return run
@@ -233,9 +231,11 @@ class Stage:
         outcome = Outcome(said, _dump(connection))
         if not self.scenario.rule(dict(said)):
             found.append(f"not exactly one has won: {said}")
+        if self.scenario.shares_commits:
+            outcome = Outcome(*_without_makers(outcome))  # whoever leads the commit makes the tokens
         return Result(schedule, outcome, spans, found)
 
-    # -- beginnings --------------------------------------------------------------------------------------------
+    # Beginnings
 
     def _begin(self) -> World:
         if self._world is None:
@@ -249,6 +249,7 @@ class Stage:
             self._copy(world)
             start_names("S")
         else:
+            start_names("R")
             self._restore(world)
         self.scenario.begin(world)
         return world
@@ -260,7 +261,6 @@ class Stage:
         start_names("P")
         world = World(directory, self._instruments, YieldingClock())
         self._instruments.monotonic_now = 1000.0
-        world.running.tokens = set()
         for name in self.scenario.handles:
             world.open(name, **self.scenario.options)
         self.scenario.prepare(world)
@@ -314,6 +314,8 @@ class Stage:
             store._claims.watch._watched = dict(self._watched[name])
             store._claims._next_cleaning = 0.0
             store._commits._transactor._others_write = False
+            # A wake-up that nobody waited for any more must not be found by the next schedule.
+            store._commits.reset_after_fork()
 
     def _copy(self, world: World) -> None:
         if self._control is not None:
@@ -322,7 +324,7 @@ class Stage:
         shutil.rmtree(world.directory / "store")
         shutil.copytree(world.directory / "template", world.directory / "store")
 
-    # -- ends --------------------------------------------------------------------------------------------------
+    # Ends
 
     @staticmethod
     def _close_handles(world: World) -> None:
@@ -338,10 +340,8 @@ class Stage:
         if world is None:
             return
         for store in world.stores.values():
-            # After a deadlock its gate and rooms may count threads that are gone: close() would wait for them.
-            for each in (store._connections.gate, store._connections._readers, store._commits._turn):
-                assert isinstance(each, (YieldingGate, YieldingRoom))
-                each.forget()
+            # After a deadlock its gates may count threads that are gone: close() would wait for them.
+            store._connections.gate._inside.clear()
             with suppress(sqlite3.Error, TaqubaError, RuntimeError):
                 store.close()
         shutil.rmtree(world.directory, ignore_errors=True)
@@ -358,7 +358,7 @@ def _answer_of(operation: Operation, world: World) -> Any:
 
 def plain(value: Any) -> Any:
     """An answer in a form that can be compared and hashed."""
-    if isinstance(value, (Inserted, Cancellation, ClaimedRow)):
+    if isinstance(value, Inserted):
         return value
     if isinstance(value, Evidence):
         return "abandoned", plain(value.owners), plain(value.tokens)
@@ -371,13 +371,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _without_makers(value: Any) -> Any:
+    """Tokens without the part that tells which thread made them."""
+    if isinstance(value, tuple):
+        return tuple(_without_makers(each) for each in value)
+    return re.sub(r"^[0-9a-f]{12}(?=\.\d+\.\d+$)", "", value) if isinstance(value, str) else value
+
+
 def _lost(answer: Any) -> bool:
     """Whether an answer says that nothing was done."""
     if isinstance(answer, Inserted):
         return not answer.is_new
-    if isinstance(answer, Cancellation):
-        return answer.outcome is CancelOutcome.NOT_FOUND
-    return answer is False or answer == 0 or (isinstance(answer, str) and answer.endswith("Error"))
+    return answer in (False, CancelOutcome.NOT_FOUND) or (isinstance(answer, str) and answer.endswith("Error"))
 
 
 def _owner_files(world: World) -> set[str]:
@@ -465,7 +470,7 @@ def _look(connection: sqlite3.Connection, lock_files: set[str]) -> list[str]:
     return found
 
 
-# -- exploring --------------------------------------------------------------------------------------------------------
+# Exploring
 
 
 @dataclass
@@ -592,7 +597,7 @@ class Explorer:
         if problems:
             self._tell(result, "; ".join(problems), kind=kind)
 
-    # -- inside ------------------------------------------------------------------------------------------------
+    # Inside
 
     def _all(
         self,
@@ -635,7 +640,7 @@ class Explorer:
 
     def _learn(self, schedule: Schedule) -> None:
         for name, step in schedule.trace:
-            touched = self._touched[name]
+            touched = self._touched.setdefault(name, {})
             for resource, is_write in step.touches:
                 touched[resource] = touched.get(resource, False) or is_write
 
