@@ -13,12 +13,12 @@ import pytest
 from diskcache.core import DBNAME, MODE_PICKLE, MODE_RAW
 
 from taquba_workflow_sync.storage.embedded import cache as cache_module
+from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, SETTINGS, PlainDisk, StoreCache
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.stable_ids import stable_id
 from tests.storage.bench import job, put
 
-from .conftest import OpenEmbedded
+from .conftest import OpenEmbedded, open_at
 from .raw import raw
 
 
@@ -46,7 +46,7 @@ def _nothing_explodes() -> Any:
 @pytest.fixture
 def stored(root: Path) -> Path:
     """A store that exists and that nobody has open."""
-    EmbeddedStore(root).close()
+    open_at(root).close()
     return root
 
 
@@ -89,7 +89,7 @@ def test_opening_a_verified_store_never_runs_the_constructor(stored: Path, monke
         raise AssertionError("diskcache's constructor ran")
 
     monkeypatch.setattr(diskcache.Cache, "__init__", refuse)
-    EmbeddedStore(stored).close()
+    open_at(stored).close()
 
 
 def test_opening_a_verified_store_writes_nothing(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_opening_a_verified_store_writes_nothing(stored: Path, monkeypatch: pyte
         before = watcher.execute("PRAGMA data_version").fetchone()
         changed = os.stat(stored / "db" / DATABASE_NAME)
         seen = _statements_of(monkeypatch)
-        store = EmbeddedStore(stored)
+        store = open_at(stored)
         store.counts()
         assert _writes(seen) == []
         assert watcher.execute("PRAGMA data_version").fetchone() == before
@@ -190,7 +190,7 @@ def test_an_attached_cache_keeps_large_values_inside_the_database(stored: Path) 
 def test_items_and_jobs_live_in_one_file(stored: Path) -> None:
     with raw(stored) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"Cache", "Settings", "taquba_job"} <= tables
+    assert {"Cache", "Settings", sql.JOB} <= tables
 
 
 def test_diskcaches_check_touches_nothing_of_ours(stored: Path) -> None:
@@ -202,7 +202,7 @@ def test_diskcaches_check_touches_nothing_of_ours(stored: Path) -> None:
         attached.close()
     assert sorted(each.name for each in (stored / "owners").iterdir()) == before
     assert (stored / "open.lock").exists()
-    EmbeddedStore(stored).close()
+    open_at(stored).close()
 
 
 # -- no pickle --------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_a_planted_side_file_is_never_read(stored: Path) -> None:
 def test_a_pickled_store_setting_does_not_run_at_open(stored: Path) -> None:
     with raw(stored) as connection:
         connection.execute("UPDATE Settings SET value = ? WHERE key = 'size_limit'", (pickle.dumps(Exploding()),))
-    EmbeddedStore(stored).close()
+    open_at(stored).close()
     with raw(stored) as connection:
         (limit,) = connection.execute("SELECT value FROM Settings WHERE key = 'size_limit'").fetchone()
     assert limit == SETTINGS["size_limit"]

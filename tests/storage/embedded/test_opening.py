@@ -13,20 +13,20 @@ from taquba_workflow_sync.errors import SchemaVersionError, StorageError
 from taquba_workflow_sync.storage.embedded import opening as opening_module
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import claim, put_one
 
-from .conftest import OpenEmbedded
+from .conftest import OpenEmbedded, open_at
 from .raw import Child, raw
 
 OPEN_AND_INSERT = """
 import sys
 from pathlib import Path
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.records import NewJob
+from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.port.store import OpenOptions
 print("ready", flush=True)
 sys.stdin.readline()
-store = EmbeddedStore(Path(sys.argv[1]))
+store = EmbeddedStore(Path(sys.argv[1]), OpenOptions())
 store.insert([NewJob(f"J{sys.argv[2]}", "q", b"x")])
 store.close()
 print("done", flush=True)
@@ -35,7 +35,7 @@ print("done", flush=True)
 
 def check_complete(root: Path) -> None:
     """Assert that the store is whole and works."""
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         put_one(store, "probe")
         assert claim(store, queue="probe").attempts == 1
@@ -69,7 +69,7 @@ def test_eight_processes_that_open_a_new_store_at_once_all_get_it(root: Path) ->
         for child in children:
             child.__exit__()
     with raw(root) as connection:
-        assert connection.execute("SELECT count(*), count(DISTINCT seq) FROM taquba_job").fetchone() == (8, 8)
+        assert connection.execute(f"SELECT count(*), count(DISTINCT seq) FROM {sql.JOB}").fetchone() == (8, 8)
     check_complete(root)
 
 
@@ -112,7 +112,7 @@ def _statements_of_a_creation(root: Path, monkeypatch: pytest.MonkeyPatch) -> in
 
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "factory": Counting}))
-        EmbeddedStore(root).close()
+        open_at(root).close()
     return counted[0]
 
 
@@ -127,7 +127,7 @@ def test_a_creation_cut_short_at_any_statement_is_completed_by_the_next_open(
         with monkeypatch.context() as patch:
             made = _cut_after(patch, allowed)
             try:
-                EmbeddedStore(root).close()
+                open_at(root).close()
             except _Cut:
                 cuts += 1
             for connection in made:
@@ -144,7 +144,7 @@ def test_a_schema_whose_transaction_was_lost_is_made_by_the_next_open(
     with monkeypatch.context() as patch:
         patch.setattr(opening_module.sql, "SCHEMA", broken)
         with pytest.raises(StorageError):
-            EmbeddedStore(root)
+            open_at(root)
     check_complete(root)
 
 
@@ -154,11 +154,12 @@ import os, sys, time
 from pathlib import Path
 from taquba_workflow_sync.storage.embedded import opening
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.port.store import OpenOptions
 def hold(directory):
     print("holding", flush=True)
     sys.stdin.readline()
 opening.create_private = hold
-EmbeddedStore(Path(sys.argv[1]))
+EmbeddedStore(Path(sys.argv[1]), OpenOptions())
 """
     with Child(script, root) as child:
         assert child.read() == "holding"
@@ -167,24 +168,24 @@ EmbeddedStore(Path(sys.argv[1]))
 
 
 def test_a_newer_schema_is_refused_and_left_alone(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         connection.execute("UPDATE taquba_meta SET value = value + 1 WHERE key = 'schema'")
         before = connection.execute("PRAGMA data_version").fetchone()
         with pytest.raises(SchemaVersionError, match=f"version {sql.SCHEMA_VERSION + 1}.*up to {sql.SCHEMA_VERSION}"):
-            EmbeddedStore(root)
+            open_at(root)
         assert connection.execute("PRAGMA data_version").fetchone() == before
     assert list((root / "owners").iterdir()) == []
 
 
 def test_a_newer_schema_whose_settings_were_reset_is_refused_and_left_alone(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         connection.execute("UPDATE taquba_meta SET value = 99 WHERE key = 'schema'")
         connection.execute("UPDATE Settings SET value = 7 WHERE key = 'cull_limit'")
         before = connection.execute("PRAGMA data_version").fetchone()
         with pytest.raises(SchemaVersionError):
-            EmbeddedStore(root)
+            open_at(root)
         assert connection.execute("PRAGMA data_version").fetchone() == before
 
 
@@ -192,7 +193,7 @@ def test_a_file_that_is_no_database_is_refused(root: Path) -> None:
     (root / "db").mkdir(parents=True)
     (root / "db" / "cache.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StorageError, match=str(root)):
-        EmbeddedStore(root)
+        open_at(root)
 
 
 def test_a_directory_of_a_plain_cache_becomes_a_store_and_keeps_its_items(root: Path) -> None:
@@ -204,21 +205,21 @@ def test_a_directory_of_a_plain_cache_becomes_a_store_and_keeps_its_items(root: 
 
 
 def test_an_open_that_is_refused_leaves_no_lock_behind(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         connection.execute("UPDATE taquba_meta SET value = 99 WHERE key = 'schema'")
         with pytest.raises(SchemaVersionError):
-            EmbeddedStore(root)
+            open_at(root)
         connection.execute("UPDATE taquba_meta SET value = ? WHERE key = 'schema'", (sql.SCHEMA_VERSION,))
-    store = EmbeddedStore(root, is_exclusive=True)
+    store = open_at(root, is_exclusive=True)
     store.close()
 
 
 def test_opening_works_while_another_process_holds_the_write_lock(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        store = EmbeddedStore(root)
+        store = open_at(root)
         assert store.counts() == {}
         connection.execute("ROLLBACK")
         store.close()

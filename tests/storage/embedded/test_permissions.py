@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from tests.storage.bench import put_one
+from tests.storage.bench import put_one, version_of
+
+from .conftest import open_at
 
 
 @pytest.fixture
@@ -29,10 +30,10 @@ def modes(root: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("no_umask")
 def test_everything_is_private_even_without_an_umask(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "er" / "store"
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         put_one(store, payload=b"x" * 10_000)
-        store.version()
+        version_of(store)
         seen = modes(root)
     finally:
         store.close()
@@ -56,29 +57,29 @@ def test_the_database_is_private_from_its_first_moment(root: Path, monkeypatch: 
         return descriptor
 
     monkeypatch.setattr(os, "open", watching)
-    EmbeddedStore(root).close()
+    open_at(root).close()
     assert made["cache.db"] == 0o600
 
 
 @pytest.mark.parametrize("which", [".", "db", "owners"])
 def test_a_directory_that_anybody_may_write_to_is_refused(root: Path, which: str) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     (root / which).chmod(0o777)
     with pytest.raises(StorageError, match="writable by every user"):
-        EmbeddedStore(root)
+        open_at(root)
 
 
 def test_a_sticky_directory_is_no_store(root: Path) -> None:
     root.mkdir()
     root.chmod(0o1777)
     with pytest.raises(StorageError, match="chmod 0700"):
-        EmbeddedStore(root)
+        open_at(root)
     assert list(root.iterdir()) == []
 
 
 def test_a_directory_that_others_may_only_read_is_taken(root: Path) -> None:
     root.mkdir(mode=0o755)
-    EmbeddedStore(root).close()
+    open_at(root).close()
 
 
 @pytest.mark.parametrize("where", ["", "db", "owners"])
@@ -87,7 +88,7 @@ def test_a_file_where_a_directory_belongs_is_refused(root: Path, where: str) -> 
         root.mkdir(mode=0o700)
     (root / where).touch() if where else root.touch()
     with pytest.raises(StorageError):
-        EmbeddedStore(root)
+        open_at(root)
 
 
 @pytest.mark.parametrize("where", ["", "db", "owners"])
@@ -96,7 +97,7 @@ def test_a_symbolic_link_to_nothing_is_refused(root: Path, tmp_path: Path, where
         root.mkdir(mode=0o700)
     (root / where if where else root).symlink_to(tmp_path / "nothing")
     with pytest.raises(StorageError, match="symbolic link"):
-        EmbeddedStore(root)
+        open_at(root)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -104,7 +105,7 @@ def test_a_planted_link_in_place_of_the_database_is_not_followed(root: Path, tmp
     (root / "db").mkdir(parents=True, mode=0o700)
     (root / "db" / "cache.db").symlink_to(tmp_path / "planted")
     with pytest.raises(StorageError):
-        EmbeddedStore(root)
+        open_at(root)
     assert not (tmp_path / "planted").exists()
 
 
@@ -112,17 +113,17 @@ def test_a_planted_link_in_place_of_the_opening_lock_is_not_followed(root: Path,
     root.mkdir(mode=0o700)
     (root / "open.lock").symlink_to(tmp_path / "planted")
     with pytest.raises(StorageError):
-        EmbeddedStore(root)
+        open_at(root)
     assert not (tmp_path / "planted").exists()
 
 
 def test_a_store_behind_a_link_to_a_directory_is_the_same_store(root: Path, tmp_path: Path) -> None:
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         job_id = put_one(store)
         link = tmp_path / "link"
         link.symlink_to(root)
-        other = EmbeddedStore(link)
+        other = open_at(link)
         try:
             assert other.get(job_id) is not None
         finally:
@@ -140,5 +141,5 @@ def test_the_creation_of_directories_is_made_durable(tmp_path: Path, monkeypatch
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", watching)
-    EmbeddedStore(tmp_path / "a" / "store").close()
+    open_at(tmp_path / "a" / "store").close()
     assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "store")} <= synced

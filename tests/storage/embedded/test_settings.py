@@ -12,9 +12,10 @@ import pytest
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, connect
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from tests.storage.bench import claim, put_one, stored
+from taquba_workflow_sync.storage.port.store import Durability
+from tests.storage.bench import claim, put_one, stored, version_of
 
-from .conftest import OpenEmbedded
+from .conftest import OpenEmbedded, open_at
 from .raw import inside, raw
 
 EXPECTED = {
@@ -35,28 +36,29 @@ def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
 def connections_of(store: EmbeddedStore) -> dict[str, sqlite3.Connection]:
     """Every connection of a handle, made to exist."""
     put_one(store)
-    store.version()
+    version_of(store)
     with store._connections.reading() as reader:
         pass
     with inside(store) as connections:
-        assert connections._watcher is not None
         return {
             "reader": reader,
-            "watcher": connections._watcher,
+            "watcher": connections._idle_watchers[-1].connection,
             "writer": connections.writer(),
             "checkpointer": connections.checkpointer(),
         }
 
 
-@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
-def test_every_connection_has_every_setting(open_embedded: OpenEmbedded, durable: bool, synchronous: int) -> None:
-    for name, connection in connections_of(open_embedded(is_durable=durable)).items():
+@pytest.mark.parametrize(("durability", "synchronous"), [(Durability.FULL, 2), (Durability.RELAXED, 1)])
+def test_every_connection_has_every_setting(
+    open_embedded: OpenEmbedded, durability: Durability, synchronous: int
+) -> None:
+    for name, connection in connections_of(open_embedded(durability=durability)).items():
         assert pragmas(connection) == {**EXPECTED, "synchronous": synchronous}, name
 
 
 def test_durability_is_decided_by_each_handle(open_embedded: OpenEmbedded) -> None:
-    relaxed = open_embedded(is_durable=False)
-    full = open_embedded(is_durable=True)
+    relaxed = open_embedded(durability=Durability.RELAXED)
+    full = open_embedded(durability=Durability.FULL)
     assert pragmas(connections_of(relaxed)["writer"])["synchronous"] == 1
     assert pragmas(connections_of(full)["writer"])["synchronous"] == 2
 
@@ -82,9 +84,9 @@ def reset_by_a_plain_cache(root: Path, settings: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("name", [*RESET, "all"])
 def test_settings_that_another_program_reset_are_put_right_by_the_next_open(root: Path, name: str) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     reset_by_a_plain_cache(root, dict(RESET) if name == "all" else {name: RESET[name]})
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         with raw(root) as connection:
             settings = dict(connection.execute("SELECT key, value FROM Settings"))
@@ -105,13 +107,13 @@ def test_a_reset_while_the_store_is_open_reaches_no_later_connection(open_embedd
 
 
 def test_jobs_survive_a_reset_and_what_diskcache_then_evicts(root: Path) -> None:
-    store = EmbeddedStore(root)
+    store = open_at(root)
     job_id = put_one(store)
     store.close()
     with diskcache.Cache(str(root / "db"), **RESET) as plain:
         for number in range(2_000):
             plain[number] = b"x" * 1_000
-    store = EmbeddedStore(root)
+    store = open_at(root)
     try:
         assert stored(store, job_id).payload == b"work"
     finally:
@@ -119,7 +121,7 @@ def test_jobs_survive_a_reset_and_what_diskcache_then_evicts(root: Path) -> None
 
 
 def test_a_database_that_left_wal_mode_is_refused_on_connect(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         assert connection.execute("PRAGMA journal_mode=delete").fetchone() == ("delete",)
     with pytest.raises(sqlite3.OperationalError, match="WAL"):
@@ -127,10 +129,10 @@ def test_a_database_that_left_wal_mode_is_refused_on_connect(root: Path) -> None
 
 
 def test_a_database_that_left_wal_mode_is_put_right_by_the_next_open(root: Path) -> None:
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         connection.execute("PRAGMA journal_mode=delete")
-    EmbeddedStore(root).close()
+    open_at(root).close()
     with raw(root) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -161,7 +163,7 @@ def test_few_connections_serve_many_threads(open_embedded: OpenEmbedded) -> None
         try:
             for _ in range(5):
                 store.counts()
-                store.version()
+                version_of(store)
                 put_one(store)
         except BaseException as error:
             failures.append(error)
