@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS, columns_of
+from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS, RowCheck
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
 from taquba_workflow_sync.storage.embedded.rows import TakenRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.status import JobStatus
 
-_TAKEN: Final = tuple(column.holds for column in columns_of(TakenRow._fields))
+_ARE_HELD: Final = RowCheck(TakenRow._fields)
 #: What is set exactly where a row has one of these statuses.
 _SET_WITH: Final = (
     ("token", (JobStatus.CLAIMED,)),
@@ -23,10 +23,7 @@ _SET_WITH: Final = (
 
 def is_sound_claim(row: TakenRow) -> bool:
     """Whether a row just claimed can be worked on."""
-    for holds, value in zip(_TAKEN, row, strict=True):
-        if not holds(value):
-            return False
-    return 1 <= row.attempts <= row.max_attempts
+    return _ARE_HELD(row) and 1 <= row.attempts <= row.max_attempts
 
 
 def why_invalid(row: dict[str, Any]) -> str | None:
