@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from types import NoneType
 from typing import Any, Final
 
 from taquba_workflow_sync.clock import FIRST_MS, LAST_MS
@@ -13,6 +15,7 @@ from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 _MANY: Final = 2**53
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
+_ANY: Final = (_LEAST, _MOST)
 # Sums of two such still fit a column.
 _FAR: Final = 2**62
 
@@ -116,6 +119,34 @@ COLUMNS: Final[dict[str, Column]] = {
 QUEUE_NAME: Final = Column("queue_name", str, placeholder="", pattern=_NAME)
 
 _READ: Final = COLUMNS | {QUEUE_NAME.name: QUEUE_NAME}
+
+
+class RowCheck:
+    """Tells whether every field of a row is what its column may hold; as :meth:`Column.holds` of each, but quick.
+
+    Every claim asks it: the types of all fields are looked up at once, and only then bounds and patterns compared.
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        columns = columns_of(fields)
+        self._types = frozenset(
+            product(*((column.kind, NoneType) if column.is_optional else (column.kind,) for column in columns))
+        )
+        bounded = [column for column in columns if column.kind is int and (column.least, column.most) != _ANY]
+        self._bounds = tuple((fields.index(column.name), column.least, column.most) for column in bounded)
+        self._others = tuple(
+            (fields.index(column.name), column) for column in columns if column.pattern or column.choices
+        )
+
+    def __call__(self, row: tuple[Any, ...]) -> bool:
+        """Whether the row, with the fields in their order, is sound."""
+        if tuple(map(type, row)) not in self._types:
+            return False
+        for place, least, most in self._bounds:
+            value = row[place]
+            if value is not None and not least <= value <= most:
+                return False
+        return all(column.holds(row[place]) for place, column in self._others)
 
 
 def columns_of(fields: Iterable[str]) -> tuple[Column, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from taquba_workflow_sync.storage.embedded import rows, sql
 from taquba_workflow_sync.storage.embedded.cache import connect
-from taquba_workflow_sync.storage.embedded.columns import COLUMNS, QUEUE_NAME, columns_of
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS, QUEUE_NAME, RowCheck, columns_of
 from taquba_workflow_sync.storage.embedded.repair.invalid import is_sound_claim, why_invalid
 from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.reads import Counts
@@ -130,6 +130,33 @@ def test_a_sound_claim_is_told_from_one_that_cannot_be_worked_on() -> None:
     for name in rows.TakenRow._fields:
         wrong: object = b"" if COLUMNS[name].kind is not bytes else "text"
         assert not is_sound_claim(taken(**{name: wrong})), name
+
+
+@pytest.mark.parametrize("name", rows.TakenRow._fields)
+def test_the_quick_check_of_a_row_says_what_each_column_says(name: str) -> None:
+    column = COLUMNS[name]
+    check = RowCheck(rows.TakenRow._fields)
+    values = [
+        None,
+        0,
+        1,
+        -1,
+        2**63 - 1,
+        True,
+        1.5,
+        "",
+        "x",
+        "no id",
+        b"",
+        b"x",
+        column.least,
+        column.most,
+        column.most + 1,
+    ]
+    for value in values:
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            continue  # SQLite has none
+        assert check(taken(**{name: value})) == column.holds(value), value
 
 
 def test_no_room_of_the_engine_reads_a_row_by_a_number() -> None:

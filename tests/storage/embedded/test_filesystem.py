@@ -9,7 +9,8 @@ import pytest
 from taquba_workflow_sync.errors import UnsupportedFilesystemError
 from taquba_workflow_sync.storage.embedded import filesystem
 from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE, check_filesystem
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+
+from .conftest import open_at
 
 ROOT_MOUNT = "22 1 252:0 / / rw,relatime shared:1 - ext4 /dev/root rw"
 
@@ -39,7 +40,7 @@ UNSAFE = ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "fuse", "fuse.sshfs",
 def test_an_unsafe_filesystem_is_refused_by_name(tmp_path: Path, mounts: Path, kind: str) -> None:
     mount(mounts, tmp_path, kind)
     with pytest.raises(UnsupportedFilesystemError) as caught:
-        EmbeddedStore(tmp_path / "store")
+        open_at(tmp_path / "store")
     assert f" {kind} " in str(caught.value) and f"{ALLOW_VARIABLE}={kind}" in str(caught.value)
     assert not (tmp_path / "store" / "db").exists()
 
@@ -54,7 +55,7 @@ def test_a_local_filesystem_is_taken(tmp_path: Path, mounts: Path, kind: str) ->
 def test_one_may_insist_by_name(tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch, allowed: str) -> None:
     mount(mounts, tmp_path, "nfs4")
     monkeypatch.setenv(ALLOW_VARIABLE, allowed)
-    EmbeddedStore(tmp_path / "store").close()
+    open_at(tmp_path / "store").close()
 
 
 @pytest.mark.parametrize("allowed", ["", "nfs", "all", "*"])

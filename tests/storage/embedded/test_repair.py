@@ -1,4 +1,4 @@
-"""Mending: what is sound is never touched, whatever state it is in; a buried row is told of like any other end."""
+"""Repair: what is sound is never touched, whatever state it is in; a quarantined row is told of like any other end."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import sqlite3
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded import store as store_module
+from taquba_workflow_sync.storage.embedded import access, sql
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
-from taquba_workflow_sync.storage.embedded.sql.names import QUEUE as QUEUES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.settlement import Ack
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, put, put_one, run, settle, stored
 
@@ -36,21 +33,21 @@ def in_every_state(store: EmbeddedStore) -> None:
     claim(store)
 
 
-def test_nothing_of_a_sound_store_is_mended(open_embedded: OpenEmbedded) -> None:
+def test_nothing_of_a_sound_store_is_repaired(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     in_every_state(store)
-    with raw(store._root) as connection:
+    with raw(store._connections.root) as connection:
         before = list(connection.iterdump())
-        assert not store._repair()
+        assert not store._access.repair()
         assert list(connection.iterdump()) == before
 
 
-def test_a_buried_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmbedded) -> None:
+def test_a_quarantined_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     store.subscribe(QUEUE, Subscription(LANE, 3, None))
     bad, good = put(store, run("bad"), run("good"))
-    with raw(store._root) as connection:
-        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts WHERE id = ?", (bad,))
+    with raw(store._connections.root) as connection:
+        connection.execute(f"UPDATE {sql.JOB} SET attempts = max_attempts WHERE id = ?", (bad,))
     assert claim(store).id == good
     row = stored(store, bad)
     assert (row.status, row.verdict, row.termination) == ("dead", "failed", 1)
@@ -61,38 +58,38 @@ def test_a_buried_run_ends_as_failed_and_its_hook_is_told(open_embedded: OpenEmb
 def test_counters_that_do_not_fit_are_counted_anew(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     put(store, run("one"), run("two"))
-    with raw(store._root) as connection:
-        connection.execute(f"UPDATE {QUEUES} SET pending = 0")
+    with raw(store._connections.root) as connection:
+        connection.execute(f"UPDATE {sql.QUEUE} SET pending = 0")
     claim(store)
     assert (store.counts()[QUEUE].pending, store.counts()[QUEUE].claimed) == (1, 1)
 
 
-def test_a_claim_that_nobody_can_hold_is_buried_and_looked_for_only_now_and_then(
+def test_a_claim_that_nobody_can_hold_is_quarantined_and_looked_for_only_now_and_then(
     open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, other = open_embedded(), open_embedded()
     bad, worse = put(store, run("bad"), run("worse"))
     claim(store)
     claim(store)
-    with raw(store._root) as connection:
-        connection.execute(f"UPDATE {JOB} SET owner = '../x' WHERE id = ?", (bad,))
+    with raw(store._connections.root) as connection:
+        connection.execute(f"UPDATE {sql.JOB} SET owner = '../x' WHERE id = ?", (bad,))
         connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute(f"UPDATE {JOB} SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
+        connection.execute(f"UPDATE {sql.JOB} SET owner = '../x', queue = 77 WHERE id = ?", (worse,))
     found: list[list[str]] = []
 
-    def mending(tx: Transaction) -> list[str]:
+    def repairing(tx: Transaction) -> list[str]:
         found.append(repair(tx))
         return found[-1]
 
-    monkeypatch.setattr(store_module, "repair", mending)
-    assert other.running(foreign=True) == []
+    monkeypatch.setattr(access, "repair", repairing)
+    assert not other.abandoned_claims()
     assert stored(other, bad).status == "dead"
     for _ in range(3):
-        assert other.running(foreign=True) == []  # the other one is of no queue, and cannot be helped
+        assert not other.abandoned_claims()  # the other one is of no queue, and cannot be helped
     assert [len(each) for each in found] == [2, 0]
 
 
-def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
+def test_what_repair_cannot_help_is_not_tried_at_each_try(
     open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_embedded()
@@ -102,27 +99,27 @@ def test_what_mending_cannot_help_is_not_mended_for_at_each_try(
         tried.append(1)
         tx.execute("UPDATE taquba_meta SET value = NULL")
 
-    mended: list[list[str]] = []
+    repaired: list[list[str]] = []
 
-    def mending(tx: Transaction) -> list[str]:
-        mended.append(repair(tx))
-        return mended[-1]
+    def repairing(tx: Transaction) -> list[str]:
+        repaired.append(repair(tx))
+        return repaired[-1]
 
-    monkeypatch.setattr(store_module, "repair", mending)
+    monkeypatch.setattr(access, "repair", repairing)
     for _ in range(3):
         with pytest.raises(StorageError, match="nothing was written"):
-            store._write(cannot_be_stored)
+            store._access.write(cannot_be_stored)
     assert len(tried) >= 3
-    assert len(mended) == 1
+    assert len(repaired) == 1
 
 
 def test_a_cancel_that_met_a_damaged_row_is_counted_once(open_embedded: OpenEmbedded) -> None:
     store = open_embedded()
     bad = put_one(store, run("bad").queue)
     (job_id,) = put(store, run("run"))
-    with raw(store._root) as connection:
-        connection.execute(f"UPDATE {JOB} SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
-    store.cancel(job_id, NOTHING_ABANDONED, None)
+    with raw(store._connections.root) as connection:
+        connection.execute(f"UPDATE {sql.JOB} SET keep_done_ms = 'x' WHERE id = ?", (job_id,))
+    store.cancel(job_id)
     counts = store.counts()[QUEUE]
     assert (counts.pending, counts.dead, counts.cancelled) == (1, 1, 0)
     assert stored(store, bad).status == "pending"
@@ -132,31 +129,31 @@ def test_a_run_ends_though_a_job_has_the_name_of_its_notification(open_embedded:
     store = open_embedded()
     store.subscribe(QUEUE, Subscription(LANE, 3, None))
     (job_id,) = put(store, run("run"))
-    put_one(store, "mails", id=f"{job_id}-1", id_is_generated=False)
+    put_one(store, "mails", id=f"{job_id}-1", id_given=True)
     settle(store, claim(store), Ack())
     assert stored(store, job_id).status == "done"
     assert claim(store, queue=LANE).id.startswith(f"{job_id}-1-")
 
 
-def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
+def test_what_was_repaired_is_logged_after_its_commit_outside_of_the_transaction(
     open_embedded: OpenEmbedded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler that calls the store would meet its own transaction; and a commit that fails has mended nothing."""
+    """A handler that calls the store would meet its own transaction; and a commit that fails has repaired nothing."""
     is_failing = [True]
 
-    def fault(point: str) -> None:
-        if point.startswith("bury") and is_failing:
+    def fail(point: str) -> None:
+        if point.startswith("quarantine") and is_failing:
             is_failing.clear()
             raise sqlite3.OperationalError("disk I/O error")
 
-    store = open_embedded(failpoint=fault)
+    store = open_embedded(failpoint=fail)
     (bad,) = put(store, run("bad"))
-    with raw(store._root) as connection:
-        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts")
+    with raw(store._connections.root) as connection:
+        connection.execute(f"UPDATE {sql.JOB} SET attempts = max_attempts")
     with pytest.raises(StorageError):
         claim(store)
     assert f"job {bad}" not in caplog.text
-    store._next_repair = 0.0
+    store._access._next_repair = 0.0
     during: list[str] = []
 
     class Calling(logging.Handler):
@@ -165,7 +162,7 @@ def test_what_was_mended_is_logged_after_its_commit_outside_of_the_transaction(
             put_one(store, "elsewhere")
 
     handler = Calling()
-    logger = logging.getLogger("taquba_workflow_sync.storage.embedded.store")
+    logger = logging.getLogger("taquba_workflow_sync.storage.embedded.access")
     logger.addHandler(handler)
     try:
         assert claims(store) == []

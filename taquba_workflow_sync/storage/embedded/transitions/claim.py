@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.columns import columns_of
+from taquba_workflow_sync.storage.embedded.columns import RowCheck
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.rows import TakenRow
 from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
@@ -18,7 +18,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, La
 from taquba_workflow_sync.storage.port.status import JobStatus
 
 BARE_OWNER: Final = ""
-_HOLDS: Final = tuple(column.holds for column in columns_of(TakenRow._fields))
+_holds: Final = RowCheck(TakenRow._fields)
 
 
 def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
@@ -117,10 +117,7 @@ def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedR
 
 def _is_sound(row: TakenRow) -> bool:
     """Whether a row just claimed can be worked on."""
-    for holds, value in zip(_HOLDS, row, strict=True):
-        if not holds(value):
-            return False
-    return 1 <= row.attempts <= row.max_attempts
+    return _holds(row) and 1 <= row.attempts <= row.max_attempts
 
 
 def _is_other_input(row: TakenRow, payload: bytes) -> bool:
