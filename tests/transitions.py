@@ -218,6 +218,7 @@ def _quarantine(scene: Scene) -> Prepared:
 
 _PENDING, _SCHEDULED, _CLAIMED = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED
 _DONE, _DEAD, _CANCELLED = JobStatus.DONE, JobStatus.DEAD, JobStatus.CANCELLED
+_NEXT: Final = b"0"  # what a step of the laboratory (tests.faults.lab) leaves to the one after it
 _LARGE: Final = bytes(3_000)  # an engine may keep it elsewhere
 _FAILED: Final = Ack(Verdict.FAILED, None, "no")
 
@@ -229,9 +230,9 @@ CASES: Final = (
     Case("ack", "ack", _CLAIMED, _DONE, _settling(Ack(result=_LARGE))),
     Case("ack as failed", "ack", _CLAIMED, _DONE, _settling(_FAILED)),
     Case("ack a bare job", "ack", _CLAIMED, None, _settling(Ack(), is_run=False)),
-    Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(b"next"))),
+    Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(_NEXT))),
     Case("advance with a large payload", "advance", _CLAIMED, _PENDING, _settling(Advance(_LARGE))),
-    Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(b"next", delay_ms=LATER_MS))),
+    Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(_NEXT, delay_ms=LATER_MS))),
     Case("nack", "nack", _CLAIMED, _PENDING, _settling(Nack("boom"))),
     Case("nack later", "nack", _CLAIMED, _SCHEDULED, _settling(Nack("boom", LATER_MS))),
     Case("dead_letter", "dead_letter", _CLAIMED, _DEAD, _settling(DeadLetter("broken"))),
