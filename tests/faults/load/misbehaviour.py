@@ -66,8 +66,8 @@ class Misbehaving(LabRunner):
 class Runtime(WorkflowRuntime):
     """One that a misdeed can reach its queue and its runner by."""
 
-    def __init__(self, queue: Queue, runner: Misbehaving) -> None:
-        super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=LIMIT)
+    def __init__(self, queue: Queue, runner: Misbehaving, *, grace: float | None = LIMIT) -> None:
+        super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=grace)
         self.queue = queue
         self.runner = runner
         runner.runtime = self
@@ -311,8 +311,7 @@ def ends_on_a_signal(store: Path, journal: Journal) -> None:
     """A runner that blocks every signal in its thread does not keep the process from its drain."""
     with _opened(store) as queue:
         runner = Misbehaving(journal, blocks_signals)
-        runtime = WorkflowRuntime(queue, runner, hook_of(journal), max_concurrent_steps=_THREADS)
-        runner.runtime = runtime
+        runtime = Runtime(queue, runner, grace=None)
         submit(runtime, journal, BAD, PLAN)
         runner.are_all_in.set()
 
