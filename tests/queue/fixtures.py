@@ -9,8 +9,9 @@ import pytest
 
 from taquba_workflow_sync import Queue, QueueConfig
 from taquba_workflow_sync.testing import ManualClock
+from tests.support import no_thread_left_behind
 
-from .support import START, no_thread_left_behind
+from .support import START
 
 
 @pytest.fixture(autouse=True)

@@ -1,75 +1,23 @@
-"""What the tests of the queue, the workflow and the API share: patience, a leak check, a few short cuts."""
+"""Short cuts of the tests of the queue, the workflow and the API; what they wait with comes from ``tests.support``."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from taquba_workflow_sync import Claim, JobRecord, Queue, run_worker
+from tests.support import PATIENCE, await_event, in_thread, no_thread_left_behind, wait_until
 
-_T = TypeVar("_T")
+__all__ = [
+    "PATIENCE", "START", "await_event", "claimed", "corrupt", "counters", "in_thread", "no_thread_left_behind",
+    "stored", "wait_until", "working",
+]  # fmt: skip
 
-PATIENCE = 30.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def wait_until(condition: Callable[[], bool], what: str = "the condition") -> None:
-    """Return once ``condition`` holds; fail after half a minute."""
-    deadline = time.monotonic() + PATIENCE
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about in {PATIENCE} s"
-        pause.wait(0.002)
-
-
-def await_event(event: threading.Event, what: str = "the event") -> None:
-    assert event.wait(PATIENCE), f"{what} did not happen in {PATIENCE} s"
-
-
-@contextmanager
-def no_thread_left_behind() -> Iterator[None]:
-    """Fail if the block leaves a thread running that was not there before."""
-    before = set(threading.enumerate())
-    yield
-    for thread in _new_threads(before):
-        thread.join(PATIENCE)
-    left = [thread.name for thread in _new_threads(before)]
-    assert not left, f"threads left behind: {left}"
-
-
-def _new_threads(before: set[threading.Thread]) -> set[threading.Thread]:
-    # A thread that Python did not start (the clerk, for a second after a write) has a stand-in once it has logged,
-    # which Python never takes away.
-    return {each for each in set(threading.enumerate()) - before if not isinstance(each, threading._DummyThread)}
-
-
-def in_thread(call: Callable[[], _T]) -> Callable[[], _T]:
-    """Start ``call`` on a thread; the function returned joins it and gives its value or raises its error."""
-    result: list[_T] = []
-    error: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            result.append(call())
-        except BaseException as caught:
-            error.append(caught)
-
-    thread = threading.Thread(target=body, name="test-helper")
-    thread.start()
-
-    def join() -> _T:
-        thread.join(PATIENCE)
-        assert not thread.is_alive(), "the helper thread hangs"
-        if error:
-            raise error[0]
-        return result[0]
-
-    return join
 
 
 @contextmanager

@@ -110,6 +110,7 @@ def test_a_claim_outlives_the_handle_that_made_it(tmp_path: Path) -> None:
         queue.ack(claim)
 
 
+@pytest.mark.embedded
 def test_a_temporary_queue_is_private_and_gone_on_close() -> None:
     queue = Queue.temporary()
     directory = queue.path

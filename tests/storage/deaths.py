@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -11,6 +9,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
+from tests.support import wait_until
 
 from .bench import LEASE_MS, claim
 
@@ -22,7 +21,6 @@ TOLD: Final[tuple[How, ...]] = ("owner", "watched", "own")
 
 # Watched for ten of these, by a clock that no test can set.
 SHORT_LEASE_MS: Final = 5
-_PATIENCE_S: Final = 30.0
 
 
 class Deaths:
@@ -65,11 +63,14 @@ class Deaths:
 
 def watched(store: Store) -> Abandoned:
     """Look at what is overdue until it has been for long enough."""
-    pause, until = threading.Event(), time.monotonic() + _PATIENCE_S
-    while not (found := store.abandoned_claims()):
-        assert time.monotonic() < until, "nothing was found abandoned"
-        pause.wait(0.002)
-    return found
+    found: list[Abandoned] = []
+
+    def look() -> bool:
+        found.append(store.abandoned_claims())
+        return bool(found[-1])
+
+    wait_until(look, "an abandoned claim")
+    return found[-1]
 
 
 def owner_of_claim(store: Store, held: ClaimedRow) -> str | None:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from taquba_workflow_sync.storage.embedded import store as embedded
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, OpenStore, Store
 from tests.storage.memory.store import opener
 
@@ -24,23 +25,19 @@ class Engine:
 
 
 def _open_embedded(address: str, options: OpenOptions) -> Store:
-    from taquba_workflow_sync.storage.embedded.store import open_store
-
     place = Path(address)
     if not place.exists():
         shutil.copytree(_empty_embedded_store(), place)
-    return open_store(address, options)
+    return embedded.open_store(address, options)
 
 
 @cache
 def _empty_embedded_store() -> Path:
     """A store made once and copied while nobody has it open: making one costs thirty syncs."""
-    from taquba_workflow_sync.storage.embedded.store import open_store
-
     directory = Path(tempfile.mkdtemp(prefix="taquba-template-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     # Relaxed: what a power cut leaves is not what these tests look at, and they are many.
-    open_store(str(directory / "store"), OpenOptions(durability=Durability.RELAXED)).close()
+    embedded.open_store(str(directory / "store"), OpenOptions(durability=Durability.RELAXED)).close()
     return directory / "store"
 
 

@@ -13,6 +13,7 @@ from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLette
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.wakeup import WakeUp
+from tests.support import PATIENCE, in_thread
 
 from .bench import (
     LANE,
@@ -32,21 +33,10 @@ from .bench import (
 )
 from .conftest import MakeStore
 
-LONG = 30.0
-
 
 def waiting(store: Store, since: object, wakeup: WakeUp) -> Callable[[], Changes]:
     """Wait on a thread of its own; the function returned gives what the wait saw."""
-    seen: list[Changes] = []
-    thread = threading.Thread(target=lambda: seen.append(store.wait_for_changes(since, LONG, wakeup)))
-    thread.start()
-
-    def join() -> Changes:
-        thread.join(LONG / 2)
-        assert not thread.is_alive(), "it still waits"
-        return seen[0]
-
-    return join
+    return in_thread(lambda: store.wait_for_changes(since, 10 * PATIENCE, wakeup))
 
 
 # Waiting
@@ -67,8 +57,8 @@ def test_the_version_changes_with_every_commit_of_any_handle_and_not_otherwise(m
 
 def test_a_wait_since_never_returns_at_once(store: Store) -> None:
     begun = time.monotonic()
-    store.wait_for_changes(None, LONG, WakeUp())
-    assert time.monotonic() - begun < LONG / 2
+    store.wait_for_changes(None, 10 * PATIENCE, WakeUp())
+    assert time.monotonic() - begun < PATIENCE
 
 
 @pytest.mark.parametrize("is_foreign", [False, True])
@@ -106,15 +96,15 @@ def test_a_wakeup_that_rang_before_is_not_missed(store: Store) -> None:
     wakeup = WakeUp()
     wakeup.notify()
     begun = time.monotonic()
-    store.wait_for_changes(version_of(store), LONG, wakeup)
-    assert time.monotonic() - begun < LONG / 2
+    store.wait_for_changes(version_of(store), 10 * PATIENCE, wakeup)
+    assert time.monotonic() - begun < PATIENCE
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.05])
 def test_a_wait_ends_after_its_timeout(store: Store, timeout: float) -> None:
     since, begun = version_of(store), time.monotonic()
     changes = store.wait_for_changes(since, timeout, WakeUp())
-    assert timeout <= time.monotonic() - begun < LONG / 2
+    assert timeout <= time.monotonic() - begun < PATIENCE
     assert changes.version == since
 
 
@@ -220,7 +210,7 @@ def test_a_leader_commits_for_other_threads(store: Store) -> None:
         assert leader is not None
         thread = threading.Thread(target=lambda: done.append(put_one(store)))
         thread.start()
-        until = time.monotonic() + LONG
+        until = time.monotonic() + PATIENCE
         # An engine whose calls commit by themselves rings for nobody.
         while thread.is_alive() and time.monotonic() < until:
             if rung.wait(0.005):
@@ -245,7 +235,7 @@ def test_callers_are_served_though_the_leader_sleeps(store: Store) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(LONG)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
     assert store.counts()[QUEUE].pending == 4
 

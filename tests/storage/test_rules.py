@@ -43,7 +43,7 @@ def test_the_tables_hold_the_whole_product_of_their_inputs() -> None:
     assert columns == {3}
     for table in (truth.IS_NEW_RUN, truth.FINAL_VERDICT, truth.TERMINAL_STATUS, truth.AFTER_ABANDONMENT,
                   truth.TAKEN_OVER, truth.RETENTION, truth.AFTER_FAILURE):  # fmt: skip
-        assert {len(answers) for answers in table.values()} == {3}  # type: ignore[attr-defined]  # of many types
+        assert {len(answers) for answers in table.values()} == {3}
 
 
 @pytest.mark.parametrize(("inputs", "answers"), truth.IS_NEW_RUN.items(), ids=str)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taquba_workflow_sync import Queue, RunOutcome, RunState, Step, StepOutcome, Succeed, WorkflowClient
-from tests.queue.support import PATIENCE, await_event, wait_until
+from tests.support import PATIENCE, await_event, wait_until
 
 STEPS = "workflow-steps"
 NOTICES = "workflow-steps.terminal"

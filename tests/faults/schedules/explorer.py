@@ -16,33 +16,36 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.queue.config import QueueConfig
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.queue import Queue
+from taquba_workflow_sync.storage.embedded.presence import Evidence
+from taquba_workflow_sync.storage.embedded.sql import names
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.job import Inserted
-from taquba_workflow_sync.storage.port.presence import Abandoned
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from tests.faults.figures import Figures
 from tests.storage.bench import LANE, QUEUE
 
 from .instruments import (
     Instruments,
-    RunningSet,
     YieldingClock,
     YieldingPath,
     close_quietly,
     connect_unseen,
     instrumented,
 )
+from .memory import RunningSet
 from .scheduler import WAIT, Branches, Policy, Schedule, Step, actor_here, always, first, start_names, yield_point
 
-_TABLES: Final = ("taquba_meta", "taquba_queue", "taquba_job", "taquba_part", "taquba_attempt")
+_TABLES: Final = (names.META, names.QUEUE, names.JOB, names.OVERFLOW, names.ATTEMPT)
 _NO_LIMIT: Final = 1 << 50
 _TRUNCATE_EVERY: Final = 100
 _OPERATION: Final = "operation "
@@ -72,21 +75,22 @@ class World:
 
     def open(self, name: str, **options: Any) -> EmbeddedStore:
         """Open a handle; it stays open until the schedule, or the world, is over."""
-        defaults = {"clock": self.clock, "running": self.running, "is_durable": False, "checkpoint_bytes": _NO_LIMIT}
-        store = EmbeddedStore(self.root, **{**defaults, **options})
+        chosen = replace(OpenOptions(durability=Durability.RELAXED, clock=self.clock), **options)
+        store = EmbeddedStore(self.root, chosen, checkpoint_bytes=_NO_LIMIT)
         self.stores[name] = store
         return store
 
     def queue(self, name: str) -> Queue:
         """The queue over a handle, as this actor's alone: what it remembers is forgotten after the schedule."""
-        return Queue(
+        handle = QueueHandle(
             self.stores[name],
             default_config=QueueConfig(),
             queue_configs={},
             max_payload_bytes=1 << 20,
-            clock=self.clock,
-            path=Path(self.root),
+            address=str(self.root),
+            failpoint=None,
         )
+        return Queue(handle)
 
     def client(self, name: str) -> WorkflowClient:
         return WorkflowClient(self.queue(name), queue_name=QUEUE, keep_runs=3600)
@@ -98,7 +102,8 @@ class Scenario:
 
     ``handles`` are opened before ``prepare`` and stay open from schedule to schedule; where opening or closing is what
     races, they are none, and every schedule begins with a copy of what ``prepare`` left, all handles closed.
-    ``shares_commits``: the actors use one handle, so that one may commit what the other asked for.
+    ``shares_commits``: the actors use one handle, so that a clerk, one more actor, commits what they ask for together.
+    Elsewhere, and in the serial orders, no thread can be started, and everyone commits for themselves.
     """
 
     name: str
@@ -154,7 +159,7 @@ class Result(NamedTuple):
         return "".join(f"{name}{sum(1 for _ in same)}" for name, same in runs)
 
 
-# -- the store of a schedule ------------------------------------------------------------------------------------------
+# The store of a schedule
 
 
 class Stage:
@@ -184,6 +189,7 @@ class Stage:
     ) -> Result:
         """Run one schedule from the beginning."""
         world = self._begin()
+        self._instruments.starts.is_allowed = self.scenario.shares_commits and actors is None
         program = self.scenario.actors if actors is None else actors
         spans: dict[tuple[str, int], tuple[int, int]] = {}
         answers: dict[str, list[Any]] = {name: [] for name in program}
@@ -229,7 +235,7 @@ class Stage:
             outcome = Outcome(*_without_makers(outcome))  # whoever leads the commit makes the tokens
         return Result(schedule, outcome, spans, found)
 
-    # -- beginnings --------------------------------------------------------------------------------------------
+    # Beginnings
 
     def _begin(self) -> World:
         if self._world is None:
@@ -243,6 +249,7 @@ class Stage:
             self._copy(world)
             start_names("S")
         else:
+            start_names("R")
             self._restore(world)
         self.scenario.begin(world)
         return world
@@ -273,7 +280,7 @@ class Stage:
         connection = self._connection(world)
         self._rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}
         self._files = _owner_files(world)
-        self._watched = {name: dict(store.owner._watched) for name, store in world.stores.items()}
+        self._watched = {name: dict(store._claims.watch._watched) for name, store in world.stores.items()}
         return world
 
     def _connection(self, world: World) -> sqlite3.Connection:
@@ -304,9 +311,11 @@ class Stage:
         for name in self._files - now:
             (owners / name).touch(mode=0o600)
         for name, store in world.stores.items():
-            store.owner._watched = dict(self._watched[name])
-            store._next_cleaning = 0.0
-            store._committer._others_write = False
+            store._claims.watch._watched = dict(self._watched[name])
+            store._claims._next_cleaning = 0.0
+            store._commits._transactor._others_write = False
+            # A wake-up that nobody waited for any more must not be found by the next schedule.
+            store._commits.reset_after_fork()
 
     def _copy(self, world: World) -> None:
         if self._control is not None:
@@ -315,7 +324,7 @@ class Stage:
         shutil.rmtree(world.directory / "store")
         shutil.copytree(world.directory / "template", world.directory / "store")
 
-    # -- ends --------------------------------------------------------------------------------------------------
+    # Ends
 
     @staticmethod
     def _close_handles(world: World) -> None:
@@ -351,7 +360,7 @@ def plain(value: Any) -> Any:
     """An answer in a form that can be compared and hashed."""
     if isinstance(value, Inserted):
         return value
-    if isinstance(value, Abandoned):
+    if isinstance(value, Evidence):
         return "abandoned", plain(value.owners), plain(value.tokens)
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value))
@@ -386,43 +395,43 @@ def _dump(connection: sqlite3.Connection) -> tuple[Any, ...]:
     return (*tables, settings)
 
 
-_COUNTERS: Final = """SELECT q.name, q.pending, q.scheduled, q.claimed, q.dead, q.done, q.cancelled,
+_COUNTERS: Final = f"""SELECT q.name, q.pending, q.scheduled, q.claimed, q.dead, q.done, q.cancelled,
     count(*) FILTER (WHERE j.status = 'pending'), count(*) FILTER (WHERE j.status = 'scheduled'),
     count(*) FILTER (WHERE j.status = 'claimed'), count(*) FILTER (WHERE j.status = 'dead'),
     count(*) FILTER (WHERE j.status = 'done'), count(*) FILTER (WHERE j.status = 'cancelled')
-    FROM taquba_queue AS q LEFT JOIN taquba_job AS j ON j.queue = q.id GROUP BY q.id"""
+    FROM {names.QUEUE} AS q LEFT JOIN {names.JOB} AS j ON j.queue = q.id GROUP BY q.id"""
 _SOUND_ROWS: Final = {
-    "attempts over the limit": "SELECT id FROM taquba_job WHERE attempts > max_attempts",
+    "attempts over the limit": f"SELECT id FROM {names.JOB} WHERE attempts > max_attempts",
     "a verdict on a row that has not ended": (
-        "SELECT id FROM taquba_job WHERE verdict IS NOT NULL AND finished_ms IS NULL"
+        f"SELECT id FROM {names.JOB} WHERE verdict IS NOT NULL AND finished_ms IS NULL"
     ),
     "a run that ended without being counted as terminated": (
-        "SELECT id FROM taquba_job WHERE run_id IS NOT NULL AND finished_ms IS NOT NULL AND termination = 0"
+        f"SELECT id FROM {names.JOB} WHERE run_id IS NOT NULL AND finished_ms IS NOT NULL AND termination = 0"
     ),
     "two active rows of one run": (
-        "SELECT run_id FROM taquba_job WHERE finished_ms IS NULL AND run_id IS NOT NULL GROUP BY queue, run_id"
+        f"SELECT run_id FROM {names.JOB} WHERE finished_ms IS NULL AND run_id IS NOT NULL GROUP BY queue, run_id"
         " HAVING count(*) > 1"
     ),
     "two rows at one place of a line": (
-        "SELECT place FROM taquba_job WHERE finished_ms IS NULL GROUP BY queue, place HAVING count(*) > 1"
+        f"SELECT place FROM {names.JOB} WHERE finished_ms IS NULL GROUP BY queue, place HAVING count(*) > 1"
     ),
     "an attempt in the history that was never counted": (
-        "SELECT j.id FROM taquba_attempt AS a JOIN taquba_job AS j ON a.job = j.seq WHERE a.ordinal > j.ordinal"
+        f"SELECT j.id FROM {names.ATTEMPT} AS a JOIN {names.JOB} AS j ON a.job = j.seq WHERE a.ordinal > j.ordinal"
     ),
     "more ended attempts than claims that are over": (
-        "SELECT j.id FROM taquba_job AS j JOIN taquba_attempt AS a ON a.job = j.seq GROUP BY j.seq"
+        f"SELECT j.id FROM {names.JOB} AS j JOIN {names.ATTEMPT} AS a ON a.job = j.seq GROUP BY j.seq"
         " HAVING count(*) <> j.ordinal - (j.status = 'claimed')"
     ),
-    "a part of no row": "SELECT key FROM taquba_part WHERE key / 4 NOT IN (SELECT seq FROM taquba_job)",
+    "a part of no row": f"SELECT key FROM {names.OVERFLOW} WHERE key / 4 NOT IN (SELECT seq FROM {names.JOB})",
     "a number that was never given out": (
-        "SELECT seq FROM taquba_job WHERE max(seq, place) >= (SELECT value FROM taquba_meta WHERE key = 'next_seq')"
+        f"SELECT seq FROM {names.JOB} WHERE max(seq, place) >= (SELECT value FROM {names.META} WHERE key = 'next_seq')"
     ),
     "a key in the dedup index of a row that does not wait": (
-        "SELECT id FROM taquba_job WHERE dedup_key IS NOT NULL AND status NOT IN ('pending', 'scheduled')"
+        f"SELECT id FROM {names.JOB} WHERE dedup_key IS NOT NULL AND status NOT IN ('pending', 'scheduled')"
     ),
     "a notification of a termination that never was": (
-        "SELECT n.id FROM taquba_job AS n JOIN taquba_queue AS q ON n.queue = q.id WHERE q.name = '" + LANE + "'"
-        " AND EXISTS (SELECT 1 FROM taquba_job AS j WHERE j.run_id IS NOT NULL AND n.id LIKE j.id || '-%'"
+        f"SELECT n.id FROM {names.JOB} AS n JOIN {names.QUEUE} AS q ON n.queue = q.id WHERE q.name = '" + LANE + "'"
+        f" AND EXISTS (SELECT 1 FROM {names.JOB} AS j WHERE j.run_id IS NOT NULL AND n.id LIKE j.id || '-%'"
         " AND CAST(substr(n.id, length(j.id) + 2) AS INTEGER) NOT BETWEEN 1 AND j.termination)"
     ),
 }
@@ -431,7 +440,7 @@ _SOUND_ROWS: Final = {
 def _look_at_locks(world: World) -> list[str]:
     """An open handle's lock file must be there, and locked."""
     files = _owner_files(world)
-    lives = {name: store.owner for name, store in world.stores.items() if not store._is_closed}
+    lives = {name: store._lifecycle.owner for name, store in world.stores.items() if not store._lifecycle._is_closed}
     return [
         f"the open handle {name} does not hold its lock"
         for name, owner in lives.items()
@@ -442,7 +451,7 @@ def _look_at_locks(world: World) -> list[str]:
 def _look(connection: sqlite3.Connection, lock_files: set[str]) -> list[str]:
     """What must hold of every store, whatever happened to it."""
     found = []
-    for (owner,) in connection.execute("SELECT DISTINCT owner FROM taquba_job WHERE owner > ''"):
+    for (owner,) in connection.execute(f"SELECT DISTINCT owner FROM {names.JOB} WHERE owner > ''"):
         if f"{owner}.lock" not in lock_files:
             found.append(f"the lock file of {owner} is gone, and claims name it")
     (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
@@ -461,7 +470,7 @@ def _look(connection: sqlite3.Connection, lock_files: set[str]) -> list[str]:
     return found
 
 
-# -- exploring --------------------------------------------------------------------------------------------------------
+# Exploring
 
 
 @dataclass
@@ -588,7 +597,7 @@ class Explorer:
         if problems:
             self._tell(result, "; ".join(problems), kind=kind)
 
-    # -- inside ------------------------------------------------------------------------------------------------
+    # Inside
 
     def _all(
         self,
@@ -631,7 +640,7 @@ class Explorer:
 
     def _learn(self, schedule: Schedule) -> None:
         for name, step in schedule.trace:
-            touched = self._touched[name]
+            touched = self._touched.setdefault(name, {})
             for resource, is_write in step.touches:
                 touched[resource] = touched.get(resource, False) or is_write
 

@@ -7,8 +7,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,25 +18,43 @@ from unittest import mock
 import diskcache.core
 import filelock
 
-from taquba_workflow_sync.queue import queue as queue_module
+from taquba_workflow_sync import wakeup as wakeup_module
+from taquba_workflow_sync.queue import handle as handle_module
 from taquba_workflow_sync.storage.embedded import (
+    access,
     cache,
+    changes,
     checkpoint,
-    committer,
+    claims_seen,
+    clerk,
+    commit,
     connections,
     filesystem,
     gate,
+    group_commit,
+    lifecycle,
     opening,
+    owners,
+    pending,
     presence,
 )
 from taquba_workflow_sync.storage.embedded import (
     locks as locks_module,
 )
-from taquba_workflow_sync.storage.embedded import store as store_module
 from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
 
+from .memory import (
+    Pause,
+    Starts,
+    YieldingCall,
+    YieldingDeque,
+    YieldingGate,
+    YieldingLock,
+    YieldingRoom,
+    sleep_while_busy,
+)
 from .scheduler import SHORT_WAIT, Touch, actor_here, new_name, reads, signal, wait_for, writes, yield_point
 
 DATABASE: Final = "database"
@@ -47,7 +64,7 @@ _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
 _real_connect = sqlite3.connect
 
 
-# -- SQL --------------------------------------------------------------------------------------------------------------
+# SQL
 
 
 class YieldingConnection(sqlite3.Connection):
@@ -161,7 +178,7 @@ def connect_unseen(path: Path) -> sqlite3.Connection:
     return _real_connect(path, isolation_level=None, check_same_thread=False, timeout=1)
 
 
-# -- lock files and paths ---------------------------------------------------------------------------------------------
+# Lock files and paths
 
 
 class YieldingFileLock:
@@ -213,7 +230,7 @@ class YieldingFileLock:
             signal(self._name)
 
 
-_real_lock = locks_module._lock
+_real_lock = locks_module.lock_of
 
 
 def _named(path: os.PathLike[str]) -> str:
@@ -269,175 +286,7 @@ def _open_file(path: Any, *arguments: Any) -> int:
     return os.open(path, *arguments)
 
 
-# -- locks, queues and sets in memory ---------------------------------------------------------------------------------
-
-
-def _named_by_maker(kind: str) -> str:
-    maker, number = new_name(kind)
-    return f"{kind} {maker}{number}"
-
-
-class YieldingLock:
-    """A lock of one process, waited for among the actors."""
-
-    def __init__(self) -> None:
-        self.name = _named_by_maker("lock")
-        self._is_held = False
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        yield_point(f"acquire {self.name}", writes(self.name))
-        while self._is_held:
-            if not blocking or (not wait_for(self.name, timeout) and self._is_held):
-                return False
-        self._is_held = True
-        return True
-
-    def release(self) -> None:
-        try:
-            yield_point(f"release {self.name}", writes(self.name))
-        finally:
-            if not self._is_held:
-                raise RuntimeError("release unlocked lock")
-            self._is_held = False
-            signal(self.name)
-
-    def locked(self) -> bool:
-        yield_point(f"look at {self.name}", reads(self.name))
-        return self._is_held
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class YieldingCondition:
-    """What a gate waits on."""
-
-    def __init__(self, lock: YieldingLock) -> None:
-        self._lock = lock
-        self._name = _named_by_maker("condition")
-
-    def wait(self, timeout: float = -1) -> bool:
-        self._lock.release()
-        is_told = wait_for(self._name, timeout)
-        self._lock.acquire()
-        return is_told
-
-    def notify_all(self) -> None:
-        yield_point(f"notify {self._name}", writes(self._name))
-        signal(self._name)
-
-
-def _sleep_while_busy(_: float) -> None:
-    """After a statement that was answered busy until the write lock may be free, else for a moment."""
-    actor = actor_here()
-    if actor is not None and actor.was_refused_by is not None:
-        wait_for(actor.was_refused_by, -1)
-    else:
-        yield_point("rest")
-
-
-class Pause:
-    """What a committer pauses on: a lock that is never free."""
-
-    def acquire(self, timeout: float = -1) -> bool:
-        _sleep_while_busy(timeout)
-        return False
-
-
-class YieldingSlot(committer.Slot):
-    """A slot whose look at ``is_done`` yields."""
-
-    __slots__ = ("_is_done", "_name")
-
-    def __init__(self, operation: committer.Operation) -> None:
-        self._name = _named_by_maker("slot")
-        super().__init__(operation)
-
-    @property
-    def is_done(self) -> bool:  # type: ignore[override]
-        yield_point("is_done?", reads(self._name))
-        return self._is_done
-
-    @is_done.setter
-    def is_done(self, value: bool) -> None:
-        yield_point("is_done!", writes(self._name))
-        self._is_done = value
-
-
-class YieldingDeque(deque[Any]):
-    """The committer's queue."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._name = _named_by_maker("commit queue")
-
-    def popleft(self) -> Any:
-        yield_point("popleft", writes(self._name))
-        return super().popleft()
-
-    def extend(self, items: Any) -> None:
-        yield_point("extend", writes(self._name))
-        super().extend(items)
-
-    def __len__(self) -> int:
-        yield_point("len", reads(self._name))
-        return super().__len__()
-
-    def __iter__(self) -> Iterator[Any]:
-        yield_point("iterate", reads(self._name))
-        return super().__iter__()
-
-
-class YieldingCommitter(committer.Committer):
-    """A committer whose looks at who leads yield."""
-
-    @property
-    def _leading(self) -> int | None:
-        yield_point("leading?", reads(self._leader_name))
-        return self._leader
-
-    @_leading.setter
-    def _leading(self, value: int | None) -> None:
-        yield_point("leading!", writes(self._leader_name))
-        self._leader = value
-
-    def reset_after_fork(self) -> None:
-        self._leader_name = _named_by_maker("leader")
-        super().reset_after_fork()
-        self._queue = YieldingDeque()
-        self._pause = Pause()  # type: ignore[assignment]
-
-
-class RunningSet(Collection[str]):
-    """The tokens whose steps run in this process."""
-
-    def __init__(self) -> None:
-        self.tokens: set[str] = set()
-
-    def __contains__(self, token: object) -> bool:
-        yield_point("token in running", reads("running"))
-        return token in self.tokens
-
-    def __iter__(self) -> Iterator[str]:
-        yield_point("iterate running", reads("running"))
-        return iter(sorted(self.tokens))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def discard(self, token: str) -> None:
-        yield_point("discard from running", writes("running"))
-        self.tokens.discard(token)
-
-    def add(self, token: str) -> None:
-        yield_point("add to running", writes("running"))
-        self.tokens.add(token)
-
-
-# -- time and chance --------------------------------------------------------------------------------------------------
+# Time and chance
 
 
 class YieldingClock(ManualClock):
@@ -457,6 +306,7 @@ class Instruments:
 
     def __init__(self) -> None:
         self.monotonic_now = 1000.0
+        self.starts = Starts()
 
     def monotonic(self) -> float:
         yield_point("read the monotonic clock", reads("monotonic"))
@@ -482,39 +332,56 @@ def instrumented() -> Iterator[Instruments]:
     """Wrap the engine for as long as the block runs; threads that are no actors notice nothing."""
     shared = Instruments()
     clock = _like(time, monotonic=shared.monotonic)
-    locks = _like(threading, Lock=YieldingLock, Condition=YieldingCondition)
+    locks = _like(threading, Lock=YieldingLock)
     database = _like(sqlite3, connect=_connect)
-    chance = _like(presence.secrets, token_hex=shared.token_hex)
+    chance = _like(owners.secrets, token_hex=shared.token_hex)
+    # An actor's thread lives on for a moment when its clerk has ended, and the system would still show it.
+    no_threads = _like(os, path=SimpleNamespace(exists=lambda _: False))
     with ExitStack() as stack:
         for module, name, value in (
+            (wakeup_module, "threading", locks),
             (cache, "sqlite3", database),
             (cache, "os", _like(os, open=_open_file)),
             (diskcache.core, "sqlite3", database),
-            (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
+            (diskcache.core, "time", _like(time, sleep=sleep_while_busy)),
             (connections, "os", _like(os, stat=_identify)),
-            (connections, "threading", locks),
-            (gate, "threading", locks),
+            (connections, "Gate", YieldingGate),
+            (connections, "Room", YieldingRoom),
             (gate, "time", clock),
-            (committer, "threading", locks),
-            (committer, "time", clock),
-            (committer, "Slot", YieldingSlot),
+            (group_commit, "threading", locks),
+            (group_commit, "deque", YieldingDeque),
+            (group_commit, "Room", YieldingRoom),
+            (group_commit, "PendingCall", YieldingCall),
+            (pending, "threading", locks),
+            (clerk, "threading", locks),
+            (clerk, "_thread", shared.starts.module()),
+            (clerk, "os", no_threads),
+            (commit, "time", clock),
+            (commit, "WakeUp", Pause),
             (checkpoint, "time", clock),
-            (store_module, "threading", locks),
-            (store_module, "time", clock),
-            (store_module, "Committer", YieldingCommitter),
+            (lifecycle, "threading", locks),
+            (lifecycle, "time", clock),
+            (lifecycle, "WakeUp", Pause),
+            (access, "time", clock),
+            (changes, "time", clock),
+            (claims_seen, "time", clock),
             (filesystem, "sync_directory", lambda _: None),
+            (lifecycle, "sync_directory", lambda _: None),
             (opening, "sync_path", lambda _: None),
-            (locks_module, "_lock", YieldingFileLock),
-            (presence, "_lock", YieldingFileLock),
-            (presence, "os", _like(os, listdir=_list_directory)),
-            (presence, "secrets", chance),
+            (opening, "sync_directory", lambda _: None),
+            (opening, "time", clock),
+            (opening, "WakeUp", Pause),
+            (locks_module, "lock_of", YieldingFileLock),
+            (owners, "lock_of", YieldingFileLock),
+            (owners, "os", _like(os, listdir=_list_directory)),
+            (owners, "secrets", chance),
             (claiming, "secrets", chance),
-            (queue_module, "time", clock),
+            (handle_module, "time", clock),
             (client_module, "new_ulid", shared.new_ulid),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
         # A default is bound when the function is made: patching the module would not reach it.
-        stack.enter_context(mock.patch.dict(presence.Owner.__init__.__kwdefaults__, monotonic=shared.monotonic))
+        stack.enter_context(mock.patch.dict(presence.Watch.__init__.__kwdefaults__, monotonic=shared.monotonic))
         yield shared
 
 

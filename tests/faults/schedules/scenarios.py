@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError
+from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED, Abandoned
 from taquba_workflow_sync.storage.port.run import IfFinished
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
@@ -33,7 +33,7 @@ from .instruments import connect_unseen
 _LEASE_S: Final = LEASE_MS / 1000
 
 
-# -- preparations -----------------------------------------------------------------------------------------------------
+# Preparations
 
 
 def _claimed_run(world: World, *, by: str = "a", is_bare: bool = False, **fields: Any) -> None:
@@ -76,7 +76,7 @@ def _waiting_run(world: World) -> None:
     world.stores["a"].insert([_run("J1")])
 
 
-# -- operations -------------------------------------------------------------------------------------------------------
+# Operations
 
 
 def _settle(action: Action, name: str = "a", held: str = "held") -> Operation:
@@ -114,7 +114,12 @@ def _find_nothing(_: World) -> None:
 def _claim(name: str, *, is_bare: bool = False, queue: str = QUEUE, limit: int = 1) -> Operation:
     """Claim with what the actor found abandoned before."""
     return lambda world: bench.claims(
-        world.stores[name], limit, queue=queue, is_bare=is_bare, abandoned=world.passed.get(name, NOTHING_ABANDONED)
+        world.stores[name],
+        limit,
+        queue=queue,
+        is_bare=is_bare,
+        abandoned=world.passed.get(name),
+        never_reap=world.running,
     )
 
 
@@ -124,7 +129,7 @@ def _cancel(name: str) -> Operation:
 
 def _cancel_and_tell(name: str, job_id: str = "J1") -> Operation:
     """As a runtime with a hook cancels: the notification comes back claimed."""
-    return lambda world: world.stores[name].cancel(job_id, NOTHING_ABANDONED, LaneClaim(LANE, LEASE_MS))
+    return lambda world: world.stores[name].cancel(job_id, deliver=LaneClaim(LANE, LEASE_MS))
 
 
 def _retry(name: str) -> Operation:
@@ -163,7 +168,7 @@ def _put(name: str, job_id: str, **fields: Any) -> Operation:
 
 def _put_named(name: str, job_id: str) -> Operation:
     """Under an id that the caller chose, which may be taken."""
-    return _put(name, job_id, id_is_generated=False)
+    return _put(name, job_id, id_given=True)
 
 
 def _take(name: str, queue: str) -> Operation:
@@ -201,7 +206,9 @@ def _stop_running(world: World) -> None:
     world.running.discard(world.known["held"].token)
 
 
-# -- who may win ------------------------------------------------------------------------------------------------------
+# Who may win
+
+_ID, _STEP, _ATTEMPTS, _LAST_ERROR = map(ClaimedRow._fields.index, ("id", "step", "attempts", "last_error"))
 
 Answers = Mapping[str, tuple[Any, ...]]
 Rule = Callable[[Answers], bool]
@@ -229,12 +236,12 @@ def has_won(answer: Any) -> bool:
 
 def _settled_or_reaped(answers: Answers) -> bool:
     """The claim ended once: whoever got the job back because of its lease, the other was refused."""
-    reaped = [row for row in answers["b"][-1] if row[13] is not None and "lease" in row[13]]
+    reaped = [row for row in answers["b"][-1] if row[_LAST_ERROR] is not None and "lease" in row[_LAST_ERROR]]
     return bool(reaped) == (answers["a"][-1] == "ClaimLostError")
 
 
 def _never_reaped(answers: Answers) -> bool:
-    return answers["a"][0] is None and all(row[3] == 0 and row[4] == 1 for row in answers["b"][0])
+    return answers["a"][0] is None and all((row[_STEP], row[_ATTEMPTS]) == (0, 1) for row in answers["b"][0])
 
 
 def _renewed_is_spared(answers: Answers) -> bool:
@@ -257,7 +264,7 @@ def _cancel_is_kept(answers: Answers) -> bool:
 
 def _never_both(answers: Answers) -> bool:
     """No job was claimed by both."""
-    ids = [row[1] for each in answers.values() for row in each[-1]]
+    ids = [row[_ID] for each in answers.values() for row in each[-1]]
     return len(ids) == len(set(ids))
 
 
@@ -269,7 +276,7 @@ def has_error(answer: Any) -> bool:
     return isinstance(answer, str) and answer.endswith("Error")
 
 
-# -- the scenarios ----------------------------------------------------------------------------------------------------
+# The scenarios
 
 
 def _bare_and_over(world: World) -> None:
@@ -311,11 +318,11 @@ def _two_jobs(world: World) -> None:
 
 def _suspect(world: World) -> None:
     held = world.known["held"]
-    world.passed["b"] = Abandoned(tokens={held.token: held.lease_until_ms})
+    world.passed["b"] = Evidence(tokens={held.token: held.lease_until_ms})
 
 
 def _suspect_owner(world: World) -> None:
-    world.passed["b"] = Abandoned(owners=frozenset({world.stores["a"].owner.id}))
+    world.passed["b"] = Evidence(owners=frozenset({world.stores["a"]._lifecycle.owner.id}))
 
 
 SETTLE_VS_REAP: Final = (
@@ -507,7 +514,7 @@ OTHERS: Final = (
 )
 
 
-# -- one handle, two threads ------------------------------------------------------------------------------------------
+# One handle, two threads
 
 
 def _two_claimed(world: World) -> None:
@@ -539,7 +546,7 @@ def _first_taken_over(world: World) -> None:
     """The first claim was abandoned, and its job claimed anew."""
     _two_claimed(world)
     lost = world.known["first"]
-    bench.claim(world.stores["a"], abandoned=Abandoned(tokens={lost.token: lost.lease_until_ms}))
+    bench.claim(world.stores["a"], abandoned=Evidence(tokens={lost.token: lost.lease_until_ms}))
 
 
 GROUP_COMMIT: Final = (
@@ -582,7 +589,7 @@ GROUP_COMMIT: Final = (
     _shared("group commit of a settlement and a cancel", _claimed_run, _conclude(Ack()), _cancel("a")),
 )
 
-# -- opening and closing ----------------------------------------------------------------------------------------------
+# Opening and closing
 
 
 def _no_store(_: World) -> None:
@@ -606,8 +613,18 @@ def _cut_short(world: World) -> None:
     """A store whose creation was interrupted: diskcache's tables are there, ours are not."""
     world.open("p").close()
     del world.stores["p"]
-    for table in ("taquba_attempt", "taquba_job", "taquba_part", "taquba_queue", "taquba_meta"):
-        _spoil(world, f"DROP TABLE {table}")
+    for kind, name in _ours(world):
+        _spoil(world, f"DROP {kind} {name}")
+
+
+def _ours(world: World) -> list[tuple[str, str]]:
+    """Our tables and views; those that others refer to, last."""
+    connection = connect_unseen(world.directory / "store" / "db" / "cache.db")
+    try:
+        statement = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') AND name LIKE 'taquba%'"
+        return sorted(connection.execute(statement), key=lambda each: (each[0] == "table", "job" in each[1], each[1]))
+    finally:
+        connection.close()
 
 
 def _spoil(world: World, statement: str) -> None:
@@ -721,7 +738,7 @@ NAMED: Final = {
 }
 EVERY_SCENARIO: Final = tuple(scenario for group in NAMED.values() for scenario in group)
 
-# -- three at once ----------------------------------------------------------------------------------------------------
+# Three at once
 
 _THREE: Final = ("a", "b", "c")
 WITH_THREE_ACTORS: Final = (

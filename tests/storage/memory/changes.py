@@ -24,10 +24,10 @@ class ChangeRoom:
 
     def __init__(self, place: Place, clock: Clock) -> None:
         self._place = place
-        self._lock = threading.Lock()
-        self._listeners: list[CommitListener] = []
-        self._waiting: list[WakeUp] = []
-        self._is_led = False
+        # Changed by single operations of dictionaries and no lock: any thread may be interrupted in the middle.
+        self._listeners: dict[object, CommitListener] = {}
+        self._waiting: dict[object, WakeUp] = {}
+        self._leading = threading.Lock()
         self._clock_moves = 0
         self._forget_clock: Callable[[], None] = on_advance(clock, self._clock_moved)
 
@@ -38,58 +38,49 @@ class ChangeRoom:
 
     def notify(self) -> None:
         """Wake who waits: somebody has committed."""
-        with self._lock:
-            waiting = list(self._waiting)
-        for wakeup in waiting:
+        for wakeup in tuple(self._waiting.values()):
             wakeup.notify()
 
     def _clock_moved(self) -> None:
-        with self._lock:
-            self._clock_moves += 1
+        self._clock_moves += 1
         self.notify()
 
     def tell(self, woken: frozenset[str], ended_run: bool) -> None:
         """Call the listeners, outside of every lock."""
-        with self._lock:
-            listeners = list(self._listeners)
-        for listener in listeners:
+        for listener in tuple(self._listeners.values()):
             listener(woken, ended_run)
 
     def _version(self) -> tuple[int, int]:
-        with self._place.lock, self._lock:
-            return self._place.commits, self._clock_moves
+        return self._place.commits, self._clock_moves
 
     def wait(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
         """Return once the version is another than ``since``, or ``wakeup`` rang, or the time is over."""
-        with self._lock:
-            self._waiting.append(wakeup)
+        key = object()
+        self._waiting[key] = wakeup
         try:
             if since is not None and self._version() == since:
                 wakeup.wait(timeout)
         finally:
-            with self._lock:
-                self._waiting.remove(wakeup)
+            self._waiting.pop(key, None)
         version = self._version()
         return Changes(version, version != since)
 
     @contextmanager
     def on_commit(self, listener: CommitListener) -> Iterator[None]:
         """Call ``listener`` after commits, during the block."""
-        with self._lock:
-            self._listeners.append(listener)
+        key = object()
+        self._listeners[key] = listener
         try:
             yield
         finally:
-            with self._lock:
-                self._listeners.remove(listener)
+            self._listeners.pop(key, None)
 
     @contextmanager
     def lead(self) -> Iterator[Leader | None]:
         """Give the one lead, which nobody needs here, to the first that asks."""
-        with self._lock:
-            leads, self._is_led = not self._is_led, True
+        leads = self._leading.acquire(blocking=False)
         try:
             yield _NothingWaits() if leads else None
         finally:
             if leads:
-                self._is_led = False
+                self._leading.release()

@@ -12,11 +12,11 @@ from tests.storage.memory.state import State
 
 
 class Place:
-    """One store: its state, the one lock, and who has it open. All of it is touched under the lock only."""
+    """One store: its state, the one lock, and who has it open. Changed under the lock; a look at it needs none."""
 
     def __init__(self, address: str, state: State | None = None, *, is_copy: bool = False) -> None:
         self.address = address
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self.state = State() if state is None else state
         self.commits = 0
         #: The owners that have it open, each with what it does on a commit of anybody.

@@ -21,6 +21,7 @@ from taquba_workflow_sync.storage.port.settlement import Settlement
 from taquba_workflow_sync.storage.port.store import OpenOptions, OpenStore, Store
 from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.memory import cancelling, claims, jobs, maintenance, reads, reap, settlements, subscriptions
+from tests.storage.memory.aside import aside
 from tests.storage.memory.changes import ChangeRoom
 from tests.storage.memory.places import Places
 from tests.storage.memory.presence import Watcher
@@ -52,11 +53,18 @@ class MemoryStore:
         self._watcher = Watcher(self._owner)
         self._changes = ChangeRoom(self._place, clock)
         self._is_closed = False
-        self._place.enter(self._owner, self._changes.notify, exclusive=options.is_exclusive, wait_s=options.wait_s)
-        with self._place.lock:
-            if self._place.is_copy:
-                self._write(reap.take_back_all)
-                self._place.is_copy = False
+        aside(lambda: self._open(options))
+
+    def _open(self, options: OpenOptions) -> None:
+        place = self._place
+        try:
+            place.enter(self._owner, self._changes.notify, exclusive=options.is_exclusive, wait_s=options.wait_s)
+        except BaseException:
+            self._changes.close()
+            raise
+        if place.is_copy:
+            self._commit(reap.take_back_all)
+            place.is_copy = False
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -64,6 +72,9 @@ class MemoryStore:
 
     def _write(self, change: Callable[[Transaction], _T]) -> _T:
         """Run a change on a copy of the state, and have all of it or, where it raises, nothing."""
+        return aside(lambda: self._commit(change))
+
+    def _commit(self, change: Callable[[Transaction], _T]) -> _T:
         now_ms = self._now()
         with self._place.lock:
             self._check_open()
@@ -79,9 +90,8 @@ class MemoryStore:
 
     def _state(self) -> State:
         """Return a state that no later commit changes."""
-        with self._place.lock:
-            self._check_open()
-            return self._place.state
+        self._check_open()
+        return self._place.state
 
     # Transitions
 
@@ -147,9 +157,7 @@ class MemoryStore:
         return reads.running(self._state(), self._owner)
 
     def abandoned_claims(self, *, suspect: str | None = None, own: Collection[str] = ()) -> Abandoned:
-        with self._place.lock:
-            self._check_open()
-            return self._watcher.look(self._place.state, self._now(), self._place.open_by.keys(), own)
+        return self._watcher.look(self._state(), self._now(), tuple(self._place.open_by), own)
 
     # Changes
 
@@ -180,9 +188,12 @@ class MemoryStore:
         return []
 
     def close(self) -> None:
+        aside(self._close)
+
+    def _close(self) -> None:
         with self._place.lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._place.leave(self._owner)
+        self._place.leave(self._owner)
         self._changes.close()
