@@ -74,7 +74,7 @@ def _versions(text: str) -> list[str]:
     return [f"{text}{step.version}" for step in migrations.STEPS] if text == "migrate-" else [text]
 
 
-class Stage:
+class CrashStage:
     """One store, and the fault that kills this process once armed."""
 
     def __init__(self, directory: Path, name: str, variant: str) -> None:
@@ -123,7 +123,7 @@ class LoggedScene(Scene):
 
     can_damage = True
 
-    def __init__(self, stage: Stage, *, is_begun: bool, outcome: str) -> None:
+    def __init__(self, stage: CrashStage, *, is_begun: bool, outcome: str) -> None:
         clock = ManualClock(SystemClock().now() - timedelta(hours=2))
         queue, runtime = stage.open(clock=clock)
         runtime.submit_many([])  # its hook is told of every ending
@@ -152,11 +152,11 @@ class LoggedScene(Scene):
             connection.execute(f"UPDATE {JOB} SET attempts = max_attempts WHERE id = ?", (job_id,))
 
 
-def _case(name: str) -> Callable[[Stage], None]:
+def _case(name: str) -> Callable[[CrashStage], None]:
     """Make a transition as the catalogue does."""
     case = case_of(name)
 
-    def scenario(stage: Stage) -> None:
+    def scenario(stage: CrashStage) -> None:
         # What ends a claim comes after the step; a release comes before it.
         is_begun = case.transition in ("ack", "advance", "nack", "dead_letter", "settle_cancelled")
         outcome = "continue" if case.transition == "advance" else "raise"
@@ -168,7 +168,7 @@ def _case(name: str) -> Callable[[Stage], None]:
     return scenario
 
 
-def _reap(stage: Stage) -> None:
+def _reap(stage: CrashStage) -> None:
     def die_holding_a_claim() -> None:
         queue, runtime = stage.open()
         stage.submit(runtime)
@@ -183,7 +183,7 @@ def _reap(stage: Stage) -> None:
     _claim(queue, abandoned=abandoned)
 
 
-def _enter_boot(stage: Stage) -> None:
+def _enter_boot(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime, "later:0.01 go")
     row = _claim(queue)
@@ -197,26 +197,26 @@ def _enter_boot(stage: Stage) -> None:
     runtime.submit(run_id="other", headers={"plan": "go"})
 
 
-def _subscribe(stage: Stage) -> None:
+def _subscribe(stage: CrashStage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
     queue.handle.store.subscribe(STEPS, Subscription("steps.terminal", 3, None))
 
 
-def _unsubscribe(stage: Stage) -> None:
+def _unsubscribe(stage: CrashStage) -> None:
     _, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     runtime.unregister_hook()
 
 
-def _opening(stage: Stage) -> None:
+def _opening(stage: CrashStage) -> None:
     stage.is_armed = True
     _, runtime = stage.open()
     stage.submit(runtime)
 
 
-def _migrate(stage: Stage) -> None:
+def _migrate(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     queue.close()
@@ -242,14 +242,14 @@ _TO_VERSION_1 = (
 )
 
 
-def _back_up(stage: Stage) -> None:
+def _back_up(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     queue.backup(stage.root.with_name("copy"))
 
 
-def _take_over(stage: Stage) -> None:
+def _take_over(stage: CrashStage) -> None:
     def back_up_holding_a_claim() -> None:
         queue, runtime = stage.open(stage.root.with_name("original"))
         stage.submit(runtime)
@@ -261,28 +261,28 @@ def _take_over(stage: Stage) -> None:
     stage.open()
 
 
-def _close(stage: Stage) -> None:
+def _close(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     queue.close()
 
 
-def _checkpoint(stage: Stage) -> None:
+def _checkpoint(stage: CrashStage) -> None:
     _, runtime = stage.open(checkpoint_bytes=1)
     stage.submit(runtime)
     stage.is_armed = True
     runtime.submit(run_id="other", headers={"plan": "go"})
 
 
-def _running(stage: Stage) -> None:
+def _running(stage: CrashStage) -> None:
     _, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     runtime.run_until_idle()
 
 
-def _worker(stage: Stage) -> None:
+def _worker(stage: CrashStage) -> None:
     queue, _ = stage.open()
     queue.enqueue(BARE, b"x", job_id="bare-1")
     stage.is_armed = True
@@ -291,7 +291,7 @@ def _worker(stage: Stage) -> None:
 
 
 #: By the transition whose commit it stands around; those of the table as the catalogue makes them.
-TRANSITIONS: dict[str, Callable[[Stage], None]] = {
+TRANSITIONS: dict[str, Callable[[CrashStage], None]] = {
     **{case.name: _case(case.name) for case in CASES if case.name == case.transition},
     # Of a dead process, which only another one can bring about.
     "reap": _reap,
@@ -304,7 +304,7 @@ TRANSITIONS: dict[str, Callable[[Stage], None]] = {
 }
 
 #: By the part of the program that it stands around.
-PARTS: dict[str, Callable[[Stage], None]] = {
+PARTS: dict[str, Callable[[CrashStage], None]] = {
     "create-file": _opening,
     "write-settings": _opening,
     "commit-schema": _opening,
@@ -341,7 +341,7 @@ def main() -> None:
     scenario = (TRANSITIONS | PARTS)[name]
     for variant in VARIANTS:
         (directory / variant).mkdir()
-        status = forked(lambda variant=variant: scenario(Stage(directory / variant, name, variant)))  # type: ignore[misc]
+        status = forked(lambda variant=variant: scenario(CrashStage(directory / variant, name, variant)))  # type: ignore[misc]
         wanted = 0 if variant == "whole" else signal.SIGKILL
         if status != wanted:
             raise SystemExit(f"{name}, {variant}: ended with {status}, not {wanted}")

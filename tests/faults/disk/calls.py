@@ -17,7 +17,7 @@ from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, La
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Settlement
 from tests.faults.lab import open_queue
-from tests.processes.harness import eventually
+from tests.support import wait_until
 from tests.transitions import THROUGH_THE_PORT, Scene, case_of
 
 BARE = "bare"
@@ -46,7 +46,7 @@ def _case(name: str) -> Callable[[Queue], Act]:
 
 def _pass_ms(ms: int) -> None:
     until = datetime.now(UTC) + timedelta(milliseconds=ms + 2)
-    eventually(lambda: datetime.now(UTC) > until, "a moment later")
+    wait_until(lambda: datetime.now(UTC) > until, "a moment later")
 
 
 def _enqueue_batch(_: Queue) -> Act:
