@@ -14,12 +14,12 @@ _T = TypeVar("_T")
 PATIENCE = 30.0
 
 
-def wait_until(condition: Callable[[], bool], what: str = "the condition") -> None:
-    """Return once ``condition`` holds; fail after half a minute."""
-    deadline = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], object], what: str = "the condition", limit: float = PATIENCE) -> None:
+    """Return once ``condition`` holds; fail after ``limit`` seconds."""
+    deadline = time.monotonic() + limit
     pause = threading.Event()
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about in {PATIENCE} s"
+        assert time.monotonic() < deadline, f"{what} did not come about in {limit} s"
         pause.wait(0.002)
 
 

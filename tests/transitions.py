@@ -28,8 +28,6 @@ from taquba_workflow_sync.storage.port.store import Store
 from tests.storage.bench import LANE, QUEUE, job, run
 
 LEASE_MS: Final = 3_600_000
-#: Short, so that a scene by the wall clock can wait for it.
-SOON_MS: Final = 20
 LATER_MS: Final = 3_600_000
 
 Act = Callable[[Store], object]
@@ -40,6 +38,8 @@ class Scene:
 
     #: Whether :meth:`damage` can do anything: the port cannot.
     can_damage = False
+    #: A time that can be waited for; by the wall clock it must not pass between two calls.
+    soon_ms = 20
 
     def __init__(self, store: Store, pass_ms: Callable[[int], None]) -> None:
         self.store = store
@@ -132,8 +132,8 @@ def _claims(scene: Scene) -> Prepared:
 
 
 def _promote(scene: Scene) -> Prepared:
-    job_id = scene.put_run(run_at_ms=scene.now_ms() + SOON_MS)
-    scene.pass_ms(SOON_MS)
+    job_id = scene.put_run(run_at_ms=scene.now_ms() + scene.soon_ms)
+    scene.pass_ms(scene.soon_ms)
     return Prepared(job_id, lambda store: _claim(store, limit=0))
 
 
@@ -170,10 +170,10 @@ def _cancel_abandoned(scene: Scene) -> Prepared:
 
 def _reap(*, max_attempts: int = 3, is_cancelled: bool = False) -> Callable[[Scene], Prepared]:
     def prepare(scene: Scene) -> Prepared:
-        job_id, _ = scene.put_run(max_attempts=max_attempts), scene.claim(is_bare=True, lease_ms=SOON_MS)
+        job_id, _ = scene.put_run(max_attempts=max_attempts), scene.claim(is_bare=True, lease_ms=scene.soon_ms)
         if is_cancelled:
             scene.store.cancel(job_id)
-        scene.pass_ms(SOON_MS)
+        scene.pass_ms(scene.soon_ms)
         return Prepared(job_id, lambda store: _claim(store, limit=0))
 
     return prepare
@@ -190,9 +190,9 @@ def _put_back(action: Action, *, failed_run: bool) -> Callable[[Scene], Prepared
 
 def _sweep(action: Action) -> Callable[[Scene], Prepared]:
     def prepare(scene: Scene) -> Prepared:
-        job_id = scene.put(keep_done_ms=SOON_MS, keep_dead_ms=SOON_MS)
+        job_id = scene.put(keep_done_ms=scene.soon_ms, keep_dead_ms=scene.soon_ms)
         scene.settle(scene.claim(), action)
-        scene.pass_ms(SOON_MS)
+        scene.pass_ms(scene.soon_ms)
         return Prepared(job_id, lambda store: store.sweep())
 
     return prepare
@@ -218,6 +218,7 @@ def _quarantine(scene: Scene) -> Prepared:
 
 _PENDING, _SCHEDULED, _CLAIMED = JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CLAIMED
 _DONE, _DEAD, _CANCELLED = JobStatus.DONE, JobStatus.DEAD, JobStatus.CANCELLED
+_NEXT: Final = b"0"  # what a step of the laboratory (tests.faults.lab) leaves to the one after it
 _LARGE: Final = bytes(3_000)  # an engine may keep it elsewhere
 _FAILED: Final = Ack(Verdict.FAILED, None, "no")
 
@@ -229,9 +230,9 @@ CASES: Final = (
     Case("ack", "ack", _CLAIMED, _DONE, _settling(Ack(result=_LARGE))),
     Case("ack as failed", "ack", _CLAIMED, _DONE, _settling(_FAILED)),
     Case("ack a bare job", "ack", _CLAIMED, None, _settling(Ack(), is_run=False)),
-    Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(b"next"))),
+    Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(_NEXT))),
     Case("advance with a large payload", "advance", _CLAIMED, _PENDING, _settling(Advance(_LARGE))),
-    Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(b"next", delay_ms=LATER_MS))),
+    Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(_NEXT, delay_ms=LATER_MS))),
     Case("nack", "nack", _CLAIMED, _PENDING, _settling(Nack("boom"))),
     Case("nack later", "nack", _CLAIMED, _SCHEDULED, _settling(Nack("boom", LATER_MS))),
     Case("dead_letter", "dead_letter", _CLAIMED, _DEAD, _settling(DeadLetter("broken"))),

@@ -48,7 +48,8 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.testing import ScriptedRunner
-from tests.queue.support import PATIENCE, START, claimed, corrupt, wait_until, working
+from tests.queue.support import START, claimed, corrupt, working
+from tests.support import PATIENCE, wait_until
 
 STEPS = "workflow-steps"
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from taquba_workflow_sync import Fail, Queue, RunOutcome, Step, StepOutcome, WorkflowRuntime
-from tests.queue.support import PATIENCE
+from tests.support import PATIENCE
 
 SECRET = "s3cret-p4yload"
 

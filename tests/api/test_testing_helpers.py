@@ -20,7 +20,8 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
-from tests.queue.support import PATIENCE, START, in_thread
+from tests.queue.support import START
+from tests.support import PATIENCE, in_thread
 
 OUTCOME = RunOutcome("r", TerminalStatus.SUCCEEDED, b"", None, {}, 0, "job", 1, START)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from tests.faults.figures import Figures
@@ -51,6 +52,7 @@ def _check(root: Path, events: Sequence[Event], figures: Figures, *, is_idle: bo
         connection.execute("BEGIN")  # one snapshot: processes may still write
         rows = {row["id"]: row for row in connection.execute(_JOBS)}
         check_rows(connection, rows, figures)
+        check_checksums(connection, rows, figures)
         check_counters(connection, figures)
         if events:
             history = _history(connection)
@@ -116,6 +118,18 @@ _PATHS = (
     f"""SELECT id FROM {JOB} INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL
        AND status IN ('done', 'dead', 'cancelled')""",
 )
+
+
+def check_checksums(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], figures: Figures) -> None:
+    """What a row carries is what its checksum was made of."""
+    large = dict(connection.execute(f"SELECT key, data FROM {OVERFLOW}").fetchall())
+    for row in rows.values():
+        for kind, name in enumerate(("payload", "headers", "result")):
+            data = large.get(row["seq"] * 4 + kind) if row["overflow"] & 1 << kind else row[name]
+            crc = None if data is None else crc32(data.encode() if isinstance(data, str) else data)
+            # None: of an older version, or put in place of what was damaged.
+            holds = row[f"{name}_crc"] in (None, crc)
+            figures.expect("checksum", holds, f"the {name} of job {row['id']} is not what was stored")
 
 
 def check_counters(connection: sqlite3.Connection, figures: Figures) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
 from taquba_workflow_sync.clock import SystemClock
@@ -23,25 +24,19 @@ from taquba_workflow_sync.storage.embedded import migrations
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import Abandoned
-from taquba_workflow_sync.storage.port.settlement import (
-    Ack,
-    Action,
-    Advance,
-    DeadLetter,
-    Nack,
-    Release,
-    SettleCancelled,
-    Settlement,
-)
-from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.settlement import Advance, Settlement
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.storage.bench import run
+from tests.transitions import CASES, Scene, case_of
 
 STEPS = "steps"
 BARE = "bare"
+_WEEK_MS = 7 * 86_400_000
 PACKAGE = Path(__file__).resolve().parents[2] / "taquba_workflow_sync"
 
 #: How a scenario is run: the fault never comes, or comes before or after the instant that it is named after.
@@ -79,7 +74,7 @@ def _versions(text: str) -> list[str]:
     return [f"{text}{step.version}" for step in migrations.STEPS] if text == "migrate-" else [text]
 
 
-class Stage:
+class CrashStage:
     """One store, and the fault that kills this process once armed."""
 
     def __init__(self, directory: Path, name: str, variant: str) -> None:
@@ -107,6 +102,11 @@ class Stage:
         self.journal.note("acknowledged", run="r", job=handle.first_job_id)
         return handle.first_job_id
 
+    def note_step(self, row: ClaimedRow, outcome: str) -> None:
+        me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
+        self.journal.note("begin", **me, max=row.max_attempts)
+        self.journal.note("end", **me, outcome=outcome, is_set=False)
+
 
 def _claim(queue: Queue, name: str = STEPS, abandoned: Abandoned | None = None) -> ClaimedRow:
     _, rows = queue.handle.store.settle_and_claim(
@@ -115,69 +115,60 @@ def _claim(queue: Queue, name: str = STEPS, abandoned: Abandoned | None = None) 
     return rows[0]
 
 
-def _settling(action: Action, plan: str = "go go") -> Callable[[Stage], None]:
-    def scenario(stage: Stage) -> None:
-        queue, runtime = stage.open()
-        stage.submit(runtime, plan)
-        row = _claim(queue)
-        if not isinstance(action, Release):  # its step never started
-            me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
-            stage.journal.note("begin", **me, max=row.max_attempts)
-            outcome = "continue" if isinstance(action, Advance) else "raise"
-            stage.journal.note("end", **me, outcome=outcome, is_set=False)
+class LoggedScene(Scene):
+    """A store made ready as processes of the laboratory would: what is submitted, begun and ended is in the log.
+
+    By a clock of two hours ago, so that whatever waits for a time is due when the work is done in earnest.
+    """
+
+    can_damage = True
+
+    def __init__(self, stage: CrashStage, *, is_begun: bool, outcome: str) -> None:
+        clock = ManualClock(SystemClock().now() - timedelta(hours=2))
+        queue, runtime = stage.open(clock=clock)
+        runtime.submit_many([])  # its hook is told of every ending
+        super().__init__(queue.handle.store, lambda ms: clock.advance(ms / 1000))
+        self._stage = stage
+        self._is_begun = is_begun
+        self._outcome = outcome
+
+    def put_run(self, **fields: Any) -> str:
+        plan = "go go"
+        self._stage.journal.note("submitting", run="r", plan=plan)
+        headers = encode_headers({"plan": plan})
+        given: dict[str, Any] = {"headers": headers, "keep_done_ms": _WEEK_MS, "max_attempts": 10} | fields
+        job_id = self.store.insert([run("r", b"", **given)])[0].job_id
+        self._stage.journal.note("acknowledged", run="r", job=job_id)
+        return job_id
+
+    def claim(self, **options: Any) -> ClaimedRow:
+        row = super().claim(**options)
+        if self._is_begun:
+            self._stage.note_step(row, self._outcome)
+        return row
+
+    def damage(self, job_id: str) -> None:
+        with closing(sqlite3.connect(self._stage.root / "db" / "cache.db", isolation_level=None)) as connection:
+            connection.execute(f"UPDATE {JOB} SET attempts = max_attempts WHERE id = ?", (job_id,))
+
+
+def _case(name: str) -> Callable[[CrashStage], None]:
+    """Make a transition as the catalogue does."""
+    case = case_of(name)
+
+    def scenario(stage: CrashStage) -> None:
+        # What ends a claim comes after the step; a release comes before it.
+        is_begun = case.transition in ("ack", "advance", "nack", "dead_letter", "settle_cancelled")
+        outcome = "continue" if case.transition == "advance" else "raise"
+        scene = LoggedScene(stage, is_begun=is_begun, outcome=outcome)
+        _, act = case.prepare(scene)
         stage.is_armed = True
-        refusals, _ = queue.handle.store.settle_and_claim([Settlement(row.id, row.token, action)], ())
-        assert refusals == [None]
+        act(scene.store)
 
     return scenario
 
 
-def _enqueue(stage: Stage) -> None:
-    _, runtime = stage.open()
-    stage.is_armed = True
-    stage.submit(runtime)
-
-
-def _claims(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    stage.submit(runtime)
-    stage.is_armed = True
-    _claim(queue)
-
-
-def _promote(stage: Stage) -> None:
-    clock = ManualClock(SystemClock().now() - timedelta(hours=1))
-    queue, runtime = stage.open(clock=clock)
-    stage.submit(runtime, run_at=clock.now() + timedelta(seconds=10))
-    clock.advance(20)
-    stage.is_armed = True
-    _claim(queue)
-
-
-def _renew(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    stage.submit(runtime)
-    row = _claim(queue)
-    stage.is_armed = True
-    queue.handle.store.renew([row.token], 7_200_000)
-
-
-def _cancel(stage: Stage) -> None:
-    _, runtime = stage.open()
-    stage.submit(runtime)
-    stage.is_armed = True
-    runtime.cancel("r")
-
-
-def _request_cancel(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    stage.submit(runtime)
-    _claim(queue)
-    stage.is_armed = True
-    runtime.cancel("r")
-
-
-def _reap(stage: Stage) -> None:
+def _reap(stage: CrashStage) -> None:
     def die_holding_a_claim() -> None:
         queue, runtime = stage.open()
         stage.submit(runtime)
@@ -192,51 +183,11 @@ def _reap(stage: Stage) -> None:
     _claim(queue, abandoned=abandoned)
 
 
-def _requeue(stage: Stage) -> None:
-    queue, _ = stage.open()
-    job_id = queue.enqueue(BARE, b"x", job_id="bare-1")
-    row = _claim(queue, BARE)
-    queue.handle.store.settle_and_claim([Settlement(row.id, row.token, DeadLetter("broken"))], ())
-    stage.is_armed = True
-    queue.requeue_dead_job(job_id)
-
-
-def _retry(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    job = stage.submit(runtime, "fail")
-    row = _claim(queue)
-    queue.handle.store.settle_and_claim([Settlement(row.id, row.token, Ack(Verdict.FAILED, error="as planned"))], ())
-    stage.is_armed = True
-    stage.journal.note("retrying", run="r", job=job)
-    runtime.retry("r")
-
-
-def _sweep(stage: Stage) -> None:
-    clock = ManualClock(SystemClock().now() - timedelta(days=30))
-    queue, runtime = stage.open(clock=clock)
-    runtime.submit(run_id="r", headers={"plan": "go"})  # not in the log: it is to be gone
-    runtime.cancel("r")
-    clock.advance(timedelta(days=8))
-    stage.is_armed = True
-    queue.handle.store.sweep()
-
-
-def _quarantine(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    stage.submit(runtime)
-    with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
-        connection.execute(f"UPDATE {JOB} SET attempts = max_attempts")  # no claim can take it
-    stage.is_armed = True
-    queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 3_600_000),), 1)])
-
-
-def _enter_boot(stage: Stage) -> None:
+def _enter_boot(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime, "later:0.01 go")
     row = _claim(queue)
-    me = {"run": "r", "job": row.id, "step": row.step, "attempt": row.attempts}
-    stage.journal.note("begin", **me, max=row.max_attempts)
-    stage.journal.note("end", **me, outcome="continue", is_set=False)
+    stage.note_step(row, "continue")
     queue.handle.store.settle_and_claim([Settlement(row.id, row.token, Advance(b"0", delay_ms=10))], ())
     queue.close()
     with closing(sqlite3.connect(stage.root / "db" / "cache.db", isolation_level=None)) as connection:
@@ -246,34 +197,26 @@ def _enter_boot(stage: Stage) -> None:
     runtime.submit(run_id="other", headers={"plan": "go"})
 
 
-def _subscribe(stage: Stage) -> None:
+def _subscribe(stage: CrashStage) -> None:
     queue, _ = stage.open()
     stage.is_armed = True
     queue.handle.store.subscribe(STEPS, Subscription("steps.terminal", 3, None))
 
 
-def _unsubscribe(stage: Stage) -> None:
+def _unsubscribe(stage: CrashStage) -> None:
     _, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     runtime.unregister_hook()
 
 
-def _drop(stage: Stage) -> None:
-    queue, runtime = stage.open()
-    stage.submit(runtime)
-    queue.enqueue("steps.terminal", b"waits there", job_id="bare-1")
-    stage.is_armed = True
-    runtime.unregister_hook("drop")
-
-
-def _opening(stage: Stage) -> None:
+def _opening(stage: CrashStage) -> None:
     stage.is_armed = True
     _, runtime = stage.open()
     stage.submit(runtime)
 
 
-def _migrate(stage: Stage) -> None:
+def _migrate(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     queue.close()
@@ -299,14 +242,14 @@ _TO_VERSION_1 = (
 )
 
 
-def _back_up(stage: Stage) -> None:
+def _back_up(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     queue.backup(stage.root.with_name("copy"))
 
 
-def _take_over(stage: Stage) -> None:
+def _take_over(stage: CrashStage) -> None:
     def back_up_holding_a_claim() -> None:
         queue, runtime = stage.open(stage.root.with_name("original"))
         stage.submit(runtime)
@@ -318,28 +261,28 @@ def _take_over(stage: Stage) -> None:
     stage.open()
 
 
-def _close(stage: Stage) -> None:
+def _close(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     queue.close()
 
 
-def _checkpoint(stage: Stage) -> None:
+def _checkpoint(stage: CrashStage) -> None:
     _, runtime = stage.open(checkpoint_bytes=1)
     stage.submit(runtime)
     stage.is_armed = True
     runtime.submit(run_id="other", headers={"plan": "go"})
 
 
-def _running(stage: Stage) -> None:
+def _running(stage: CrashStage) -> None:
     _, runtime = stage.open()
     stage.submit(runtime)
     stage.is_armed = True
     runtime.run_until_idle()
 
 
-def _worker(stage: Stage) -> None:
+def _worker(stage: CrashStage) -> None:
     queue, _ = stage.open()
     queue.enqueue(BARE, b"x", job_id="bare-1")
     stage.is_armed = True
@@ -347,34 +290,21 @@ def _worker(stage: Stage) -> None:
     run_worker(queue, BARE, lambda *_: over.set(), shutdown=over)
 
 
-#: By the transition whose commit it stands around.
-TRANSITIONS: dict[str, Callable[[Stage], None]] = {
-    "enqueue": _enqueue,
-    "claim": _claims,
-    "promote": _promote,
-    "ack": _settling(Ack(Verdict.SUCCEEDED, b"0"), "go"),
-    "advance": _settling(Advance(b"0")),
-    "nack": _settling(Nack("boom", 1)),
-    "dead_letter": _settling(DeadLetter("broken")),
-    "settle_cancelled": _settling(SettleCancelled("enough")),
-    "release": _settling(Release()),
-    "renew": _renew,
-    "cancel": _cancel,
-    "request_cancel": _request_cancel,
+#: By the transition whose commit it stands around; those of the table as the catalogue makes them.
+TRANSITIONS: dict[str, Callable[[CrashStage], None]] = {
+    **{case.name: _case(case.name) for case in CASES if case.name == case.transition},
+    # Of a dead process, which only another one can bring about.
     "reap": _reap,
-    "requeue": _requeue,
-    "retry": _retry,
-    "sweep": _sweep,
-    "notify": _settling(Ack(Verdict.SUCCEEDED, b"0"), "go"),
+    # A notification that is dropped is an ending that nobody is told of, which the checker takes for a loss.
+    "drop": _case("drop what is scheduled"),
+    "notify": _case("ack"),
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
-    "drop": _drop,
-    "quarantine": _quarantine,
     "enter_boot": _enter_boot,
 }
 
 #: By the part of the program that it stands around.
-PARTS: dict[str, Callable[[Stage], None]] = {
+PARTS: dict[str, Callable[[CrashStage], None]] = {
     "create-file": _opening,
     "write-settings": _opening,
     "commit-schema": _opening,
@@ -411,7 +341,7 @@ def main() -> None:
     scenario = (TRANSITIONS | PARTS)[name]
     for variant in VARIANTS:
         (directory / variant).mkdir()
-        status = forked(lambda variant=variant: scenario(Stage(directory / variant, name, variant)))  # type: ignore[misc]
+        status = forked(lambda variant=variant: scenario(CrashStage(directory / variant, name, variant)))  # type: ignore[misc]
         wanted = 0 if variant == "whole" else signal.SIGKILL
         if status != wanted:
             raise SystemExit(f"{name}, {variant}: ended with {status}, not {wanted}")

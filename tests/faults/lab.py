@@ -41,7 +41,8 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
-from tests.processes.harness import LIMIT, say
+from tests.processes.harness import say
+from tests.support import PATIENCE
 
 #: What a step of a plan may do; the last word of each is as likely as the first.
 WORDS = ("go", "go", "go", "go", "nap:0.01", "nap:0.05", "later:0.05", "raise")
@@ -88,7 +89,7 @@ class LabRunner:
             case "raise" if step.attempts == 1:
                 raise RuntimeError("as planned")
             case "linger" if step.attempts == 1:
-                step.cancel_token.wait(2 * LIMIT)
+                step.cancel_token.wait(2 * PATIENCE)
             case "fail":
                 return Fail("as planned")
             case "dead":

@@ -15,7 +15,8 @@ from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue, register_hook, submit
-from tests.processes.harness import LIMIT, Child, Stage, eventually
+from tests.processes.harness import Child, Stage
+from tests.support import PATIENCE, wait_until
 
 WORKERS, CLIENTS = 3, 2
 _KILLS_PER_ROUND = 60
@@ -34,7 +35,7 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
             register_hook(queue, journal)
         people = [_start(stage, journal, number, chance) for number in range(WORKERS + CLIENTS)]
         for person in people:
-            eventually(lambda person=person: person.said("ready"), "a process that runs", 2 * LIMIT)  # type: ignore[misc]
+            wait_until(lambda person=person: person.said("ready"), "a process that runs", 2 * PATIENCE)  # type: ignore[misc]
         while faults["SIGKILL"] < kills and time.monotonic() < until:
             time.sleep(chance.uniform(0, 0.5))
             number = chance.randrange(len(people))
@@ -53,7 +54,7 @@ def storm(directory: Path, seed: int, *, kills: int, until: float = float("inf")
             faults["SIGKILL"] += 1
             people[number] = _start(stage, journal, number, chance)
         for person in people:
-            eventually(lambda person=person: person.said("ready"), "a process that runs", 2 * LIMIT)  # type: ignore[misc]
+            wait_until(lambda person=person: person.said("ready"), "a process that runs", 2 * PATIENCE)  # type: ignore[misc]
         for person in people[WORKERS:] + people[:WORKERS]:
             person.stops()
         figures = settle(stage.store, journal, part="process death")
@@ -77,20 +78,20 @@ def zombie(directory: Path) -> Figures:
         with open_queue(stage.store) as queue:
             client = WorkflowClient(queue)
             runs = [submit(client, journal, f"run-{number}", "linger go", 10) for number in range(3)]
-            eventually(lambda: len(_begun(journal, 1)) == len(runs), "all first steps")
+            wait_until(lambda: len(_begun(journal, 1)) == len(runs), "all first steps")
             heir = _child(stage, journal, "worker", "--lease", 0.3)
             heir.hear("ready")
             journal.note("stopping", target=first.pid)
             while not _stopped_outside_of_a_commit(first, stage.store):
                 figures.faults["SIGSTOP inside a commit"] += 1
-            eventually(lambda: len(_begun(journal, 2)) == len(runs), "the steps in another process", 4 * LIMIT)
+            wait_until(lambda: len(_begun(journal, 2)) == len(runs), "the steps in another process", 4 * PATIENCE)
             first.signal(signal.SIGCONT)
             figures.faults["SIGSTOP until taken over"] += 1
-            eventually(lambda: len(_begun(journal, 1, "end")) == len(runs), "the end of the zombie's steps")
+            wait_until(lambda: len(_begun(journal, 1, "end")) == len(runs), "the end of the zombie's steps")
             for event in _begun(journal, 1, "end"):
                 figures.expect("a zombie's token is set", event["is_set"], f"not for run {event['run']}")
             for run in range(3):
-                client.wait(f"run-{run}", timeout=LIMIT)
+                client.wait(f"run-{run}", timeout=PATIENCE)
         for worker in (first, heir):
             worker.stops()
         figures.add(settle(stage.store, journal, part="process death"))

@@ -79,6 +79,8 @@ STORES = {
         [f"""UPDATE {JOB} SET status = 'claimed', token = 'x.1.999', owner = 'o', lease_until_ms = 1 {_WAITING}""",
          f"UPDATE {QUEUE} SET pending = 0, claimed = 1 WHERE id = 1"], "fence: the token"),
     "a planted value": (["INSERT INTO Cache (key, raw, value) VALUES ('k', 1, 'v')"], "diskcache's table"),
+    "another payload": ([f"UPDATE {JOB} SET payload = x'30' {_WAITING}"], "checksum: the payload"),
+    "other headers, in a part": ([f"UPDATE {OVERFLOW} SET data = '{{}}' WHERE key % 4 = 1"], "checksum: the headers"),
     "another result": ([f"UPDATE {JOB} SET result = x'30' {_GOOD}"], "trail: run good"),
     "another result than was told": ([f"UPDATE {JOB} SET result = x'30' {_GOOD}"], "told as stored"),
     "another outcome than was told": (

@@ -25,8 +25,9 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
-from tests.processes.harness import LIMIT, Witness, eventually, say
+from tests.processes.harness import Witness, say
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 SIGNALS = 3000
 LONG_LEASE = QueueConfig(lease_duration=3600, retry_backoff_base=0)
@@ -42,7 +43,7 @@ def wait_for_line() -> None:
 def forgotten_idle(queue: Queue, witness: Witness) -> None:
     runtime = WorkflowRuntime(queue, PlannedRunner(witness), print)
     runtime.start()
-    say("result", runtime.submit(planned("r", "go go")).result(timeout=LIMIT).decode())
+    say("result", runtime.submit(planned("r", "go go")).result(timeout=PATIENCE).decode())
 
 
 def forgotten_busy(queue: Queue, witness: Witness) -> None:
@@ -56,7 +57,7 @@ def forgotten_busy(queue: Queue, witness: Witness) -> None:
     runtime = WorkflowRuntime(queue, run_step, max_concurrent_steps=8)
     runtime.submit_many([planned(f"r{number}", "") for number in range(3000)])
     runtime.start()
-    eventually(lambda: len(witness.lines("begin")) > 50, "a busy runtime")
+    wait_until(lambda: len(witness.lines("begin")) > 50, "a busy runtime")
 
 
 def forgotten_busy_and_a_queue_closed(queue: Queue, witness: Witness) -> None:
@@ -81,7 +82,7 @@ def run_with_an_event(queue: Queue, witness: Witness) -> None:
     runtime.submit(planned("first", "go"))
 
     def say_when_running() -> None:
-        runtime.wait("first", timeout=LIMIT)
+        runtime.wait("first", timeout=PATIENCE)
         say("running")
 
     threading.Thread(target=say_when_running).start()
@@ -125,7 +126,7 @@ def never_returns(queue: Queue, witness: Witness) -> None:
     runtime = WorkflowRuntime(queue, PlannedRunner(witness), max_concurrent_steps=2, shutdown_grace=0.3)
     runtime.start()
     handle = runtime.submit(planned("r", "hold"))
-    eventually(lambda: witness.lines("begin"), "the step's beginning")
+    wait_until(lambda: witness.lines("begin"), "the step's beginning")
     began = time.monotonic()
     is_over = runtime.stop()
     say("stopped", is_over, time.monotonic() - began)
@@ -189,7 +190,7 @@ def interrupted_callers(queue: Queue, witness: Witness) -> None:
     finally:
         is_over.set()
     for thread in threads:
-        thread.join(LIMIT)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "a caller was never answered"
     assert not failures, failures
     for each in range(8):
@@ -210,7 +211,7 @@ def bare_worker(queue: Queue, witness: Witness) -> None:
 
     def process(job: JobRecord, claim: Claim) -> None:
         say("processing", job.id)
-        deadline = time.monotonic() + 2 * LIMIT
+        deadline = time.monotonic() + 2 * PATIENCE
         while job.payload == b"hold" and not go.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         witness.note("processed", job.id)
@@ -242,7 +243,7 @@ def database_deleted_under_it(queue: Queue, witness: Witness) -> None:
     """Work on while the test deletes the store; say what each call does."""
     runtime = WorkflowRuntime(queue, PlannedRunner(witness))
     runtime.start()
-    runtime.submit(planned("before", "go")).result(timeout=LIMIT)
+    runtime.submit(planned("before", "go")).result(timeout=PATIENCE)
     say("working")
     wait_for_line()
     for name, call in (
@@ -259,7 +260,7 @@ def database_deleted_under_it(queue: Queue, witness: Witness) -> None:
             say(name, type(error).__name__)
         else:
             say(name, "returned")
-    say("stopped", runtime.stop(timeout=LIMIT))
+    say("stopped", runtime.stop(timeout=PATIENCE))
     os._exit(0)
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from taquba_workflow_sync import Queue, QueueConfig, Step, StoreInUseError, Succeed, WorkflowClient, WorkflowRuntime
 from taquba_workflow_sync.ids import new_ulid
-from tests.processes.harness import LIMIT, Witness, say
+from tests.processes.harness import Witness, say
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE
 
 LONG_LEASE = QueueConfig(lease_duration=3600)
 
@@ -51,7 +52,7 @@ def fork(child: Callable[[], object]) -> int:
 
 def reap(*pids: int) -> None:
     """Wait for children and demand that they ended well, within the limit."""
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + PATIENCE
     for pid in pids:
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -217,7 +218,7 @@ def with_multiprocessing(store: Path, witness: Witness) -> None:
         for child in children:
             child.start()
         for child in children:
-            child.join(LIMIT)
+            child.join(PATIENCE)
             assert child.exitcode == 0, child.exitcode
 
 
@@ -263,19 +264,19 @@ def runtime_runs_in_the_parent_only(store: Path, witness: Witness) -> None:
     queue = Queue.open(store, default_config=LONG_LEASE)
     runtime = runtime_of(queue, witness)
     runtime.start()
-    runtime.submit(planned("by-parent", "go go")).result(timeout=LIMIT)
+    runtime.submit(planned("by-parent", "go go")).result(timeout=PATIENCE)
     # Not the standard input: both processes read that, and either may take the other's line.
     parent_has_stopped, tell_child = os.pipe()
 
     def child() -> None:
         assert taquba_threads() == [], taquba_threads()
-        runtime.submit(planned("from-child", "go go")).result(timeout=LIMIT)
+        runtime.submit(planned("from-child", "go go")).result(timeout=PATIENCE)
         say("parent-may-stop")
         os.read(parent_has_stopped, 1)
         assert runtime.stop() is True
         runtime.start()
         say("child", os.getpid())
-        runtime.submit(planned("by-child", "go go")).result(timeout=LIMIT)
+        runtime.submit(planned("by-child", "go go")).result(timeout=PATIENCE)
         assert runtime.stop() is True
         queue.close()
 
@@ -292,12 +293,12 @@ def child_never_stops_what_it_inherited(store: Path, witness: Witness) -> None:
     """A child that just leaves the parent's ``with`` blocks, or just ends, harms and hangs nothing."""
     with Queue.open(store, default_config=LONG_LEASE) as queue:
         with runtime_of(queue, witness) as runtime:
-            runtime.submit(planned("first", "go")).result(timeout=LIMIT)
+            runtime.submit(planned("first", "go")).result(timeout=PATIENCE)
             pid = os.fork()
             if pid:
                 reap(pid)
                 reap(fork(lambda: None))
-                runtime.submit(planned("second", "go go")).result(timeout=LIMIT)
+                runtime.submit(planned("second", "go go")).result(timeout=PATIENCE)
     if pid == 0:
         sys.exit(0)
 
@@ -309,9 +310,9 @@ def forks_beside_a_busy_runtime(store: Path, witness: Witness) -> None:
             for number in range(20):
                 reap(quick(lambda: submit(queue, witness, f"child-{number}", 1)))  # noqa: B023
             for handle in handles:
-                handle.result(timeout=LIMIT)
+                handle.result(timeout=PATIENCE)
             for number in range(20):
-                runtime.wait(f"child-{number}-0", timeout=LIMIT)
+                runtime.wait(f"child-{number}-0", timeout=PATIENCE)
 
 
 def children_beside_a_claim(store: Path, witness: Witness) -> None:
@@ -337,13 +338,13 @@ def children_beside_a_claim(store: Path, witness: Witness) -> None:
         queue.close()
 
     reap(quick(lambda: None), fork(lambda: None), fork(let_everything_go), fork(use_and_close))
-    victim = quick(lambda: time.sleep(2 * LIMIT))
+    victim = quick(lambda: time.sleep(2 * PATIENCE))
     os.kill(victim, signal.SIGKILL)
     os.waitpid(victim, 0)
-    quick(lambda: time.sleep(2 * LIMIT))
+    quick(lambda: time.sleep(2 * PATIENCE))
     say("children-gone")
     wait_for_line()
-    handle.result(timeout=LIMIT)
+    handle.result(timeout=PATIENCE)
     os._exit(0)
 
 
@@ -359,9 +360,9 @@ def fork_inside_a_step(store: Path, witness: Witness) -> None:
         with WorkflowRuntime(queue, run_step, max_concurrent_steps=3) as runtime:
             handles = [runtime.submit(planned(f"outer-{number}", "go")) for number in range(6)]
             for handle in handles:
-                assert handle.result(timeout=LIMIT) == str(os.getpid()).encode()
+                assert handle.result(timeout=PATIENCE) == str(os.getpid()).encode()
                 for number in range(2):
-                    runtime.wait(f"inner-{handle.run_id}-{number}", timeout=LIMIT)
+                    runtime.wait(f"inner-{handle.run_id}-{number}", timeout=PATIENCE)
 
 
 def preload(store: Path, witness: Witness) -> None:

@@ -9,15 +9,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import PATIENCE, wait_until
 
-# How long a test waits for what must happen. Far more than anything promised, so that only a hang reaches it.
-LIMIT = 30.0
+ROOT = Path(__file__).resolve().parents[2]
 
 # Python's own warning about fork with threads; allowed in the fork tests' interpreters only.
 FORK_WITH_THREADS = "ignore:This process (pid:DeprecationWarning"
@@ -28,14 +27,6 @@ FORGOTTEN = "ignore:unclosed database:ResourceWarning"
 def say(*words: object) -> None:
     """Print one line in a single write, so that threads and forks never mix theirs."""
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
-def eventually(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
-    """Wait until ``condition`` holds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened within {limit} s: {what}"
-        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
@@ -157,7 +148,7 @@ class Child:
         """Return the lines so far that begin with ``word``, without it, split."""
         return [line.split()[1:] for line in list(self.output) if line.split()[:1] == [word]]
 
-    def hear(self, beginning: str, limit: float = LIMIT) -> list[str]:
+    def hear(self, beginning: str, limit: float = PATIENCE) -> list[str]:
         """Wait for the next line that begins so, and return the words that follow."""
         deadline = time.monotonic() + limit
         with self._changed:
@@ -186,7 +177,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ended(self, limit: float = LIMIT) -> int:
+    def ended(self, limit: float = PATIENCE) -> int:
         """Wait for its end, and that of every process which shares its output; return how it ended."""
         try:
             code = self.process.wait(limit)
@@ -198,7 +189,7 @@ class Child:
         assert not self._reader.is_alive(), f"something that it started goes on; said {self.output[-20:]}"
         return code
 
-    def ends_well(self, limit: float = LIMIT) -> list[str]:
+    def ends_well(self, limit: float = PATIENCE) -> list[str]:
         """Wait for its end, demand exit code 0 and silence on stderr, and return what it printed."""
         code = self.ended(limit)
         assert (code, self.errors) == (0, ""), f"exit {code}; said {self.output[-20:]}; errors:\n{self.errors}"
@@ -215,7 +206,7 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
-        self._reader.join(LIMIT)
+        self._reader.join(PATIENCE)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):
@@ -278,7 +269,7 @@ class Stage:
         def found() -> list[Attempt]:
             return [each for each in self.witness.attempts(run) if (each.step, each.attempt) == (step, attempt)]
 
-        eventually(found, f"attempt {attempt} of step {step} of {run}")
+        wait_until(found, f"attempt {attempt} of step {step} of {run}")
         return found()[0]
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taquba_workflow_sync import Cancel, Continue, ContinueAfter, RunOutcome, RunSpec, Step, StepOutcome, Succeed
-from tests.processes.harness import LIMIT, Witness
+from tests.processes.harness import Witness
+from tests.support import PATIENCE
 
 
 def planned(run_id: str | None, plan: str, **more: int) -> RunSpec:
@@ -54,7 +55,7 @@ class PlannedRunner:
             case "hold-once" if step.attempts == 1:
                 self._hold(step)
             case "cancelled" | "zombie" if step.attempts == 1:
-                assert step.cancel_token.wait(LIMIT), "the token was never set"
+                assert step.cancel_token.wait(PATIENCE), "the token was never set"
                 self._witness.note("token", step.run_id, os.getpid(), time.monotonic())
                 if word == "cancelled":
                     return Cancel("as asked")
@@ -65,7 +66,7 @@ class PlannedRunner:
 
     def _hold(self, step: Step) -> None:
         go = self._directory / f"go-{step.run_id}"
-        deadline = time.monotonic() + 2 * LIMIT
+        deadline = time.monotonic() + 2 * PATIENCE
         while not go.exists() and not step.cancel_token.wait(0.01):
             assert time.monotonic() < deadline, "nobody let go"
         if step.cancel_token.is_set():
@@ -103,7 +104,7 @@ def hook_of(kind: str, witness: Witness) -> Callable[[RunOutcome], None] | None:
 
     def hang(outcome: RunOutcome) -> None:
         note("hook-began", outcome)
-        time.sleep(4 * LIMIT)
+        time.sleep(4 * PATIENCE)
 
     return {"none": None, "tell": tell, "die": die, "hang": hang}[kind]
 

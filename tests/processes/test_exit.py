@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from taquba_workflow_sync import Queue, RunState, WorkflowClient, WorkflowRuntime
-from tests.processes.harness import LIMIT, Stage, eventually
+from tests.processes.harness import Stage
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 
 def test_a_forgotten_idle_runtime_does_not_keep_the_interpreter(stage: Stage) -> None:
@@ -48,7 +49,7 @@ def test_a_signal_drains_the_worker(stage: Stage, queue: Queue, client: Workflow
     stage.began("running", 0)
     client.submit(planned("waiting", "go"))
     worker.signal(number)
-    eventually(lambda: worker.process.poll() is None and not stage.witness.lines("end"), "it waits for its step")
+    wait_until(lambda: worker.process.poll() is None and not stage.witness.lines("end"), "it waits for its step")
     stage.let_go("running")
     worker.ends_well()
     assert stage.witness.steps("running") == [0]
@@ -112,12 +113,12 @@ def test_a_step_that_never_returns_bounds_the_stop_and_keeps_its_claim(stage: St
     program.hear("closed")
     runtime = WorkflowRuntime(queue, PlannedRunner(stage.witness))
     for _ in range(3):
-        counts = runtime.run_until_idle(timeout=LIMIT)
+        counts = runtime.run_until_idle(timeout=PATIENCE)
         assert (counts.steps, counts.elsewhere) == (0, 1), "its thread runs, so nobody may run it beside"
     program.tell("end")
     program.ends_well()
     stage.let_go("r")
-    assert runtime.run_until_idle(timeout=LIMIT).succeeded == 1
+    assert runtime.run_until_idle(timeout=PATIENCE).succeeded == 1
     assert [each.attempt for each in stage.witness.attempts("r")] == [1, 2]
 
 

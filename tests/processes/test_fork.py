@@ -7,8 +7,9 @@ import os
 import pytest
 
 from taquba_workflow_sync import Queue, WorkflowClient, WorkflowRuntime
-from tests.processes.harness import LIMIT, Stage, eventually
+from tests.processes.harness import Stage
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 
 def stored(queue: Queue) -> list[str]:
@@ -106,7 +107,7 @@ def test_forks_beside_a_busy_runtime_lose_and_double_no_step(stage: Stage) -> No
 def look_for_dead_owners(queue: Queue, stage: Stage, times: int = 3) -> None:
     """Look as a worker that starts does, and find that the claim's owner lives."""
     for _ in range(times):
-        counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=LIMIT)
+        counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=PATIENCE)
         assert counts.elsewhere == 1, "the claim was taken from its living owner"
 
 
@@ -117,7 +118,7 @@ def test_no_childs_end_frees_its_parents_claims(stage: Stage) -> None:
         look_for_dead_owners(queue, stage)
         stage.let_go("held")
         program.tell("end")
-        assert WorkflowClient(queue).wait("held", timeout=LIMIT).result == f" 0 by {program.pid}".encode()
+        assert WorkflowClient(queue).wait("held", timeout=PATIENCE).result == f" 0 by {program.pid}".encode()
     assert [(each.attempt, each.pid) for each in stage.witness.attempts("held")] == [(1, program.pid)]
 
 
@@ -128,9 +129,9 @@ def test_a_parents_death_frees_its_claims_though_a_child_lives(stage: Stage) -> 
         look_for_dead_owners(queue, stage, times=1)
         stage.kill(program)
         stage.let_go("held")
-        counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=LIMIT)
+        counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=PATIENCE)
         assert (counts.steps, counts.elsewhere) == (1, 0)
-        assert WorkflowClient(queue).wait("held", timeout=LIMIT).result == f" 0 by {os.getpid()}".encode()
+        assert WorkflowClient(queue).wait("held", timeout=PATIENCE).result == f" 0 by {os.getpid()}".encode()
     assert program.is_heard, "the child that stays was there all the time"
 
 
@@ -149,8 +150,8 @@ def test_an_application_loaded_before_its_workers_were_forked_serves_in_each(sta
         client = WorkflowClient(queue)
         handles = client.submit_many([planned(f"r{number}", "nap:0.02 nap:0.02") for number in range(30)])
         for handle in handles:
-            handle.result(timeout=LIMIT)
-        client.wait("preload-0", timeout=LIMIT)
+            handle.result(timeout=PATIENCE)
+        client.wait("preload-0", timeout=PATIENCE)
     program.tell("stop")
     program.ends_well()
     assert len(stage.witness.attempts()) == 61
@@ -176,4 +177,4 @@ def test_the_next_process_cleans_up_behind_the_children(stage: Stage) -> None:
     """Each child that used the store was an owner of its own; none leaves a lock file for ever."""
     stage.forking("under_load").ends_well()
     with Queue.open(stage.store):
-        eventually(lambda: len(list((stage.store / "owners").iterdir())) == 1, "only the living owner's lock file")
+        wait_until(lambda: len(list((stage.store / "owners").iterdir())) == 1, "only the living owner's lock file")

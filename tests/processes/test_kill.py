@@ -19,8 +19,9 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from tests.processes.harness import LIMIT, Attempt, Child, Stage, eventually
+from tests.processes.harness import Attempt, Child, Stage
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 # A second is promised; ten times that. The leases of these workers last an hour.
 TAKEOVER = 10.0
@@ -28,7 +29,7 @@ TAKEOVER = 10.0
 
 def result_of(client: WorkflowClient, run: str) -> str:
     """Wait for the run's success and return the steps it went through."""
-    outcome = client.wait(run, timeout=LIMIT)
+    outcome = client.wait(run, timeout=PATIENCE)
     assert outcome.status is TerminalStatus.SUCCEEDED, outcome
     return (outcome.result or b"").decode().partition(" by ")[0].strip()
 
@@ -53,7 +54,7 @@ def test_a_worker_killed_between_steps_repeats_none(stage: Stage, client: Workfl
         status = handle.status()
         return status is not None and (status.current_step, status.state) == (2, RunState.PENDING)
 
-    eventually(waits_for_step_2, "the run between its steps")
+    wait_until(waits_for_step_2, "the run between its steps")
     stage.kill(first)
     assert stage.witness.steps("r") == [0, 1]
     stage.worker()
@@ -90,7 +91,7 @@ def test_a_storm_of_kills_loses_nothing_and_doubles_only_what_was_in_flight(
     for number in range(kills):
         # The next kill comes once the victim has work in hand, after a moment that chance picks.
         victim = chance.randrange(len(workers))
-        eventually(lambda: stage.witness.pids().get(workers[victim].pid), "work for the next victim")  # noqa: B023
+        wait_until(lambda: stage.witness.pids().get(workers[victim].pid), "work for the next victim")  # noqa: B023
         time.sleep(chance.uniform(0, 0.1))
         stage.kill(workers[victim])
         if number % 4 == 3:
@@ -122,7 +123,7 @@ def test_a_storm_of_kills_loses_nothing_and_doubles_only_what_was_in_flight(
     stage.witness.assert_never_side_by_side()
     assert len(killed) == kills + len(clients)
     stats = queue.stats("workflow-steps")
-    eventually(lambda: queue.stats("workflow-steps").claimed == 0, "the end of every claim")
+    wait_until(lambda: queue.stats("workflow-steps").claimed == 0, "the end of every claim")
     assert stats.dead == 0
     for worker in workers:
         worker.stops()
@@ -135,7 +136,7 @@ def test_a_step_that_kills_its_process_every_time_ends_as_a_dead_letter(
     for _ in range(3):
         assert stage.worker().ended() == -signal.SIGKILL
     last = stage.worker()
-    outcome = client.wait("poison", timeout=LIMIT)
+    outcome = client.wait("poison", timeout=PATIENCE)
     assert outcome.status is TerminalStatus.FAILED
     assert "out of attempts (3 of 3)" in str(outcome.error)
     assert [each.attempt for each in stage.witness.attempts("poison")] == [1, 2, 3]
@@ -174,10 +175,10 @@ def test_a_cron_job_takes_over_what_a_killed_process_left(stage: Stage, queue: Q
     client.submit(planned("r", "go hold-once go"))
     doomed = stage.worker()
     stage.began("r", 1)
-    alive = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=LIMIT)
+    alive = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=PATIENCE)
     assert (alive.steps, alive.elsewhere) == (0, 1), "its owner lives"
     stage.kill(doomed)
-    counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=LIMIT)
+    counts = WorkflowRuntime(queue, PlannedRunner(stage.witness)).run_until_idle(timeout=PATIENCE)
     assert (counts.succeeded, counts.steps, counts.elsewhere) == (1, 2, 0)
 
 
@@ -210,7 +211,7 @@ def test_a_cancellation_survives_the_kill_of_the_process_that_was_to_obey(stage:
     assert client.cancel("r") is True
     stage.kill(doomed)
     stage.worker()
-    assert client.wait("r", timeout=LIMIT).status is TerminalStatus.CANCELLED
+    assert client.wait("r", timeout=PATIENCE).status is TerminalStatus.CANCELLED
     assert len(stage.witness.attempts("r")) == 1
 
 
@@ -227,8 +228,8 @@ def test_a_hook_killed_before_it_returned_is_called_again_by_the_next_process_th
 ) -> None:
     client.submit(planned("r", "go go"))
     doomed = stage.worker("--hook", way)
-    assert client.wait("r", timeout=LIMIT).status is TerminalStatus.SUCCEEDED
-    eventually(lambda: stage.witness.lines("hook-began"), "the hook's beginning")
+    assert client.wait("r", timeout=PATIENCE).status is TerminalStatus.SUCCEEDED
+    wait_until(lambda: stage.witness.lines("hook-began"), "the hook's beginning")
     if way == "hang":
         stage.kill(doomed)
     doomed.ended()
@@ -240,12 +241,12 @@ def test_a_hook_killed_before_it_returned_is_called_again_by_the_next_process_th
     without.stops()
 
     stage.worker("--hook", "tell")
-    eventually(lambda: len(stage.witness.lines("hook")) == 2, "both outcomes told")
+    wait_until(lambda: len(stage.witness.lines("hook")) == 2, "both outcomes told")
     told = {words[0]: words[1:3] for words in stage.witness.lines("hook")}
     assert told == {"r": ["succeeded", "1"], "other": ["succeeded", "1"]}
     assert stage.witness.steps("r") == [0, 1], "the run itself is over"
     lane = "workflow-steps.terminal"
-    eventually(lambda: queue.stats(lane).claimed + queue.stats(lane).pending == 0, "the end of both notifications")
+    wait_until(lambda: queue.stats(lane).claimed + queue.stats(lane).pending == 0, "the end of both notifications")
 
 
 def test_a_run_that_a_reaper_without_the_hook_ends_notifies_a_process_with_it_later(
@@ -254,7 +255,7 @@ def test_a_run_that_a_reaper_without_the_hook_ends_notifies_a_process_with_it_la
     client.submit(planned("r", "die", max_attempts=1))
     assert stage.worker("--hook", "tell").ended() == -signal.SIGKILL
     without = stage.worker()
-    assert client.wait("r", timeout=LIMIT).status is TerminalStatus.FAILED
+    assert client.wait("r", timeout=PATIENCE).status is TerminalStatus.FAILED
     client.submit(planned("other", "go"))
     assert result_of(client, "other") == "0"
     assert waiting_notifications(queue) == 2
@@ -263,7 +264,7 @@ def test_a_run_that_a_reaper_without_the_hook_ends_notifies_a_process_with_it_la
     assert waiting_notifications(queue) == 2, "a process without the hook takes none along as it ends"
 
     stage.worker("--hook", "tell")
-    eventually(lambda: len(stage.witness.lines("hook")) == 2, "both outcomes told")
+    wait_until(lambda: len(stage.witness.lines("hook")) == 2, "both outcomes told")
     told = {words[0]: words[1:3] for words in stage.witness.lines("hook")}
     assert told == {"r": ["failed", "1"], "other": ["succeeded", "1"]}
 
@@ -279,7 +280,7 @@ def test_a_cancel_by_a_process_without_the_hook_notifies_one_with_it_later(
     stage.children[-1].ends_well()
     assert waiting_notifications(queue) == 1
     stage.worker("--hook", "tell")
-    eventually(lambda: stage.witness.lines("hook"), "the outcome told")
+    wait_until(lambda: stage.witness.lines("hook"), "the outcome told")
     assert stage.witness.lines("hook")[0][:3] == ["r", "cancelled", "1"]
 
 

@@ -21,8 +21,9 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from tests.processes.harness import LIMIT, Child, Stage, eventually
+from tests.processes.harness import Child, Stage
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 # Nothing but a commit of another process announces what these workers wait for.
 NEVER_POLLS = ("--poll", 3600)
@@ -43,7 +44,7 @@ def test_three_workers_do_what_two_clients_submit_exactly_once_and_share_it(
         each.ends_well()
     runs = [f"c{number}-{run}" for number in range(2) for run in range(40)]
     for run in runs:
-        outcome = client.wait(run, timeout=LIMIT)
+        outcome = client.wait(run, timeout=PATIENCE)
         assert (outcome.result or b"").startswith(b" 0 1 2 by "), outcome
     attempts = stage.witness.attempts()
     assert sorted((each.run, each.step, each.attempt) for each in attempts) == [
@@ -62,7 +63,7 @@ def test_the_steps_of_a_run_go_from_process_to_process_in_order(stage: Stage, cl
         stage.worker("--concurrency", 1)
     handles = client.submit_many([planned(f"r{number}", "go " * 8) for number in range(8)])
     for handle in handles:
-        handle.result(timeout=LIMIT)
+        handle.result(timeout=PATIENCE)
     for handle in handles:
         assert stage.witness.steps(handle.run_id) == list(range(8))
     processes = [[each.pid for each in stage.witness.attempts(handle.run_id)] for handle in handles]
@@ -97,14 +98,14 @@ def test_a_cancel_elsewhere_overrules_what_the_step_returns(stage: Stage, client
     client.submit(planned("r", "hold go"))
     stage.began("r", 0)
     assert client.cancel("r") is True
-    outcome = client.wait("r", timeout=LIMIT)
+    outcome = client.wait("r", timeout=PATIENCE)
     assert (outcome.status, outcome.error) == (TerminalStatus.CANCELLED, None)
     assert stage.witness.steps("r") == [0]
 
 
 def test_an_idle_worker_wakes_for_a_submit_of_another_process(stage: Stage, client: WorkflowClient) -> None:
     worker = stage.worker(*NEVER_POLLS)
-    client.submit(planned("warm", "go")).result(timeout=LIMIT)
+    client.submit(planned("warm", "go")).result(timeout=PATIENCE)
     time.sleep(1.2)  # past the second in which it looks more often; nothing is decided by this
     began = time.monotonic()
     client.submit(planned("r", "go"))
@@ -115,10 +116,10 @@ def test_an_idle_worker_wakes_for_a_submit_of_another_process(stage: Stage, clie
 
 def test_an_idle_worker_wakes_when_what_another_process_scheduled_is_due(stage: Stage, client: WorkflowClient) -> None:
     stage.worker(*NEVER_POLLS)
-    client.submit(planned("warm", "go")).result(timeout=LIMIT)
+    client.submit(planned("warm", "go")).result(timeout=PATIENCE)
     due = datetime.now(UTC) + timedelta(seconds=1)
     handle = client.submit(RunSpec(run_id="r", headers={"plan": "go"}, run_at=due))
-    handle.result(timeout=LIMIT)
+    handle.result(timeout=PATIENCE)
     finished = handle.wait().finished_at
     assert due - timedelta(milliseconds=2) <= finished < due + timedelta(seconds=WAKE_LIMIT)
 
@@ -139,7 +140,7 @@ def test_a_bare_claim_waits_for_a_job_of_another_process(stage: Stage, queue: Qu
     other.hear("ready")
     assert queue.claim_with_wait("mail", 0.05) is None
     other.tell("now")
-    claim = queue.claim_with_wait("mail", LIMIT)
+    claim = queue.claim_with_wait("mail", PATIENCE)
     assert claim is not None and claim.job.payload == b"from elsewhere"
     queue.ack(claim)
     other.ends_well()
@@ -168,7 +169,7 @@ def pause(stage: Stage, worker: Child) -> None:
                 return False
         return True
 
-    eventually(stops_without_the_lock, "a worker that stops while it writes nothing")
+    wait_until(stops_without_the_lock, "a worker that stops while it writes nothing")
 
 
 def test_a_worker_stopped_for_a_few_leases_keeps_its_step(stage: Stage, queue: Queue, client: WorkflowClient) -> None:
@@ -178,12 +179,12 @@ def test_a_worker_stopped_for_a_few_leases_keeps_its_step(stage: Stage, queue: Q
     other = stage.worker("--lease", 0.5)
     pause(stage, paused)
     # Two and a half leases after the last renewal: overdue, but by far less than the ten that prove nothing is coming.
-    eventually(lambda: overdue_by(queue, handle.first_job_id, 0.75), "an overdue lease")
+    wait_until(lambda: overdue_by(queue, handle.first_job_id, 0.75), "an overdue lease")
     paused.signal(signal.SIGCONT)
-    client.submit(planned("beside", "go")).result(timeout=LIMIT)
-    eventually(lambda: not overdue_by(queue, handle.first_job_id, 0), "the lease renewed again")
+    client.submit(planned("beside", "go")).result(timeout=PATIENCE)
+    wait_until(lambda: not overdue_by(queue, handle.first_job_id, 0), "the lease renewed again")
     stage.let_go("r")
-    assert handle.result(timeout=LIMIT) == f" 0 by {paused.pid}".encode()
+    assert handle.result(timeout=PATIENCE) == f" 0 by {paused.pid}".encode()
     assert [each.pid for each in stage.witness.attempts("r")] == [paused.pid]
     assert stage.witness.lines("token") == []
     paused.stops()
@@ -204,13 +205,13 @@ def test_a_worker_stopped_for_too_long_is_succeeded_and_fenced_off(
     stage.began("r", 1)
     if successor == "done before":
         stage.let_go("r")
-        handle.result(timeout=LIMIT)
+        handle.result(timeout=PATIENCE)
     zombie.signal(signal.SIGCONT)
-    eventually(lambda: stage.witness.lines("token"), "the zombie's token")
+    wait_until(lambda: stage.witness.lines("token"), "the zombie's token")
     assert stage.witness.lines("token")[0][:2] == ["r", str(zombie.pid)]
     zombie.stops()  # its settlement is refused, and it drains like any other
     stage.let_go("r")
-    assert handle.result(timeout=LIMIT) == f" 0 1 by {heir.pid}".encode()
+    assert handle.result(timeout=PATIENCE) == f" 0 1 by {heir.pid}".encode()
     assert [(each.step, each.attempt, each.pid) for each in stage.witness.attempts("r")] == [
         (0, 1, zombie.pid), (0, 2, heir.pid), (1, 1, heir.pid),
     ]  # fmt: skip
@@ -224,8 +225,8 @@ def test_a_step_that_holds_the_gil_for_several_leases_is_not_run_twice(stage: St
     hog = stage.worker("--lease", 0.8)
     stage.began("r", 0)
     other = stage.worker("--lease", 0.8)
-    client.submit(planned("beside", "go")).result(timeout=LIMIT)
-    assert handle.result(timeout=LIMIT) == f" 0 by {hog.pid}".encode()
+    client.submit(planned("beside", "go")).result(timeout=PATIENCE)
+    assert handle.result(timeout=PATIENCE) == f" 0 by {hog.pid}".encode()
     assert len(stage.witness.attempts("r")) == 1
     ((held, *_),) = stage.witness.lines("hogged")
     assert float(held) > 2 * 0.8, "the hog was too short to prove anything"
@@ -246,9 +247,9 @@ def test_a_step_longer_than_its_lease_is_renewed_and_runs_once(
         assert job is not None and job.claimed_at is not None and job.lease_expires_at is not None
         return job.lease_expires_at - job.claimed_at > timedelta(seconds=2.5)
 
-    eventually(was_renewed_past_ten_leases, "renewals")
+    wait_until(was_renewed_past_ten_leases, "renewals")
     stage.let_go("r")
-    assert handle.result(timeout=LIMIT) == f" 0 by {worker.pid}".encode()
+    assert handle.result(timeout=PATIENCE) == f" 0 by {worker.pid}".encode()
     assert len(stage.witness.attempts("r")) == 1
     other.stops()
 
@@ -273,14 +274,14 @@ def test_a_clock_that_steps_by_an_hour_steals_no_claim(stage: Stage, hours: int)
         stage.began("r", 0)
         clock.ahead = timedelta(hours=hours)
         for _ in range(5):
-            counts = runtime.run_until_idle(timeout=LIMIT)
+            counts = runtime.run_until_idle(timeout=PATIENCE)
             assert (counts.steps, counts.elsewhere) == (0, 1), "stolen"
         with runtime:
-            runtime.submit(planned("beside", "go go go")).result(timeout=LIMIT)
+            runtime.submit(planned("beside", "go go go")).result(timeout=PATIENCE)
         status = handle.status()
         assert status is not None and status.state is RunState.RUNNING
         stage.let_go("r")
-        assert handle.result(timeout=LIMIT) == f" 0 by {worker.pid}".encode()
+        assert handle.result(timeout=PATIENCE) == f" 0 by {worker.pid}".encode()
         assert len(stage.witness.attempts("r")) == 1
         assert stage.witness.lines("token") == []
         worker.stops()

@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from taquba_workflow_sync import Queue, StoreInUseError, WorkflowClient, WorkflowRuntime
-from tests.processes.harness import LIMIT, Stage, eventually
+from tests.processes.harness import Stage
 from tests.processes.plans import PlannedRunner, planned
+from tests.support import PATIENCE, wait_until
 
 
 def test_an_exclusive_handle_of_another_process_refuses_every_open_by_its_pid(stage: Stage) -> None:
@@ -51,13 +52,13 @@ def test_two_handles_of_one_process_are_two_owners_that_steal_nothing(stage: Sta
         stage.began("held", 0)
         beside = WorkflowRuntime(other, PlannedRunner(stage.witness))
         for _ in range(3):
-            assert beside.run_until_idle(timeout=LIMIT).elsewhere == 1
+            assert beside.run_until_idle(timeout=PATIENCE).elsewhere == 1
         assert beside.submit(planned("held", "hold")).newly_submitted is False
-        waits = threading.Thread(target=beside.wait, args=("held", LIMIT))
+        waits = threading.Thread(target=beside.wait, args=("held", PATIENCE))
         waits.start()
         stage.let_go("held")
-        handle.result(timeout=LIMIT)
-        waits.join(LIMIT)
+        handle.result(timeout=PATIENCE)
+        waits.join(PATIENCE)
         assert not waits.is_alive(), "the other handle never heard"
     with pytest.raises(StoreInUseError):
         Queue.open(stage.store, exclusive=True)
@@ -136,4 +137,4 @@ def test_a_store_whose_worker_was_killed_again_and_again_does_not_fill_with_lock
         stage.kill(doomed)
     assert stage.children[-1].process.returncode == -signal.SIGKILL
     with Queue.open(stage.store):
-        eventually(lambda: len(list((stage.store / "owners").iterdir())) == 1, "only the living owner's lock file")
+        wait_until(lambda: len(list((stage.store / "owners").iterdir())) == 1, "only the living owner's lock file")

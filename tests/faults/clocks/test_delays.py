@@ -31,9 +31,9 @@ from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Sto
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.clocks.times import HOUR, NOON_MS, SteppingWall, Wall
 from tests.faults.lab import open_queue
-from tests.queue.support import PATIENCE, await_event, in_thread
 from tests.storage.bench import QUEUE, claim, claims, job, put, put_one, settle, stored, version_of
 from tests.storage.embedded.raw import raw
+from tests.support import PATIENCE, await_event, in_thread
 
 DELAY_MS = 60_000
 HOUR_MS = 3_600_000

@@ -9,8 +9,8 @@ from itertools import chain, pairwise
 import pytest
 
 from taquba_workflow_sync.ids import UlidFactory
-from tests.queue.support import in_thread
 from tests.storage.embedded.raw import Child
+from tests.support import in_thread
 
 HOUR_NS = 3_600 * 10**9
 

@@ -15,7 +15,8 @@ import pytest
 from taquba_workflow_sync import Continue, Queue, QueueConfig, Step, StepOutcome, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.clock import EPOCH
 from taquba_workflow_sync.testing import ManualClock
-from tests.queue.support import PATIENCE, await_event, claimed, counters, in_thread, stored, wait_until
+from tests.queue.support import claimed, counters, stored
+from tests.support import PATIENCE, await_event, in_thread, wait_until
 
 NOON = datetime(2026, 10, 25, 12, tzinfo=UTC)
 

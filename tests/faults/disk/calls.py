@@ -15,19 +15,10 @@ from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
 from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.reads import Ready
-from taquba_workflow_sync.storage.port.settlement import (
-    Ack,
-    Action,
-    DeadLetter,
-    Nack,
-    Release,
-    SettleCancelled,
-    Settlement,
-)
-from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, Settlement
 from tests.faults.lab import open_queue
-from tests.processes.harness import eventually
+from tests.support import wait_until
+from tests.transitions import THROUGH_THE_PORT, Scene, case_of
 
 BARE = "bare"
 STEPS = "workflow-steps"
@@ -37,8 +28,25 @@ WIDE = bytes(3000)  # so large that it has a row of its own
 Act = Callable[[Queue], object]
 
 
-def _enqueue(_: Queue) -> Act:
-    return lambda queue: queue.enqueue(BARE, b"x", job_id="j")
+class WallScene(Scene):
+    """A store by the wall clock, where what takes time takes it."""
+
+    soon_ms = 300
+
+
+def _case(name: str) -> Callable[[Queue], Act]:
+    """Make a transition as the catalogue does."""
+
+    def prepare(queue: Queue) -> Act:
+        _, act = case_of(name).prepare(WallScene(queue.handle.store, _pass_ms))
+        return lambda queue: act(queue.handle.store)
+
+    return prepare
+
+
+def _pass_ms(ms: int) -> None:
+    until = datetime.now(UTC) + timedelta(milliseconds=ms + 2)
+    wait_until(lambda: datetime.now(UTC) > until, "a moment later")
 
 
 def _enqueue_batch(_: Queue) -> Act:
@@ -54,11 +62,6 @@ def _submit_many(_: Queue) -> Act:
     return lambda queue: WorkflowClient(queue).submit_many(specs)
 
 
-def _claim(queue: Queue) -> Act:
-    queue.enqueue(BARE, WIDE)
-    return lambda queue: queue.claim(BARE, lease=3600)
-
-
 def _claim_beside_the_dead(queue: Queue) -> Act:
     """The claim clears away what a process has left that died without a claim."""
 
@@ -70,28 +73,6 @@ def _claim_beside_the_dead(queue: Queue) -> Act:
 
     queue.enqueue(BARE, b"x")
     return act
-
-
-def _promote(queue: Queue) -> Act:
-    queue.enqueue(BARE, b"x", run_at=datetime.now(UTC) + timedelta(milliseconds=20))
-    eventually(lambda: isinstance(queue.handle.store.next_work(BARE), Ready), "due")
-    return lambda queue: queue.claim(BARE, lease=3600)
-
-
-def _reap(queue: Queue) -> Act:
-    queue.enqueue(BARE, b"x")
-    queue.claim(BARE, lease=0.001)
-    eventually(lambda: isinstance(queue.handle.store.next_work(BARE), Ready), "a lease that is over")
-    return lambda queue: queue.claim(BARE, lease=3600)
-
-
-def _with_claim(settle: Callable[[Queue, Any], object]) -> Callable[[Queue], Act]:
-    def prepare(queue: Queue) -> Act:
-        queue.enqueue(BARE, b"x", job_id="j")
-        claim = queue.claim(BARE, lease=3600)
-        return lambda queue: settle(queue, claim)
-
-    return prepare
 
 
 def _claimed_run(queue: Queue) -> ClaimedRow:
@@ -108,41 +89,15 @@ def _settle(queue: Queue, row: ClaimedRow, action: Action) -> None:
             raise refusal
 
 
-def _ending(action: Action) -> Callable[[Queue], Act]:
-    def prepare(queue: Queue) -> Act:
-        row = _claimed_run(queue)
-        return lambda queue: _settle(queue, row, action)
-
-    return prepare
-
-
-def _cancel(queue: Queue) -> Act:
-    queue.enqueue(BARE, WIDE, job_id="j")
-    return lambda queue: queue.cancel("j")
+def _notify(queue: Queue) -> Act:
+    row = _claimed_run(queue)
+    return lambda queue: _settle(queue, row, Ack(result=WIDE))
 
 
 def _cancel_run(queue: Queue) -> Act:
     _subscribe(queue)
     WorkflowClient(queue).submit(run_id="r", headers={"plan": "go"})
     return lambda queue: WorkflowClient(queue).cancel("r")
-
-
-def _requeue(queue: Queue) -> Act:
-    _with_claim(lambda queue, claim: queue.dead_letter(claim, "broken"))(queue)(queue)
-    return lambda queue: queue.requeue_dead_job("j")
-
-
-def _retry(queue: Queue) -> Act:
-    _settle(queue, _claimed_run(queue), Ack(Verdict.FAILED, error="as planned"))
-    return lambda queue: WorkflowClient(queue).retry("r")
-
-
-def _sweep(queue: Queue) -> Act:
-    with open_queue(queue.path, keep_done_jobs=0.001) as short:
-        _with_claim(lambda queue, claim: queue.ack(claim))(short)(short)
-    kept_until = datetime.now(UTC) + timedelta(milliseconds=2)
-    eventually(lambda: datetime.now(UTC) > kept_until, "past its retention")
-    return lambda queue: queue.handle.store.sweep()
 
 
 def _enter_boot(queue: Queue) -> Act:
@@ -166,41 +121,19 @@ def _unsubscribe(queue: Queue) -> Act:
     return lambda queue: WorkflowClient(queue).unregister_hook()
 
 
-def _drop(queue: Queue) -> Act:
-    _settle(queue, _claimed_run(queue), Ack(result=WIDE))
-    return lambda queue: WorkflowClient(queue).unregister_hook("drop")
-
-
-#: By name; those of transitions are named after them.
+#: By name: transitions as the catalogue makes them, and what callers do that is more than one of them.
 CALLS: dict[str, Callable[[Queue], Act]] = {
-    "enqueue": _enqueue,
+    **{case.name: _case(case.name) for case in THROUGH_THE_PORT if case.name == case.transition},
+    "advance_large": _case("advance with a large payload"),
     "enqueue_batch": _enqueue_batch,
     "submit": _submit,
     "submit_many": _submit_many,
-    "claim": _claim,
     "claim_beside_the_dead": _claim_beside_the_dead,
-    "promote": _promote,
-    "reap": _reap,
-    "ack": _with_claim(lambda queue, claim: queue.ack(claim)),
-    "nack": _with_claim(lambda queue, claim: queue.nack(claim, "broken")),
-    "dead_letter": _with_claim(lambda queue, claim: queue.dead_letter(claim, "broken")),
-    "advance": _with_claim(lambda queue, claim: queue.advance(claim, WIDE)),
-    "renew": _with_claim(lambda queue, claim: queue.renew_lease(claim, 7200)),
-    "request_cancel": _with_claim(lambda queue, claim: queue.cancel(claim.job.id)),
-    "notify": _ending(Ack(Verdict.SUCCEEDED, WIDE)),
-    "settle_cancelled": _ending(SettleCancelled("enough")),
-    "dead_run": _ending(DeadLetter("broken")),
-    "retry_later": _ending(Nack("broken", 3_600_000)),
-    "release": _ending(Release()),
-    "cancel": _cancel,
+    "notify": _notify,
     "cancel_run": _cancel_run,
-    "requeue": _requeue,
-    "retry": _retry,
-    "sweep": _sweep,
     "enter_boot": _enter_boot,
     "subscribe": lambda _: _subscribe,
     "unsubscribe": _unsubscribe,
-    "drop": _drop,
 }
 
 

@@ -17,7 +17,8 @@ from tests.faults.figures import Figures
 from tests.faults.interpose import Recorder
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import open_queue, register_hook
-from tests.processes.harness import LIMIT, Child, eventually
+from tests.processes.harness import Child
+from tests.support import PATIENCE, wait_until
 
 #: What persists for a while, and then is over.
 TROUBLES: dict[str, dict[str, Any]] = {
@@ -70,7 +71,7 @@ class Plant:
         return int(found[-1]) if found else 0
 
     def has_failed(self, worker: Child, times: int) -> None:
-        eventually(lambda: self.failures(worker) >= times, f"{times} failures of the dispatcher", 2 * LIMIT)
+        wait_until(lambda: self.failures(worker) >= times, f"{times} failures of the dispatcher", 2 * PATIENCE)
 
     def kill(self, worker: Child) -> None:
         self.journal.note("killing", target=worker.pid)
@@ -78,7 +79,7 @@ class Plant:
         worker.process.wait()
 
     def began(self, run: str, step: int) -> None:
-        eventually(lambda: self.executions()[run, step], f"step {step} of {run}")
+        wait_until(lambda: self.executions()[run, step], f"step {step} of {run}")
 
     def executions(self) -> Counter[tuple[str, int]]:
         events = read(self.journal.path)

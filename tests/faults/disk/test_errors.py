@@ -41,7 +41,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 #: In the default run only an operation that fails is looked at below every call, the rest below these.
-_MORE = ("submit_many", "claim", "advance", "notify")
+_MORE = ("submit_many", "claim", "advance_large", "notify")
 _POINTS = [(name, fault) for name in CALLS for fault in FAULTS if fault == "fails" or name in _MORE]
 
 

@@ -14,7 +14,8 @@ from tests.faults.disk.plant import TROUBLES, Plant, cpu_seconds
 from tests.faults.disk.volume import Volume
 from tests.faults.journal import read
 from tests.faults.lab import open_queue, submit
-from tests.processes.harness import LIMIT, Child, eventually
+from tests.processes.harness import Child
+from tests.support import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_a_worker_outlives_it_tries_again_in_measure_and_goes_on(plant: Plant, t
             struck, failures, burnt = rule.injected, plant.failures(worker), cpu_seconds(worker) - burnt
             elapsed = time.monotonic() - begun
         client = WorkflowClient(queue)
-        assert {client.wait(name, 2 * LIMIT).status for name in "abcd"} == {"succeeded"}
+        assert {client.wait(name, 2 * PATIENCE).status for name in "abcd"} == {"succeeded"}
     assert set(plant.executions().values()) == {1}
     # A failed turn may fail once for each of its settlements, reopen its connection, and look for the dead.
     assert struck <= 60 * failures, f"{struck} operations failed in {failures} turns"
@@ -75,8 +76,8 @@ def test_while_renewals_fail_a_cancellation_by_another_process_still_reaches_the
         with plant.recorder.rule("write", "-wal", fails=errno.EIO, pid=worker.pid) as rule:
             rule.wait(injected=3)
             assert WorkflowClient(queue).cancel("a")
-            eventually(lambda: [event for event in read(plant.journal.path) if event["event"] == "end"], "its end")
-        assert WorkflowClient(queue).wait("a", LIMIT).status == "cancelled"
+            wait_until(lambda: [event for event in read(plant.journal.path) if event["event"] == "end"], "its end")
+        assert WorkflowClient(queue).wait("a", PATIENCE).status == "cancelled"
     plant.settle().assert_clean()
 
 

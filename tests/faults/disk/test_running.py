@@ -18,12 +18,12 @@ from tests.faults.checker import check
 from tests.faults.disk.volume import Volume
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue, register_hook, submit
-from tests.processes.harness import LIMIT, eventually
+from tests.support import PATIENCE, wait_until
 
 STEPS = "workflow-steps"
 
 
-class Scene:
+class FullDisk:
     """A store on the small volume, its log elsewhere, and a runner that can be held after it has done its work."""
 
     def __init__(self, volume: Volume, log: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -45,27 +45,27 @@ class Scene:
             self.tokens.append(step.cancel_token)
             outcome = runner.run_step(step)
             self.done.release()
-            self.gate.wait(2 * LIMIT)
+            self.gate.wait(2 * PATIENCE)
             return outcome
 
         def hook(outcome: RunOutcome) -> None:
             tell(outcome)
             self.done.release()
-            self.hook_gate.wait(2 * LIMIT)
+            self.hook_gate.wait(2 * PATIENCE)
 
         return WorkflowRuntime(queue, run, hook, **options)  # type: ignore[arg-type]
 
     def has_done(self, count: int = 1) -> None:
         """Wait until so many more steps and hooks have done their work."""
         for _ in range(count):
-            assert self.done.acquire(timeout=LIMIT), "nothing began"
+            assert self.done.acquire(timeout=PATIENCE), "nothing began"
 
     def logged(self, text: str) -> list[logging.LogRecord]:
         return [record for record in self._caplog.records if text in record.getMessage()]
 
     def has_failed(self, times: int) -> None:
         """Wait until the dispatcher says that it has failed so often in a row."""
-        eventually(lambda: self.logged(f"({times} in a row)"), f"{times} failures of the dispatcher")
+        wait_until(lambda: self.logged(f"({times} in a row)"), f"{times} failures of the dispatcher")
 
     @property
     def events(self) -> list[Event]:
@@ -81,10 +81,10 @@ class Scene:
 @pytest.fixture
 def scene(
     volume: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Scene]:
+) -> Iterator[FullDisk]:
     monkeypatch.setattr(dispatcher, "_LONGEST_BACKOFF", 0.05)
     caplog.set_level(logging.INFO, "taquba_workflow_sync")
-    scene = Scene(volume, tmp_path / "log", caplog)
+    scene = FullDisk(volume, tmp_path / "log", caplog)
     try:
         yield scene
     finally:
@@ -94,7 +94,7 @@ def scene(
         scene.journal.close()
 
 
-def test_what_steps_came_to_while_the_disk_was_full_is_stored_later_and_they_do_not_run_again(scene: Scene) -> None:
+def test_what_steps_came_to_while_the_disk_was_full_is_stored_later_and_they_do_not_run_again(scene: FullDisk) -> None:
     with open_queue(scene.root) as queue:
         runtime = scene.runtime(queue, max_concurrent_steps=4)
         with runtime:
@@ -111,14 +111,14 @@ def test_what_steps_came_to_while_the_disk_was_full_is_stored_later_and_they_do_
                 runtime.submit(run_id="e", headers={"plan": "go"})
             assert queue.stats(STEPS).claimed == 4
             scene.volume.give_back()
-            outcomes = {name: runtime.wait(name, LIMIT).status for name in "abcd"}
+            outcomes = {name: runtime.wait(name, PATIENCE).status for name in "abcd"}
         assert outcomes == {"a": "failed", "b": "succeeded", "c": "succeeded", "d": "succeeded"}
         assert set(scene.executions().values()) == {1}
         assert queue.stats(STEPS).claimed == 0
     scene.check()
 
 
-def test_a_hook_that_was_called_while_the_disk_was_full_is_not_called_again(scene: Scene) -> None:
+def test_a_hook_that_was_called_while_the_disk_was_full_is_not_called_again(scene: FullDisk) -> None:
     scene.gate.set()
     scene.hook_gate.clear()
     with open_queue(scene.root) as queue, scene.runtime(queue) as runtime:
@@ -128,13 +128,13 @@ def test_a_hook_that_was_called_while_the_disk_was_full_is_not_called_again(scen
         scene.hook_gate.set()
         scene.has_failed(5)
         scene.volume.give_back()
-        eventually(lambda: queue.stats(f"{STEPS}.terminal").claimed == 0, "the end of the notification")
+        wait_until(lambda: queue.stats(f"{STEPS}.terminal").claimed == 0, "the end of the notification")
     assert [event["event"] for event in scene.events].count("hook") == 1
     scene.check()
 
 
 def test_a_runtime_stopped_on_a_full_disk_ends_and_the_next_one_repeats_the_step(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: FullDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_LAST_TRIES", 0.2)
     with open_queue(scene.root) as queue:
@@ -144,17 +144,17 @@ def test_a_runtime_stopped_on_a_full_disk_ends_and_the_next_one_repeats_the_step
         scene.has_done()
         scene.volume.fill()
         scene.gate.set()
-        assert runtime.stop(LIMIT)
+        assert runtime.stop(PATIENCE)
         assert scene.logged("1 settlements could not be stored; the steps will run again elsewhere")
     scene.volume.give_back()
     with open_queue(scene.root) as queue:
-        scene.runtime(queue).run_until_idle(LIMIT)
+        scene.runtime(queue).run_until_idle(PATIENCE)
     assert scene.executions() == {("a", 0): 2, ("a", 1): 1}
     scene.check()
 
 
 def test_a_runtime_stopped_on_a_full_disk_and_started_again_takes_its_own_claims_back(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: FullDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handle stays open, so its owner lives, and nobody else may take them."""
     monkeypatch.setattr(dispatcher, "_LAST_TRIES", 0.2)
@@ -165,14 +165,14 @@ def test_a_runtime_stopped_on_a_full_disk_and_started_again_takes_its_own_claims
         scene.has_done()
         scene.volume.fill()
         scene.gate.set()
-        assert runtime.stop(LIMIT)
+        assert runtime.stop(PATIENCE)
         scene.volume.give_back()
         with runtime:
-            assert runtime.wait("a", LIMIT).status == "succeeded"
+            assert runtime.wait("a", PATIENCE).status == "succeeded"
     scene.check()
 
 
-def test_the_notification_of_an_inline_hook_that_could_not_be_settled_is_not_held_for_ever(scene: Scene) -> None:
+def test_the_notification_of_an_inline_hook_that_could_not_be_settled_is_not_held_for_ever(scene: FullDisk) -> None:
     """``cancel`` calls the hook itself; the disk is full once the hook has been told."""
     told: list[str] = []
 
@@ -188,7 +188,7 @@ def test_the_notification_of_an_inline_hook_that_could_not_be_settled_is_not_hel
         assert told == ["a"]
         scene.volume.give_back()
         with runtime:
-            eventually(lambda: queue.stats(f"{STEPS}.terminal").claimed == 0, "the end of the notification")
+            wait_until(lambda: queue.stats(f"{STEPS}.terminal").claimed == 0, "the end of the notification")
 
 
 def is_overdue(queue: Queue, job_id: str) -> bool:
@@ -197,7 +197,7 @@ def is_overdue(queue: Queue, job_id: str) -> bool:
     return datetime.now(UTC) > job.lease_expires_at
 
 
-def test_a_claim_outlives_renewals_that_fail(scene: Scene) -> None:
+def test_a_claim_outlives_renewals_that_fail(scene: FullDisk) -> None:
     """For several leases nothing can be renewed; nobody takes the claim, its step is told nothing, and it counts."""
     with open_queue(scene.root, lease_duration=0.3) as queue, open_queue(scene.root) as other:
         runtime = scene.runtime(queue)
@@ -206,19 +206,19 @@ def test_a_claim_outlives_renewals_that_fail(scene: Scene) -> None:
             assert job_id is not None
             scene.has_done()
             scene.volume.fill()
-            eventually(lambda: len(scene.logged("heartbeat failed")) >= 5, "renewals that fail")
-            eventually(lambda: is_overdue(other, job_id), "a lease that is over")
+            wait_until(lambda: len(scene.logged("heartbeat failed")) >= 5, "renewals that fail")
+            wait_until(lambda: is_overdue(other, job_id), "a lease that is over")
             assert not other.handle.store.abandoned_claims()
             scene.volume.give_back()
-            eventually(lambda: not is_overdue(other, job_id), "a renewal")
+            wait_until(lambda: not is_overdue(other, job_id), "a renewal")
             assert not scene.tokens[0].is_set()
             scene.gate.set()
-            assert runtime.wait("a", LIMIT).status == "succeeded"
+            assert runtime.wait("a", PATIENCE).status == "succeeded"
     assert scene.executions() == {("a", 0): 1}
     scene.check()
 
 
-def test_a_checkpoint_that_finds_no_room_loses_nothing_and_is_made_up_for(scene: Scene) -> None:
+def test_a_checkpoint_that_finds_no_room_loses_nothing_and_is_made_up_for(scene: FullDisk) -> None:
     """The log is full of what the database has no room for; with room again it is moved and shrinks."""
     queue = open_queue(scene.root, checkpoint_bytes=64 << 10)
     log = scene.root / "db" / "cache.db-wal"
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_finds_no_room_loses_nothing_and_is_made_up_for(scene:
     assert not log.exists()
 
 
-def test_a_runtime_that_starts_on_a_full_disk_begins_when_there_is_room(scene: Scene) -> None:
+def test_a_runtime_that_starts_on_a_full_disk_begins_when_there_is_room(scene: FullDisk) -> None:
     scene.gate.set()
     with open_queue(scene.root) as queue:
         runtime = scene.runtime(queue)
@@ -252,12 +252,12 @@ def test_a_runtime_that_starts_on_a_full_disk_begins_when_there_is_room(scene: S
         with runtime:
             scene.has_failed(5)
             scene.volume.give_back()
-            assert runtime.wait("a", LIMIT).status == "succeeded"
+            assert runtime.wait("a", PATIENCE).status == "succeeded"
     assert set(scene.executions().values()) == {1}
     scene.check()
 
 
-def test_what_is_past_its_retention_is_swept_when_there_is_room(scene: Scene) -> None:
+def test_what_is_past_its_retention_is_swept_when_there_is_room(scene: FullDisk) -> None:
     """A run that is not kept stays for a minute, invisible, so this looks at a bare job."""
     with open_queue(scene.root, keep_done_jobs=0.001) as queue:
         queue.enqueue("bare", b"x", job_id="j")
@@ -271,11 +271,13 @@ def test_what_is_past_its_retention_is_swept_when_there_is_room(scene: Scene) ->
             scene.has_failed(1)
             assert queue.get_job("j") is not None
             scene.volume.give_back()
-            eventually(lambda: queue.get_job("j") is None, "the sweep")
+            wait_until(lambda: queue.get_job("j") is None, "the sweep")
     check(scene.root, [], is_idle=False).assert_clean()
 
 
-def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(
+    scene: FullDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody could renew: the process that watches learns so when it cannot write either, and watches anew."""
     with open_queue(scene.root) as queue, open_queue(scene.root) as other:
         assert submit(WorkflowClient(queue), scene.journal, "a", "go")
@@ -284,7 +286,7 @@ def test_a_disk_that_was_full_for_ten_leases_frees_no_live_claim(scene: Scene, m
             (), [ClaimRequest(lane, 1)]
         )  # as if its step ran in another process
         scene.volume.fill()
-        eventually(lambda: is_overdue(queue, claim.id), "a lease that is over")
+        wait_until(lambda: is_overdue(queue, claim.id), "a lease that is over")
         now = [0.0]
         monkeypatch.setattr(other.handle.store._claims.watch, "_monotonic", lambda: now[0])  # type: ignore[attr-defined]
         while not (abandoned := other.handle.store.abandoned_claims()):

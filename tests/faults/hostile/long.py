@@ -70,7 +70,7 @@ def _damaged_rows(figures: Figures, directory: Path, chance: random.Random, left
     number = 0
     while left() > 0:
         number += 1
-        scene = stage.Scene(directory / "template", directory / str(number))
+        scene = stage.DamagedStore(directory / "template", directory / str(number))
         ids, vandal = scene.ids(), Vandal(scene.root)
         struck = [_strike(vandal, chance, columns) for _ in range(1 + number % 2)]
         names = [name for name in ids if not name.startswith("bare")]

@@ -183,7 +183,7 @@ def good_attempts(attempts: object, most: object) -> bool:
     return isinstance(attempts, int) and isinstance(most, int) and attempts <= most
 
 
-class Scene:
+class DamagedStore:
     """A copy of the template, opened; ``ids`` names its rows, so that they are found whatever became of their ids."""
 
     def __init__(self, template: Path, directory: Path) -> None:

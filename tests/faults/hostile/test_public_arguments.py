@@ -30,7 +30,7 @@ ALIASES = {
 ENDLESS = {("WorkflowRuntime.run", "shutdown", "None"), ("run_worker", "shutdown", "None")}
 
 
-class Scene:
+class WatchedStore:
     """A store with a claim and an ended run, watched through a connection of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -70,12 +70,12 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStore]:
     # A path that is text is a directory relative to the current one.
     directory = tmp_path_factory.mktemp("arguments")
     before = os.getcwd()
     os.chdir(directory)
-    with closing(Scene(directory)) as one:
+    with closing(WatchedStore(directory)) as one:
         yield one
     os.chdir(before)
 
@@ -88,7 +88,7 @@ def test_every_public_parameter_is_fuzzed() -> None:
     assert all(EXEMPT.values())
 
 
-def judged(scene: Scene, name: str, given: dict[str, str]) -> list[str]:
+def judged(scene: WatchedStore, name: str, given: dict[str, str]) -> list[str]:
     """Return what is wrong with how a call was answered."""
     if any((name, each, value) in ENDLESS for each, value in given.items()):
         return []
@@ -116,7 +116,7 @@ def judged(scene: Scene, name: str, given: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_each_argument_takes_or_refuses_each_hostile_value(scene: Scene, name: str) -> None:
+def test_each_argument_takes_or_refuses_each_hostile_value(scene: WatchedStore, name: str) -> None:
     if name not in TERMINATING:
         scene.call(name, {})
     wrong = []
@@ -147,7 +147,7 @@ def is_run_for_real(name: str, argument: str, value: str) -> bool:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())
-def test_several_hostile_arguments_at_once_are_taken_or_refused(scene: Scene, data: st.DataObject) -> None:
+def test_several_hostile_arguments_at_once_are_taken_or_refused(scene: WatchedStore, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(set(CALLS) - {"Queue.claim_with_wait", "run_worker"})))
     arguments = data.draw(st.sets(st.sampled_from(sorted(CALLS[name].good)), min_size=1, max_size=3))
     given_ = {each: data.draw(st.sampled_from(sorted(HOSTILE))) for each in sorted(arguments)}
@@ -163,7 +163,7 @@ def fuzz(directory: Path, seconds_left: Any, seed: int) -> tuple[int, list[str]]
     before = os.getcwd()
     os.chdir(directory)
     try:
-        with closing(Scene(directory)) as scene:
+        with closing(WatchedStore(directory)) as scene:
             names = sorted(set(CALLS) - {"Queue.claim_with_wait", "run_worker"})
             while seconds_left() > 0:
                 name = chance.choice(names)

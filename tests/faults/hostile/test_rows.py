@@ -12,7 +12,7 @@ from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, StorageError,
 from taquba_workflow_sync.queue.dispatch import dispatcher
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
-from tests.faults.hostile.stage import STATES, Scene, make_template
+from tests.faults.hostile.stage import STATES, DamagedStore, make_template
 
 MANY = 24
 #: What the other tables get in the default run; the long form puts every damage everywhere.
@@ -44,7 +44,7 @@ JOB_COLUMNS = [column for table, column in schema_columns() if table == JOB]
 
 @pytest.mark.parametrize("column", JOB_COLUMNS)
 def test_a_damaged_job_harms_no_other(large_template: Path, tmp_path: Path, column: str) -> None:
-    scene = Scene(large_template, tmp_path / "store")
+    scene = DamagedStore(large_template, tmp_path / "store")
     vandal = Vandal(scene.root)
     damages = damages_of(column)
     assert len(damages) <= MANY
@@ -104,7 +104,7 @@ def damage_table(template: Path, directory: Path, table: str, column: str) -> li
         for number, damage in enumerate(damages_of(column)):
             if damage.name not in SOME and "misplaced" not in damage.name:
                 continue
-            scene = Scene(template, directory / f"{place}-{number}")
+            scene = DamagedStore(template, directory / f"{place}-{number}")
             struck = Vandal(scene.root).spoil(table, column, where, [(place, [], damage)])
             spoiled += struck
             if not struck:
@@ -119,7 +119,7 @@ def damage_table(template: Path, directory: Path, table: str, column: str) -> li
 
 
 def test_missing_and_swapped_parts_end_as_dead_letters(template: Path, tmp_path: Path) -> None:
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     vandal = Vandal(scene.root)
     ids = scene.ids()
     healthy = f"(SELECT 4 * seq FROM {JOB} WHERE run_id LIKE 'healthy%')"
@@ -131,7 +131,7 @@ def test_missing_and_swapped_parts_end_as_dead_letters(template: Path, tmp_path:
 
 @pytest.mark.parametrize("next_seq", [0, 1, 5, 100])
 def test_a_counter_behind_the_rows_keeps_no_submit_out(template: Path, tmp_path: Path, next_seq: int) -> None:
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     Vandal(scene.root).run(f"UPDATE {META} SET value = ? WHERE key = 'next_seq'", next_seq)
     with Queue.open(scene.root, durability="relaxed") as queue:
         job_id = queue.enqueue("fresh", b"x")
@@ -143,14 +143,14 @@ def test_a_counter_behind_the_rows_keeps_no_submit_out(template: Path, tmp_path:
 @pytest.mark.parametrize("name", ["pending", "scheduled", "claimed", "dead", "done", "cancelled"])
 @pytest.mark.parametrize("count", [0, 1, 10_000])
 def test_wrong_counters_keep_no_run_from_its_end(template: Path, tmp_path: Path, name: str, count: int) -> None:
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     Vandal(scene.root).run(f"UPDATE {QUEUE} SET {name} = ?", count)
     wrong = scene.check(names=[], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
 
 
 def test_two_claims_with_one_token_settle_at_most_their_own(template: Path, tmp_path: Path) -> None:
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     with Queue.open(scene.root, durability="relaxed") as queue:
         first, second = (queue.enqueue("twins", name) for name in (b"a", b"b"))
         one, two = queue.claim_batch("twins", 2)
@@ -170,7 +170,7 @@ def test_an_owner_of_a_claim_is_never_taken_for_a_path(template: Path, tmp_path:
     (tmp_path / "outside").mkdir()
     precious = tmp_path / "outside" / "precious.lock"
     precious.write_text("precious")
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     Vandal(scene.root).run(f"UPDATE {JOB} SET owner = ?, lease_until_ms = 5 WHERE run_id LIKE 'lost-%'", owner)
     wrong = scene.check(names=["lost-0", "lost-1"], ids=scene.ids())
     assert not wrong, "\n".join(wrong)
@@ -179,7 +179,7 @@ def test_an_owner_of_a_claim_is_never_taken_for_a_path(template: Path, tmp_path:
 
 
 def test_equal_places_in_line_lose_nobody(template: Path, tmp_path: Path) -> None:
-    scene = Scene(template, tmp_path / "store")
+    scene = DamagedStore(template, tmp_path / "store")
     Vandal(scene.root).run(f"UPDATE {JOB} SET place = 7, priority = 1000")
     wrong = scene.check(names=[], ids=scene.ids())
     assert not wrong, "\n".join(wrong)

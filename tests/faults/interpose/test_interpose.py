@@ -17,7 +17,8 @@ import pytest
 from tests.faults import interpose
 from tests.faults.interpose import Flag, Operation, Record, Recorder
 from tests.faults.power.disk import Disk
-from tests.processes.harness import LIMIT, ROOT
+from tests.processes.harness import ROOT
+from tests.support import PATIENCE
 
 _MISSING = interpose.missing()
 pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
@@ -49,7 +50,7 @@ class Traced:
 
     def run(self, program: str, *arguments: object) -> list[Record]:
         child = self.start(program, *arguments)
-        _, errors = child.communicate(timeout=LIMIT)
+        _, errors = child.communicate(timeout=PATIENCE)
         assert (child.returncode, errors) == (0, "")
         return self.recorder.records()
 
@@ -149,7 +150,7 @@ def test_the_order_is_real_over_threads_processes_and_forks(traced: Traced) -> N
     """Many append to one file at once; the file has the lines in the order of the records."""
     children = [traced.start("append", 3, 100, "forks") for _ in range(3)]
     for child in children:
-        _, errors = child.communicate(timeout=LIMIT)
+        _, errors = child.communicate(timeout=PATIENCE)
         assert (child.returncode, errors) == (0, "")
     written = [each for each in traced.recorder.records() if each.operation is Operation.WRITE]
     assert len(written) == 3 * 2 * 3 * 100
@@ -166,13 +167,13 @@ def test_processes_killed_at_any_time_leave_a_whole_record_and_the_others_going(
     for more in range(8):
         begun = traced.recorder.size
         victim = traced.start("append", 3, 1_000_000)
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + PATIENCE
         # At another place each time; the survivor's records count, too, so that its end does not hang the test.
         while traced.recorder.size < begun + 10_000 + 1_000 * more:
             assert time.monotonic() < deadline and victim.poll() is None
         victim.kill()
-        victim.wait(LIMIT)
-    _, errors = survivor.communicate(timeout=LIMIT)
+        victim.wait(PATIENCE)
+    _, errors = survivor.communicate(timeout=PATIENCE)
     assert (survivor.returncode, errors) == (0, "")
     # Whoever was killed inside of a write may have made it or not: its record has no result.
     content = (traced.directory / "lines").read_bytes().splitlines()
@@ -327,7 +328,7 @@ def test_a_process_is_killed_at_a_call(traced: Traced, after: bool) -> None:
     with traced.recorder.rule("write", "x", kills=True, after=after, skip=1) as rule:
         assert ask(child, "write x 0 first") == "did 5"
         tell(child, "write x 0 wrote")
-        assert child.wait(LIMIT) == -9
+        assert child.wait(PATIENCE) == -9
         rule.wait(injected=1)
     assert (traced.directory / "x").read_bytes() == (b"wrote" if after else b"first")
     writes = [each.data for each in traced.recorder.records() if each.operation is Operation.WRITE]

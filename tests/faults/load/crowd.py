@@ -26,7 +26,8 @@ from taquba_workflow_sync import (
 )
 from tests.faults.journal import Journal
 from tests.faults.load.meter import Meter
-from tests.processes.harness import LIMIT, eventually, say
+from tests.processes.harness import say
+from tests.support import PATIENCE, wait_until
 
 CROWD = 1_000
 DESCRIPTORS = 1_024
@@ -52,7 +53,7 @@ def _submit_at_once(client: WorkflowClient, journal: Journal, name: str) -> Coun
 
     def submit(number: int) -> None:
         run = f"{name}-{number}"
-        together.wait(LIMIT)
+        together.wait(PATIENCE)
         try:
             handle = client.submit(RunSpec(run_id=run, headers={"plan": "go"}))
         except Exception as error:
@@ -140,7 +141,7 @@ def large(store: Path, journal: Journal) -> None:
     config = QueueConfig(max_attempts=1)
     with Queue.open(store, default_config=config) as queue:
         with WorkflowRuntime(queue, _handle_large, max_concurrent_steps=1) as runtime:
-            runtime.submit(run_id="small").wait(LIMIT)
+            runtime.submit(run_id="small").wait(PATIENCE)
             wal = store / "db" / "cache.db-wal"
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             try:
@@ -150,14 +151,14 @@ def large(store: Path, journal: Journal) -> None:
             say("unsubmitted", runtime.status("input-too-large"))
             for run in LARGE_RUNS:
                 runtime.submit(run_id=run, input=block(0) if run == "through" else b"")
-            outcomes = {run: runtime.wait(run, timeout=4 * LIMIT) for run in LARGE_RUNS}
+            outcomes = {run: runtime.wait(run, timeout=4 * PATIENCE) for run in LARGE_RUNS}
             for run, outcome in outcomes.items():
                 say(run, outcome.status, outcome.error or outcome.result == block(2))
             say("wal-with-them", wal.stat().st_size)
             del outcome, outcomes
             # It starts over, and is cut, at the first commit after a checkpoint that no reader was in the way of.
-            eventually(
-                lambda: runtime.submit().wait(LIMIT) and wal.stat().st_size <= SMALL_WAL, "a log that is small again"
+            wait_until(
+                lambda: runtime.submit().wait(PATIENCE) and wal.stat().st_size <= SMALL_WAL, "a log that is small again"
             )
             say("memory", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / LARGEST)
 

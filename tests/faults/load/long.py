@@ -25,7 +25,8 @@ from tests.faults.figures import Figures
 from tests.faults.journal import Journal, read
 from tests.faults.load.crew import CONCURRENCY, CONFIG, KEEP, STEPS, Control
 from tests.faults.load.meter import LATENCIES, Meter, Reading
-from tests.processes.harness import Child, eventually
+from tests.processes.harness import Child
+from tests.support import wait_until
 
 LIVE = "workflow-steps"
 WAITING = "waiting"
@@ -264,7 +265,7 @@ class Site:
         for name, person in self.people.items():
             if name.startswith(role):
                 # A successor that has just been started would die of the signal.
-                eventually(lambda: "ready" in person.output, f"the start of {name}", _LIMIT)  # noqa: B023
+                wait_until(lambda: "ready" in person.output, f"the start of {name}", _LIMIT)  # noqa: B023
                 person.signal(signal.SIGTERM)
                 code = person.ended(_LIMIT)
                 assert code == 0, f"{name} ended with {code}: {person.errors}"

@@ -27,7 +27,8 @@ from taquba_workflow_sync import (
 )
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, submit
-from tests.processes.harness import LIMIT, eventually, say
+from tests.processes.harness import say
+from tests.support import PATIENCE, wait_until
 
 BAD = "bad"
 GOOD = [f"good-{number}" for number in range(5)]
@@ -56,7 +57,7 @@ class Misbehaving(LabRunner):
 
     def _do(self, step: Step) -> StepOutcome:
         if step.run_id == BAD and step.step_number == 0:
-            assert self.runtime is not None and self.are_all_in.wait(LIMIT)
+            assert self.runtime is not None and self.are_all_in.wait(PATIENCE)
             outcome = self.misdeed(step, self.runtime)
             if outcome is not None:
                 return outcome
@@ -66,8 +67,8 @@ class Misbehaving(LabRunner):
 class Runtime(WorkflowRuntime):
     """One that a misdeed can reach its queue and its runner by."""
 
-    def __init__(self, queue: Queue, runner: Misbehaving) -> None:
-        super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=LIMIT)
+    def __init__(self, queue: Queue, runner: Misbehaving, *, grace: float | None = PATIENCE) -> None:
+        super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=grace)
         self.queue = queue
         self.runner = runner
         runner.runtime = self
@@ -88,13 +89,13 @@ def start(queue: Queue, journal: Journal, misdeed: Misdeed) -> Runtime:
 def see_the_others_through(runtime: WorkflowClient) -> None:
     """Wait for the good runs; nothing that the bad one did may keep them."""
     for run in GOOD:
-        outcome = runtime.wait(run, timeout=LIMIT)
+        outcome = runtime.wait(run, timeout=PATIENCE)
         assert outcome.result == b"0 1 2", outcome
 
 
 def tell_of_the_bad(runtime: Runtime) -> None:
     """Wait for its end, and print how it came and of what its attempts died."""
-    outcome = runtime.wait(BAD, timeout=LIMIT)
+    outcome = runtime.wait(BAD, timeout=PATIENCE)
     for attempt in runtime.queue.attempt_history(outcome.job_id):
         if attempt.error:
             say("error", attempt.error)
@@ -191,7 +192,7 @@ def submits_many_and_waits(step: Step, runtime: Runtime) -> None:
     journal = runtime.runner.journal
     for number in range(BROOD):
         submit(runtime, journal, f"child-{number}", PLAN)
-    runtime.wait(f"child-{BROOD - 1}", timeout=LIMIT)
+    runtime.wait(f"child-{BROOD - 1}", timeout=PATIENCE)
 
 
 def starts_another_runtime(step: Step, runtime: Runtime) -> None:
@@ -199,7 +200,7 @@ def starts_another_runtime(step: Step, runtime: Runtime) -> None:
     other = WorkflowRuntime(runtime.queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=2)
     with other:
         submit(other, journal, "of-the-other", PLAN)
-        other.wait("of-the-other", timeout=LIMIT)
+        other.wait("of-the-other", timeout=PATIENCE)
 
 
 def blocks_signals(step: Step, runtime: Runtime) -> None:
@@ -234,9 +235,9 @@ def leaks_descriptors(store: Path, journal: Journal) -> None:
 
     with _opened(store) as queue:
         runtime = start(queue, journal, misdeed)
-        eventually(lambda: runtime.runner.ended >= {BAD, *GOOD}, "the end of every run")
+        wait_until(lambda: runtime.runner.ended >= {BAD, *GOOD}, "the end of every run")
         try:
-            runtime.wait(BAD, timeout=LIMIT)
+            runtime.wait(BAD, timeout=PATIENCE)
             say("found")
         except StorageError as error:
             say("refused", error)
@@ -255,7 +256,7 @@ def exits_at_once(store: Path, journal: Journal) -> None:
             os._exit(7)
 
     with _opened(store) as queue:
-        start(queue, journal, misdeed).wait(BAD, timeout=LIMIT)
+        start(queue, journal, misdeed).wait(BAD, timeout=PATIENCE)
 
 
 def closes_the_queue(store: Path, journal: Journal) -> None:
@@ -268,8 +269,8 @@ def closes_the_queue(store: Path, journal: Journal) -> None:
 
     queue = _opened(store)
     runtime = start(queue, journal, misdeed)
-    eventually(lambda: not queue.handle.has_loops, "the end of the runtime")
-    assert runtime.stop(LIMIT) is True
+    wait_until(lambda: not queue.handle.has_loops, "the end of the runtime")
+    assert runtime.stop(PATIENCE) is True
 
 
 def blocks_for_ever(store: Path, journal: Journal) -> None:
@@ -311,13 +312,12 @@ def ends_on_a_signal(store: Path, journal: Journal) -> None:
     """A runner that blocks every signal in its thread does not keep the process from its drain."""
     with _opened(store) as queue:
         runner = Misbehaving(journal, blocks_signals)
-        runtime = WorkflowRuntime(queue, runner, hook_of(journal), max_concurrent_steps=_THREADS)
-        runner.runtime = runtime
+        runtime = Runtime(queue, runner, grace=None)
         submit(runtime, journal, BAD, PLAN)
         runner.are_all_in.set()
 
         def end() -> None:
-            eventually(lambda: runtime.outcome(BAD) is not None, "the end of the bad run")
+            wait_until(lambda: runtime.outcome(BAD) is not None, "the end of the bad run")
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=end).start()

@@ -12,7 +12,8 @@ from tests.faults.checker import check
 from tests.faults.journal import read
 from tests.faults.load.crowd import CROWD, LARGEST
 from tests.faults.load.meter import Meter
-from tests.processes.harness import LIMIT, Child, Stage, staged
+from tests.processes.harness import Child, Stage, staged
+from tests.support import PATIENCE
 
 _WRITERS = 4
 _COMMITS = 1_200  # of all together
@@ -35,7 +36,7 @@ def start(stage: Stage, *arguments: object) -> Child:
 def test_a_thousand_threads_submit_at_once_under_a_limit_of_1024_descriptors(stage: Stage) -> None:
     """All are answered; with no descriptor left all are told so, nothing is half done, and none is leaked."""
     child = start(stage, "thousand")
-    child.ends_well(2 * LIMIT)
+    child.ends_well(2 * PATIENCE)
 
     assert child.said("plenty") == child.said("again") == [[f"acknowledged={CROWD}"]]
     [none] = child.said("none")
@@ -58,7 +59,7 @@ def shares_of_writers(stage: Stage, attempt: int) -> list[int]:
         each.hear("ready")
     for each in writers:
         each.tell("go")
-    deadline = time.monotonic() + 2 * LIMIT
+    deadline = time.monotonic() + 2 * PATIENCE
     while sum(shares := [meter.acknowledged(0) for meter in meters]) < _COMMITS:
         assert time.monotonic() < deadline, f"only {shares} commits"
         time.sleep(0.005)
@@ -85,7 +86,7 @@ def test_of_four_writing_processes_the_slowest_gets_at_least_half_of_the_fastest
 
 def test_payloads_of_64_mib_go_through_and_what_is_larger_is_refused(stage: Stage) -> None:
     child = start(stage, "large")
-    child.ends_well(8 * LIMIT)
+    child.ends_well(8 * PATIENCE)
 
     assert child.said("unsubmitted") == [["None"]]
     assert child.said("input-too-large")

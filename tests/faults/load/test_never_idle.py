@@ -9,7 +9,7 @@ from taquba_workflow_sync import Queue, RunSpec, Step, StepOutcome, Succeed, Wor
 from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.checker import looking_at
-from tests.queue.support import PATIENCE, no_thread_left_behind, wait_until
+from tests.support import PATIENCE, no_thread_left_behind, wait_until
 
 _EXPIRED = 3_000
 _BUSY_WITH = 9_000

@@ -39,7 +39,8 @@ from tests.faults.interpose import Operation, Record
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue
 from tests.faults.power import disk, log
-from tests.processes.harness import LIMIT, ROOT
+from tests.processes.harness import ROOT
+from tests.support import PATIENCE
 
 FAULT = "power cut"
 DATABASE = Path("store", "db", "cache.db")
@@ -104,7 +105,7 @@ def _copy(tree: disk.Tree, directory: Path) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-class Stage:
+class PowerStage:
     """Where a scenario runs: a watched directory, its recorder, its processes."""
 
     def __init__(
@@ -143,7 +144,7 @@ class Stage:
 
     def end(self, child: subprocess.Popen[bytes], code: int = 0) -> None:
         """Wait for a process to end so."""
-        _, errors = child.communicate(timeout=4 * LIMIT)
+        _, errors = child.communicate(timeout=4 * PATIENCE)
         assert child.returncode == code, f"exit {child.returncode}:\n{errors.decode()}"
 
     def recorded(self) -> Recorded:
@@ -188,7 +189,7 @@ class Stage:
 
 def record(directory: Path, *, durability: str, seed: int, runs: int, threads: int = 3) -> Recorded:
     """Run the scenario: a store is made and closed, two processes share it, one is killed, one recovers."""
-    stage = Stage(directory, durability=durability, seed=seed)
+    stage = PowerStage(directory, durability=durability, seed=seed)
     try:
         # The checkpoint thresholds: small, so that there are checkpoints and the log starts over.
         stage.end(stage.start("maker", runs=runs, threads=threads, checkpoint=160 << 10))
@@ -217,7 +218,7 @@ def record_one(
     past: Sequence[Event] = (),
 ) -> Recorded:
     """Run one process to its end, on an empty disk or on what an earlier cut left."""
-    stage = Stage(directory, durability=durability, seed=seed, lie=lie, base=base, past=past)
+    stage = PowerStage(directory, durability=durability, seed=seed, lie=lie, base=base, past=past)
     try:
         stage.end(stage.start(name, runs=runs, threads=3, checkpoint=160 << 10))
         return stage.recorded()
@@ -426,13 +427,15 @@ def _run_on(store: Path, events: list[Event], figures: Figures, path: Path) -> N
     try:
         with open_queue(store, lease_duration=0.5) as queue:
             runtime = WorkflowRuntime(queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=4)
-            deadline = time.monotonic() + LIMIT
+            deadline = time.monotonic() + PATIENCE
             with runtime:
                 while any(
                     each.pending + each.scheduled + each.claimed for each in queue.handle.store.counts().values()
                 ):
                     if time.monotonic() > deadline:
-                        figures.expect("runs to the end", False, f"left after {LIMIT} s: {queue.handle.store.counts()}")
+                        figures.expect(
+                            "runs to the end", False, f"left after {PATIENCE} s: {queue.handle.store.counts()}"
+                        )
                         return
                     time.sleep(0.005)
         figures.checked["runs to the end"] += 1

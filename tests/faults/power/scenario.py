@@ -24,7 +24,7 @@ from taquba_workflow_sync.storage.embedded.pending import PendingCall
 from tests.faults.interpose import mark
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, make_plan, open_queue
-from tests.processes.harness import LIMIT
+from tests.support import PATIENCE
 
 
 class MarkingJournal(Journal):
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-            deadline = time.monotonic() + LIMIT
+            deadline = time.monotonic() + PATIENCE
             while any(each.pending + each.scheduled + each.claimed for each in queue.handle.store.counts().values()):
                 assert time.monotonic() < deadline, f"never idle: {queue.handle.store.counts()}"
                 time.sleep(0.01)

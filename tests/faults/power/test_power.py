@@ -45,7 +45,7 @@ def test_a_power_cut_leaves_a_sound_store_with_all_that_was_promised(place: Path
 @pytest.mark.parametrize("how", ["killed", "overtaken"])
 def test_a_store_survives_whose_maker_was_stopped_while_making_its_directories(place: Path, how: str) -> None:
     """Who finds a directory cannot know whether its maker came to make its name durable."""
-    stage = cuts.Stage(place, durability="full", seed=1)
+    stage = cuts.PowerStage(place, durability="full", seed=1)
     try:
         rule = stage.recorder.add(
             "fsync", only="directories", times=1, kills=how == "killed", pauses=how == "overtaken"

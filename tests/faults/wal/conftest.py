@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults import interpose
-from tests.faults.wal.scene import Scene
+from tests.faults.wal.scene import WalScene
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[WalScene]:
     reason = interpose.missing()
     if reason is not None:
         pytest.skip(reason)
-    scene = Scene(tmp_path.resolve())
+    scene = WalScene(tmp_path.resolve())
     try:
         yield scene
     finally:

@@ -23,7 +23,8 @@ from tests.faults.lab import open_queue, register_hook
 from tests.faults.storm import settle
 from tests.faults.wal.audit import audit
 from tests.faults.wal.window import is_affected
-from tests.processes.harness import LIMIT, Child, Stage, eventually
+from tests.processes.harness import Child, Stage
+from tests.support import PATIENCE, wait_until
 
 PART = "WAL reset"
 _ROLES = ("worker", "worker", "client", "client")
@@ -169,7 +170,7 @@ def play(place: Path, chance: random.Random, figures: Figures, over: float, reco
 
 def wait_ready(person: Child) -> None:
     """Wait until it runs; it may have said so long ago."""
-    eventually(lambda: person.said("ready"), "the process runs", 2 * LIMIT)
+    wait_until(lambda: person.said("ready"), "the process runs", 2 * PATIENCE)
 
 
 def look(store: Path, figures: Figures) -> None:

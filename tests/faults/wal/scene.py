@@ -11,10 +11,11 @@ from tests.faults.interpose import Operation, Record, Recorder, Rule
 from tests.faults.lab import open_queue
 from tests.faults.wal.actor import QUEUE
 from tests.faults.wal.audit import DATABASE, INDEX, WAL, WRITE_LOCK, Audit, Span, audit
-from tests.processes.harness import FORGOTTEN, FORK_WITH_THREADS, LIMIT, Child, eventually
+from tests.processes.harness import FORGOTTEN, FORK_WITH_THREADS, Child
+from tests.support import PATIENCE, wait_until
 
 
-class Scene:
+class WalScene:
     """Starts actors, tells them what to do, and judges the whole record at the end."""
 
     def __init__(self, directory: Path) -> None:
@@ -89,7 +90,7 @@ class Scene:
         def everyone_tried() -> bool:
             return set(pids) <= {each.pid for each in self.recorder.records(since) if _tries(each)}
 
-        eventually(everyone_tried, "everyone else tried to write or wrote", 2 * LIMIT)
+        wait_until(everyone_tried, "everyone else tried to write or wrote", 2 * PATIENCE)
 
     def kill(self, child: Child) -> None:
         child.signal(signal.SIGKILL)
@@ -131,13 +132,13 @@ def _tries(record: Record) -> bool:
 def do(child: Child, *words: object) -> None:
     """Have an actor do something, and wait until it has."""
     child.tell(*words)
-    child.hear(f"done {words[0]}", 2 * LIMIT)
+    child.hear(f"done {words[0]}", 2 * PATIENCE)
 
 
 def let_go(rule: Rule) -> None:
     """Let go of whom it holds, and see that they went: the place of the rule may be used again."""
     rule.release()
-    eventually(lambda: rule.waiting == 0, "those who were held went on")
+    wait_until(lambda: rule.waiting == 0, "those who were held went on")
 
 
 def around(spans: Collection[Span], moment: int) -> Span:

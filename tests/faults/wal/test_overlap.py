@@ -10,14 +10,14 @@ import pytest
 from tests.faults.checker import looking_at
 from tests.faults.wal.actor import BREACHES
 from tests.faults.wal.audit import DATABASE, WAL
-from tests.faults.wal.scene import Scene, around, do
+from tests.faults.wal.scene import WalScene, around, do
 
 #: Where a checkpoint is held: before it moves its first page, further on, and before it syncs the database.
 PLACES = (("write", 0), ("write", 1), ("fsync", 0))
 NEVER = 1 << 30
 
 
-def test_a_commit_waits_for_the_checkpoint_of_another_process(scene: Scene) -> None:
+def test_a_commit_waits_for_the_checkpoint_of_another_process(scene: WalScene) -> None:
     scene.seed()
     writers = scene.writers(3)
     moments = [scene.hold(operation, DATABASE, writers, skip=skip) for operation, skip in PLACES]
@@ -32,7 +32,7 @@ def test_a_commit_waits_for_the_checkpoint_of_another_process(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("breach", list(BREACHES))
-def test_without_the_guard_the_overlap_is_reported(scene: Scene, breach: str) -> None:
+def test_without_the_guard_the_overlap_is_reported(scene: WalScene, breach: str) -> None:
     scene.seed()
     writers = scene.writers(2, "--breach", breach)
     pid, at = scene.hold("write", DATABASE, writers)
@@ -46,7 +46,7 @@ def test_without_the_guard_the_overlap_is_reported(scene: Scene, breach: str) ->
     assert any(commit.overlaps(checkpoint) for commit in found.commits)
 
 
-def test_an_opening_waits_for_the_checkpoint_of_a_last_close(scene: Scene) -> None:
+def test_an_opening_waits_for_the_checkpoint_of_a_last_close(scene: WalScene) -> None:
     last, next_one = (scene.actor("--checkpoint", NEVER) for _ in range(2))
     moments = []
     for operation in ("write", "fsync"):
@@ -74,7 +74,7 @@ def test_an_opening_waits_for_the_checkpoint_of_a_last_close(scene: Scene) -> No
         assert found.waited(close) == {next_one.pid}
 
 
-def test_kills_inside_commits_and_checkpoints_leave_no_overlap_behind(scene: Scene) -> None:
+def test_kills_inside_commits_and_checkpoints_leave_no_overlap_behind(scene: WalScene) -> None:
     scene.seed()
     survivors = scene.writers(1)
     for operation, path in (("write", WAL), ("fsync", WAL), ("write", DATABASE), ("fsync", DATABASE)):
@@ -98,7 +98,7 @@ def test_kills_inside_commits_and_checkpoints_leave_no_overlap_behind(scene: Sce
     assert last[0].pid in {each.pid for each in found.recoveries}
 
 
-def test_nobody_writes_while_the_wal_is_read_anew_after_a_crash(scene: Scene) -> None:
+def test_nobody_writes_while_the_wal_is_read_anew_after_a_crash(scene: WalScene) -> None:
     scene.seed()
     (victim,) = scene.writers(1)
     scene.recorder.add("write", WAL, kills=True, after=True, skip=9, times=1, pid=victim.pid)
@@ -117,7 +117,7 @@ def test_nobody_writes_while_the_wal_is_read_anew_after_a_crash(scene: Scene) ->
     assert found.waited(recovery) == {second.pid}
 
 
-def test_neither_we_nor_plain_diskcache_checkpoint_a_long_wal(scene: Scene) -> None:
+def test_neither_we_nor_plain_diskcache_checkpoint_a_long_wal(scene: WalScene) -> None:
     ours, foreign = scene.actor("--checkpoint", NEVER), scene.actor()
     do(ours, "open")
     do(ours, "put", 80, 1 << 16)  # over 1,000 pages: SQLite and diskcache checkpoint then unless told not to
@@ -132,7 +132,7 @@ def test_neither_we_nor_plain_diskcache_checkpoint_a_long_wal(scene: Scene) -> N
     assert "close" in found.of(foreign.pid)
 
 
-def test_plain_diskcache_opened_during_a_checkpoint_waits(scene: Scene) -> None:
+def test_plain_diskcache_opened_during_a_checkpoint_waits(scene: WalScene) -> None:
     scene.seed()
     writers = scene.writers(2)
     foreign = scene.actor()
@@ -151,7 +151,7 @@ def test_plain_diskcache_opened_during_a_checkpoint_waits(scene: Scene) -> None:
     assert all(foreign.pid in found.waited(around(found.checkpoints, at)) for _, at in moments)
 
 
-def test_diskcache_with_its_own_settings_is_reported(scene: Scene) -> None:
+def test_diskcache_with_its_own_settings_is_reported(scene: WalScene) -> None:
     scene.seed()
     (writer,) = scene.writers(1, "--checkpoint", NEVER)
     foreigner = scene.actor()
@@ -164,7 +164,7 @@ def test_diskcache_with_its_own_settings_is_reported(scene: Scene) -> None:
     assert any(f"by process {writer.pid}" in text and "overlap" in text for text in found.violations)
 
 
-def test_forks_exits_and_closes_beside_writers_leave_no_overlap(scene: Scene) -> None:
+def test_forks_exits_and_closes_beside_writers_leave_no_overlap(scene: WalScene) -> None:
     scene.seed()
     writers = scene.writers(2)
     coming, forking, leaving, vanishing = (scene.actor() for _ in range(4))
@@ -193,7 +193,7 @@ def test_forks_exits_and_closes_beside_writers_leave_no_overlap(scene: Scene) ->
     assert all("commit" in found.of(pid) for pid in children | {each.pid for each in scene.actors[1:]})
 
 
-def test_checkpoints_that_fail_or_are_kept_from_their_end_overlap_nothing(scene: Scene) -> None:
+def test_checkpoints_that_fail_or_are_kept_from_their_end_overlap_nothing(scene: WalScene) -> None:
     scene.seed()
     writers = scene.writers(2)
     reader = scene.actor()

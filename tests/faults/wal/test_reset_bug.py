@@ -9,12 +9,12 @@ import pytest
 from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from tests.faults.checker import looking_at
 from tests.faults.wal import window
-from tests.faults.wal.scene import Scene, do
+from tests.faults.wal.scene import WalScene, do
 
 NEVER = 1 << 30
 
 
-def provoke(scene: Scene, *breach: str) -> int:
+def provoke(scene: WalScene, *breach: str) -> int:
     """Let a commit come while a second checkpoint is in the window of the fault; return how many were acknowledged.
 
     A first checkpoint has moved all there is. The second has read how long the WAL is, and stops; a commit wants to
@@ -45,7 +45,7 @@ def provoke(scene: Scene, *breach: str) -> int:
     return 30 + 1 + 20
 
 
-def damage(scene: Scene, acknowledged: int) -> list[str]:
+def damage(scene: WalScene, acknowledged: int) -> list[str]:
     """Return what is wrong with the store as the next program finds it."""
     try:
         with looking_at(scene.store) as connection:
@@ -57,7 +57,7 @@ def damage(scene: Scene, acknowledged: int) -> list[str]:
     return lost + [each for each in answer if each != "ok"]
 
 
-def test_the_guard_keeps_a_commit_out_of_the_window_of_the_fault(scene: Scene) -> None:
+def test_the_guard_keeps_a_commit_out_of_the_window_of_the_fault(scene: WalScene) -> None:
     acknowledged = provoke(scene)
     assert damage(scene, acknowledged) == []
     found = scene.finish()
@@ -67,7 +67,7 @@ def test_the_guard_keeps_a_commit_out_of_the_window_of_the_fault(scene: Scene) -
     assert damage(scene, acknowledged) == []
 
 
-def test_without_the_guard_an_affected_sqlite_loses_what_was_acknowledged(scene: Scene) -> None:
+def test_without_the_guard_an_affected_sqlite_loses_what_was_acknowledged(scene: WalScene) -> None:
     acknowledged = provoke(scene, "--breach", "unguarded")
     found = damage(scene, acknowledged)
     assert bool(found) == window.is_affected(), f"SQLite {sqlite3.sqlite_version}: {found}"
