@@ -74,7 +74,7 @@ def _in_line(row: TakenRow) -> tuple[int, int]:
 
 
 def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedRow:
-    if not _is_sound(row):
+    if not is_sound(row):
         raise ValueError(f"the stored row {row.seq} is damaged and cannot be claimed")
     payload: object = row.payload
     headers: object = row.headers
@@ -115,7 +115,7 @@ def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedR
     )
 
 
-def _is_sound(row: TakenRow) -> bool:
+def is_sound(row: TakenRow) -> bool:
     """Whether a row just claimed can be worked on."""
     return _holds(row) and 1 <= row.attempts <= row.max_attempts
 
