@@ -70,7 +70,7 @@ class QueueHandle:
         self.max_payload_bytes = max_payload_bytes
         self.failpoint = failpoint
         self.abandoned_here: set[str] = set()
-        self.is_closed = False
+        self.is_closed: bool = False
         self._store = store
         self._default_config = default_config
         self._queue_configs = dict(queue_configs)
@@ -80,7 +80,7 @@ class QueueHandle:
         self._abandoned: Abandoned | None = None
         self._next_probe = 0.0
         self._on_closed: Callable[[], None] | None = None
-        self.commits = CommitWaiter(store, lambda: self.is_closed)
+        self.commits: CommitWaiter = CommitWaiter(store, lambda: self.is_closed)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"an open store cannot be pickled; pickle its path and open it there: {self.address}")

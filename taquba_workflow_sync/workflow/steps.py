@@ -33,9 +33,9 @@ class StepLane:
         self._keeps_place = keeps_place
         self._max_payload_bytes = handle.max_payload_bytes
         self._config = handle.config_of(queue_name)
-        self.steps = 0
-        self.ended = dict.fromkeys(TerminalStatus, 0)
-        self.lane = Lane(queue_name, self._config.lease_ms, self._execute, self._settled)
+        self.steps: int = 0
+        self.ended: dict[TerminalStatus, int] = dict.fromkeys(TerminalStatus, 0)
+        self.lane: Lane = Lane(queue_name, self._config.lease_ms, self._execute, self._settled)
 
     def _execute(self, execution: Execution) -> Settlement:
         row = execution.row

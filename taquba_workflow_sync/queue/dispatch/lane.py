@@ -28,14 +28,14 @@ class Execution:
     )
 
     def __init__(self, row: ClaimedRow, lane: Lane, stopping: threading.Event) -> None:
-        self.row = row
-        self.lane = lane
-        self.stopping = stopping
-        self.cancel_token = CancelToken()
-        self.renewed_at = time.monotonic()
-        self.has_returned = False
-        self.is_lost = False
-        self.is_repeated = False
+        self.row: ClaimedRow = row
+        self.lane: Lane = lane
+        self.stopping: threading.Event = stopping
+        self.cancel_token: CancelToken = CancelToken()
+        self.renewed_at: float = time.monotonic()
+        self.has_returned: bool = False
+        self.is_lost: bool = False
+        self.is_repeated: bool = False
         if row.cancel_requested:
             self.cancel_token.set()
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.records import damage_of
+from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.settlement import DeadLetter, Settlement
 
 _log = logging.getLogger(__name__)
@@ -53,13 +54,13 @@ class Pool:
     def __init__(self, name: str, lanes: Sequence[Lane], size: int) -> None:
         self.name = name
         self.size = size
-        self.lanes = {lane.queue: lane for lane in lanes}
-        self.claims = tuple(lane.claim for lane in lanes)
+        self.lanes: dict[str, Lane] = {lane.queue: lane for lane in lanes}
+        self.claims: tuple[LaneClaim, ...] = tuple(lane.claim for lane in lanes)
         self.in_flight = 0
         self.has_backlog = True
         #: When the next job of its lanes is due, by the monotonic clock; None: no job waits for a time.
         self.next_due: float | None = None
-        self.is_going_down = False
+        self.is_going_down: bool = False
         self._ready: deque[Execution] = deque()
         self._lock = threading.Lock()
         self._active = 0

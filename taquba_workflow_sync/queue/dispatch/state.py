@@ -24,17 +24,17 @@ class DispatchState:
     """
 
     def __init__(self, pools: Sequence[Pool]) -> None:
-        self.pools = tuple(pools)
-        self.wakeup = WakeUp()
+        self.pools: tuple[Pool, ...] = tuple(pools)
+        self.wakeup: WakeUp = WakeUp()
         self.in_flight: dict[str, Execution] = {}
         self.finished: deque[Finished] = deque()
         self.unsettled: list[Finished] = []
         #: Evidence for the next claims.
         self.abandoned: Abandoned | None = None
-        self.stop_asked = False
+        self.stop_asked: bool = False
         self.stopping_since: float | None = None
         #: What steps see: their process is shutting down.
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = threading.Event()
         self._pool_of = {queue: pool for pool in pools for queue in pool.lanes}
 
     def ask_to_stop(self) -> None:

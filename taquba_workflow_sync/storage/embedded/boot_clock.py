@@ -20,7 +20,7 @@ class BootClock:
     def __init__(self) -> None:
         self._clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
         self._offset_ns = 0 if self._clock is None else _namespace_offset_ns()
-        self.boot = 0 if self._clock is None else _boot_number()
+        self.boot: int = 0 if self._clock is None else _boot_number()
 
     def now_ms(self) -> int:
         """Return the milliseconds, the same in all processes of this boot; 0 where there is no such clock."""

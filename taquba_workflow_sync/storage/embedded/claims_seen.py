@@ -27,7 +27,7 @@ class ClaimsSeen:
         self._access = access
         self._commits = commits
         self._read_clock = read_clock
-        self.watch = Watch(lifecycle.root / "owners")
+        self.watch: Watch = Watch(lifecycle.root / "owners")
         self._next_cleaning = 0.0
         self._failures_seen = 0
 

@@ -89,7 +89,7 @@ class Transactor:
         self._others_write = False
         self._is_interruptible = False
         #: How many transactions could not be committed, ever, for what the disk or another process did.
-        self.failures = 0
+        self.failures: int = 0
 
     def commit(
         self, batch: Sequence[PendingWrite], gives_way: Callable[[], bool], *, is_interruptible: bool = False

@@ -48,7 +48,7 @@ class Connections:
         self._directory = directory
         self._synchronous = _FULL if is_durable else _NORMAL
         self._is_closed = False
-        self.root = directory.parent
+        self.root: Path = directory.parent
         self._database = directory / DATABASE_NAME
         self._wal = directory / f"{DATABASE_NAME}-wal"
         self._identity: tuple[int, int] | None = None
@@ -57,7 +57,7 @@ class Connections:
 
     def reset_after_fork(self) -> None:
         """Start afresh with no connection and a new gate: the parent's may count threads that are not here."""
-        self.gate = Gate()
+        self.gate: Gate = Gate()
         self._wal_identity: tuple[int, int] | None = None
         self._writer: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None

@@ -53,7 +53,7 @@ class GroupCommit:
         self._is_committing = False
         self._leading: _Leading | None = None
         self._choosing = threading.Lock()
-        self.clerk = Clerk(self._serve_as_clerk, self.has_waiting)
+        self.clerk: Clerk = Clerk(self._serve_as_clerk, self.has_waiting)
 
     def has_waiting(self) -> bool:
         """Whether callers wait for a commit."""

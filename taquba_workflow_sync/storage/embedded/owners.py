@@ -80,7 +80,7 @@ class Owner:
 
     def __init__(self, directory: Path, *, is_exclusive: bool, failpoint: Failpoint | None = None) -> None:
         self.directory = directory
-        self.id = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if is_exclusive else ''}"
+        self.id: str = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if is_exclusive else ''}"
         self._failpoint = failpoint
         self._lock = lock_of(_path(directory, self.id))
 

@@ -23,10 +23,10 @@ class PendingWrite:
     __slots__ = ("error", "is_done", "operation", "value")
 
     def __init__(self, operation: Operation) -> None:
-        self.operation = operation
+        self.operation: Operation = operation
         self.value: Any = None
         self.error: BaseException | None = None
-        self.is_done = False
+        self.is_done: bool = False
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
@@ -53,10 +53,10 @@ class PendingCall:
     __slots__ = ("is_done", "is_gone", "wake", "writes")
 
     def __init__(self, operations: Sequence[Operation]) -> None:
-        self.writes = [PendingWrite(operation) for operation in operations]
-        self.is_done = False
-        self.is_gone = False
-        self.wake = threading.Lock()
+        self.writes: list[PendingWrite] = [PendingWrite(operation) for operation in operations]
+        self.is_done: bool = False
+        self.is_gone: bool = False
+        self.wake: threading.Lock = threading.Lock()
         self.wake.acquire()
 
     def finish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -57,10 +58,10 @@ class Transaction:
         unreadable: Unreadable,
     ) -> None:
         self.connection = connection
-        self.execute = connection.execute
+        self.execute: Callable[..., sqlite3.Cursor] = connection.execute
         self.now_ms = now_ms
         self.owner = owner
-        self.boot_ms = boot_clock.now_ms()
+        self.boot_ms: int = boot_clock.now_ms()
         self._delays_by_boot_clock = delays_by_boot_clock
         self.unreadable = unreadable
         self.transitions: set[str] = set()
