@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +27,8 @@ from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.embedded.sql import names
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.job import Inserted
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from taquba_workflow_sync.workflow.client import WorkflowClient
@@ -36,13 +37,16 @@ from tests.storage.bench import LANE, QUEUE
 
 from .instruments import (
     Instruments,
+    RunningSet,
     YieldingClock,
+    YieldingGate,
+    YieldingLock,
     YieldingPath,
+    YieldingRoom,
     close_quietly,
     connect_unseen,
     instrumented,
 )
-from .memory import RunningSet
 from .scheduler import WAIT, Branches, Policy, Schedule, Step, actor_here, always, first, start_names, yield_point
 
 _TABLES: Final = (names.META, names.QUEUE, names.JOB, names.OVERFLOW, names.ATTEMPT)
@@ -62,7 +66,6 @@ class World:
     directory: Path
     instruments: Instruments
     clock: YieldingClock
-    running: RunningSet = field(default_factory=RunningSet)
     stores: dict[str, EmbeddedStore] = field(default_factory=dict)
     #: What the preparation leaves for the operations, e.g. claims.
     known: dict[str, Any] = field(default_factory=dict)
@@ -73,10 +76,14 @@ class World:
     def root(self) -> Path:
         return YieldingPath(self.directory / "store")
 
-    def open(self, name: str, **options: Any) -> EmbeddedStore:
+    @property
+    def running(self) -> RunningSet:
+        return self.instruments.running
+
+    def open(self, name: str, *, is_exclusive: bool = False, checkpoint_bytes: int = _NO_LIMIT) -> EmbeddedStore:
         """Open a handle; it stays open until the schedule, or the world, is over."""
-        chosen = replace(OpenOptions(durability=Durability.RELAXED, clock=self.clock), **options)
-        store = EmbeddedStore(self.root, chosen, checkpoint_bytes=_NO_LIMIT)
+        options = OpenOptions(durability=Durability.RELAXED, is_exclusive=is_exclusive, clock=self.clock)
+        store = EmbeddedStore(self.root, options, checkpoint_bytes=checkpoint_bytes)
         self.stores[name] = store
         return store
 
@@ -102,8 +109,8 @@ class Scenario:
 
     ``handles`` are opened before ``prepare`` and stay open from schedule to schedule; where opening or closing is what
     races, they are none, and every schedule begins with a copy of what ``prepare`` left, all handles closed.
-    ``shares_commits``: the actors use one handle, so that a clerk, one more actor, commits what they ask for together.
-    Elsewhere, and in the serial orders, no thread can be started, and everyone commits for themselves.
+    ``shares_commits``: the actors use one handle, and a clerk, one more actor, commits what they ask for. Elsewhere,
+    and in the serial orders, no thread can be started, and each actor commits for itself.
     """
 
     name: str
@@ -159,7 +166,7 @@ class Result(NamedTuple):
         return "".join(f"{name}{sum(1 for _ in same)}" for name, same in runs)
 
 
-# The store of a schedule
+# -- the store of a schedule ------------------------------------------------------------------------------------------
 
 
 class Stage:
@@ -189,7 +196,7 @@ class Stage:
     ) -> Result:
         """Run one schedule from the beginning."""
         world = self._begin()
-        self._instruments.starts.is_allowed = self.scenario.shares_commits and actors is None
+        self._instruments.starts.are_allowed = self.scenario.shares_commits and actors is None
         program = self.scenario.actors if actors is None else actors
         spans: dict[tuple[str, int], tuple[int, int]] = {}
         answers: dict[str, list[Any]] = {name: [] for name in program}
@@ -232,10 +239,10 @@ class Stage:
         if not self.scenario.rule(dict(said)):
             found.append(f"not exactly one has won: {said}")
         if self.scenario.shares_commits:
-            outcome = Outcome(*_without_makers(outcome))  # whoever leads the commit makes the tokens
+            outcome = Outcome(*_without_makers(outcome))  # who commits makes the tokens
         return Result(schedule, outcome, spans, found)
 
-    # Beginnings
+    # -- beginnings --------------------------------------------------------------------------------------------
 
     def _begin(self) -> World:
         if self._world is None:
@@ -249,7 +256,6 @@ class Stage:
             self._copy(world)
             start_names("S")
         else:
-            start_names("R")
             self._restore(world)
         self.scenario.begin(world)
         return world
@@ -261,6 +267,7 @@ class Stage:
         start_names("P")
         world = World(directory, self._instruments, YieldingClock())
         self._instruments.monotonic_now = 1000.0
+        world.running.tokens = set()
         for name in self.scenario.handles:
             world.open(name, **self.scenario.options)
         self.scenario.prepare(world)
@@ -314,8 +321,6 @@ class Stage:
             store._claims.watch._watched = dict(self._watched[name])
             store._claims._next_cleaning = 0.0
             store._commits._transactor._others_write = False
-            # A wake-up that nobody waited for any more must not be found by the next schedule.
-            store._commits.reset_after_fork()
 
     def _copy(self, world: World) -> None:
         if self._control is not None:
@@ -324,7 +329,7 @@ class Stage:
         shutil.rmtree(world.directory / "store")
         shutil.copytree(world.directory / "template", world.directory / "store")
 
-    # Ends
+    # -- ends --------------------------------------------------------------------------------------------------
 
     @staticmethod
     def _close_handles(world: World) -> None:
@@ -340,8 +345,11 @@ class Stage:
         if world is None:
             return
         for store in world.stores.values():
-            # After a deadlock its gates may count threads that are gone: close() would wait for them.
-            store._connections.gate._inside.clear()
+            # After a deadlock its gate and rooms may count threads that are gone: close() would wait for them.
+            for each in (store._connections.gate, store._connections._readers, store._commits._turn):
+                assert isinstance(each, (YieldingGate, YieldingRoom))
+                each.forget()
+            store._commits.clerk._lives = YieldingLock()  # type: ignore[assignment]
             with suppress(sqlite3.Error, TaqubaError, RuntimeError):
                 store.close()
         shutil.rmtree(world.directory, ignore_errors=True)
@@ -358,7 +366,7 @@ def _answer_of(operation: Operation, world: World) -> Any:
 
 def plain(value: Any) -> Any:
     """An answer in a form that can be compared and hashed."""
-    if isinstance(value, Inserted):
+    if isinstance(value, (Inserted, Cancellation, ClaimedRow)):
         return value
     if isinstance(value, Evidence):
         return "abandoned", plain(value.owners), plain(value.tokens)
@@ -382,7 +390,9 @@ def _lost(answer: Any) -> bool:
     """Whether an answer says that nothing was done."""
     if isinstance(answer, Inserted):
         return not answer.is_new
-    return answer in (False, CancelOutcome.NOT_FOUND) or (isinstance(answer, str) and answer.endswith("Error"))
+    if isinstance(answer, Cancellation):
+        return answer.outcome is CancelOutcome.NOT_FOUND
+    return answer is False or answer == 0 or (isinstance(answer, str) and answer.endswith("Error"))
 
 
 def _owner_files(world: World) -> set[str]:
@@ -470,7 +480,7 @@ def _look(connection: sqlite3.Connection, lock_files: set[str]) -> list[str]:
     return found
 
 
-# Exploring
+# -- exploring --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -597,7 +607,7 @@ class Explorer:
         if problems:
             self._tell(result, "; ".join(problems), kind=kind)
 
-    # Inside
+    # -- inside ------------------------------------------------------------------------------------------------
 
     def _all(
         self,

@@ -7,7 +7,8 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,8 @@ from unittest import mock
 import diskcache.core
 import filelock
 
-from taquba_workflow_sync import wakeup as wakeup_module
-from taquba_workflow_sync.queue import handle as handle_module
+from taquba_workflow_sync.queue import claiming as bare_claiming
+from taquba_workflow_sync.queue import handle, running
 from taquba_workflow_sync.storage.embedded import (
     access,
     cache,
@@ -42,19 +43,11 @@ from taquba_workflow_sync.storage.embedded import (
     locks as locks_module,
 )
 from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
+from taquba_workflow_sync.storage.embedded.transitions import end as ending
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
+from taquba_workflow_sync.workflow import endings
 
-from .memory import (
-    Pause,
-    Starts,
-    YieldingCall,
-    YieldingDeque,
-    YieldingGate,
-    YieldingLock,
-    YieldingRoom,
-    sleep_while_busy,
-)
 from .scheduler import SHORT_WAIT, Touch, actor_here, new_name, reads, signal, wait_for, writes, yield_point
 
 DATABASE: Final = "database"
@@ -64,7 +57,7 @@ _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
 _real_connect = sqlite3.connect
 
 
-# SQL
+# -- SQL --------------------------------------------------------------------------------------------------------------
 
 
 class YieldingConnection(sqlite3.Connection):
@@ -178,7 +171,7 @@ def connect_unseen(path: Path) -> sqlite3.Connection:
     return _real_connect(path, isolation_level=None, check_same_thread=False, timeout=1)
 
 
-# Lock files and paths
+# -- lock files and paths ---------------------------------------------------------------------------------------------
 
 
 class YieldingFileLock:
@@ -286,7 +279,269 @@ def _open_file(path: Any, *arguments: Any) -> int:
     return os.open(path, *arguments)
 
 
-# Time and chance
+# -- locks, queues and sets in memory ---------------------------------------------------------------------------------
+
+
+def _named_by_maker(kind: str) -> str:
+    maker, number = new_name(kind)
+    return f"{kind} {maker}{number}"
+
+
+class YieldingLock:
+    """A lock of one process, waited for among the actors."""
+
+    def __init__(self) -> None:
+        self.name = _named_by_maker("lock")
+        self._is_held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        yield_point(f"acquire {self.name}", writes(self.name))
+        while self._is_held:
+            if not blocking or (not wait_for(self.name, timeout) and self._is_held):
+                return False
+        self._is_held = True
+        return True
+
+    def release(self) -> None:
+        try:
+            yield_point(f"release {self.name}", writes(self.name))
+        finally:
+            if not self._is_held:
+                raise RuntimeError("release unlocked lock")
+            self._is_held = False
+            signal(self.name)
+
+    def locked(self) -> bool:
+        yield_point(f"look at {self.name}", reads(self.name))
+        return self._is_held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class YieldingWakeUp:
+    """What one thread sleeps on and any may notify; a notify that comes before the wait is kept."""
+
+    def __init__(self) -> None:
+        self._name = _named_by_maker("wake-up")
+        self._is_told = False
+
+    def notify(self) -> None:
+        yield_point(f"notify {self._name}", writes(self._name))
+        self._is_told = True
+        signal(self._name)
+
+    def wait(self, timeout: float | None) -> bool:
+        yield_point(f"wait for {self._name}", writes(self._name))
+        if not self._is_told:
+            wait_for(self._name, -1 if timeout is None else timeout)
+        is_told, self._is_told = self._is_told, False
+        return is_told
+
+
+class YieldingDict(dict[object, Any]):
+    """Who is inside, and who is in line: changed by single calls into C, before each of which there is a yield."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __setitem__(self, key: object, value: Any) -> None:
+        yield_point(f"come to {self._name}", writes(self._name))
+        super().__setitem__(key, value)
+
+    def pop(self, *arguments: Any) -> Any:
+        try:
+            yield_point(f"leave {self._name}", writes(self._name))
+        finally:
+            answer = super().pop(*arguments)
+        return answer
+
+    def __iter__(self) -> Iterator[object]:
+        yield_point(f"look at {self._name}", reads(self._name))
+        # tuple() of a plain dict is one step; of this one it asks for the length after the iterator.
+        return iter(list(super().__iter__()))
+
+    def __len__(self) -> int:
+        yield_point(f"count {self._name}", reads(self._name))
+        return super().__len__()
+
+    def values(self) -> Any:
+        yield_point(f"look into {self._name}", reads(self._name))
+        return super().values()
+
+
+class YieldingList(list[Any]):
+    """Who has shut a gate."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def append(self, each: Any) -> None:
+        yield_point(f"add to {self._name}", writes(self._name))
+        super().append(each)
+
+    def pop(self, *arguments: Any) -> Any:
+        try:
+            yield_point(f"take from {self._name}", writes(self._name))
+        finally:
+            answer = super().pop(*arguments)
+        return answer
+
+    def __iter__(self) -> Iterator[Any]:
+        yield_point(f"iterate {self._name}", reads(self._name))
+        return iter(list(super().__iter__()))
+
+    def __len__(self) -> int:
+        yield_point(f"any in {self._name}?", reads(self._name))
+        return super().__len__()
+
+
+class YieldingGate(gate.Gate):
+    """A gate that yields before each look at what is shared, and before each change of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        name = _named_by_maker("gate")
+        self._inside = YieldingDict(name)
+        self.leave = self._inside.pop  # type: ignore[misc, assignment]  # of the other dict, before
+        self._shut = YieldingList(f"shut {name}")
+
+    def forget(self) -> None:
+        """Count nobody: after a deadlock those inside are threads that have ended."""
+        dict.clear(self._inside)
+        list.clear(self._shut)
+
+
+class YieldingRoom(gate.Room):
+    """The same of a room: the readers' connections, and the turn to commit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._line = YieldingDict(_named_by_maker("room"))
+        self.leave = self._line.pop  # type: ignore[misc, assignment]  # of the other dict, before
+
+    def forget(self) -> None:
+        """Have nobody in line: after a deadlock those are threads that have ended."""
+        dict.clear(self._line)
+
+
+class YieldingCall(pending.PendingCall):
+    """A call whose look at ``is_done`` yields."""
+
+    __slots__ = ("_is_done", "_name")
+
+    def __init__(self, operations: Any) -> None:
+        self._name = _named_by_maker("call")
+        super().__init__(operations)
+
+    @property
+    def is_done(self) -> bool:  # type: ignore[override]
+        yield_point("is_done?", reads(self._name))
+        return self._is_done
+
+    @is_done.setter
+    def is_done(self, value: bool) -> None:
+        yield_point("is_done!", writes(self._name))
+        self._is_done = value
+
+
+class YieldingDeque(deque[Any]):
+    """The line of calls that wait for a commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = _named_by_maker("line")
+
+    def append(self, item: Any) -> None:
+        yield_point(f"append to {self._name}", writes(self._name))
+        super().append(item)
+
+    def popleft(self) -> Any:
+        yield_point(f"popleft from {self._name}", writes(self._name))
+        return super().popleft()
+
+    def remove(self, item: Any) -> None:
+        yield_point(f"remove from {self._name}", writes(self._name))
+        super().remove(item)
+
+    def __len__(self) -> int:
+        yield_point(f"any in {self._name}?", reads(self._name))
+        return super().__len__()
+
+
+class Starts:
+    """What starts a clerk: as one more actor where that is allowed, else as where no thread can be started.
+
+    Then each caller commits its own call, in its own thread.
+    """
+
+    def __init__(self) -> None:
+        self.are_allowed = False
+
+    def start_new_thread(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
+        actor = actor_here()
+        if not self.are_allowed or actor is None:
+            raise RuntimeError("can't start new thread")
+        yield_point("start a clerk")
+        actor.schedule.start(lambda: function(*arguments))
+        return 0
+
+
+def _sleep_while_busy(_: float) -> None:
+    """After a statement that was answered busy until the write lock may be free, else for a moment."""
+    actor = actor_here()
+    if actor is not None and actor.was_refused_by is not None:
+        wait_for(actor.was_refused_by, -1)
+    else:
+        yield_point("rest")
+
+
+class Pause:
+    """What a transaction that found the store busy pauses on: nobody ever notifies it."""
+
+    def wait(self, timeout: float | None) -> bool:
+        _sleep_while_busy(0.0 if timeout is None else timeout)
+        return False
+
+
+class RunningSet(Collection[str]):
+    """The tokens whose steps run in this process."""
+
+    def __init__(self) -> None:
+        self.tokens: set[str] = set()
+
+    def __contains__(self, token: object) -> bool:
+        yield_point("token in running", reads("running"))
+        return token in self.tokens
+
+    def __iter__(self) -> Iterator[str]:
+        yield_point("iterate running", reads("running"))
+        return iter(sorted(self.tokens))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def discard(self, token: str) -> None:
+        yield_point("discard from running", writes("running"))
+        self.tokens.discard(token)
+
+    def add(self, token: str, _: object = None) -> None:
+        yield_point("add to running", writes("running"))
+        self.tokens.add(token)
+
+    def watch(self, token: str, event: object) -> None:
+        """Nobody waits for the event of a bare claim here."""
+
+    def cancel(self, token: str) -> None:
+        yield_point("cancel in running", reads("running"))
+
+
+# -- time and chance --------------------------------------------------------------------------------------------------
 
 
 class YieldingClock(ManualClock):
@@ -306,6 +561,8 @@ class Instruments:
 
     def __init__(self) -> None:
         self.monotonic_now = 1000.0
+        #: What runs in this process, for all that look: patched in wherever ``RUNNING`` was imported.
+        self.running = RunningSet()
         self.starts = Starts()
 
     def monotonic(self) -> float:
@@ -327,6 +584,10 @@ def _like(module: Any, **changed: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(module), **changed})
 
 
+def _sync_nothing(_: Path) -> None:
+    """No power is cut here."""
+
+
 @contextmanager
 def instrumented() -> Iterator[Instruments]:
     """Wrap the engine for as long as the block runs; threads that are no actors notice nothing."""
@@ -335,50 +596,41 @@ def instrumented() -> Iterator[Instruments]:
     locks = _like(threading, Lock=YieldingLock)
     database = _like(sqlite3, connect=_connect)
     chance = _like(owners.secrets, token_hex=shared.token_hex)
-    # An actor's thread lives on for a moment when its clerk has ended, and the system would still show it.
-    no_threads = _like(os, path=SimpleNamespace(exists=lambda _: False))
+    patches: Iterable[tuple[Any, str, Any]] = (
+        (cache, "sqlite3", database),
+        (cache, "os", _like(os, open=_open_file)),
+        (diskcache.core, "sqlite3", database),
+        (diskcache.core, "time", _like(time, sleep=_sleep_while_busy)),
+        (connections, "os", _like(os, stat=_identify)),
+        (connections, "Gate", YieldingGate),
+        (connections, "Room", YieldingRoom),
+        (group_commit, "Room", YieldingRoom),
+        (group_commit, "threading", locks),
+        (group_commit, "deque", YieldingDeque),
+        (group_commit, "PendingCall", YieldingCall),
+        (pending, "threading", locks),
+        (clerk, "threading", locks),
+        (clerk, "_thread", shared.starts),
+        # The thread of an actor lives on for a moment after its clerk has ended.
+        (clerk, "os", SimpleNamespace(path=SimpleNamespace(exists=lambda _: False))),
+        (commit, "WakeUp", Pause),
+        (lifecycle, "threading", locks),
+        *((module, "WakeUp", YieldingWakeUp) for module in (clerk, gate, lifecycle, opening)),
+        *(
+            (module, "time", clock)
+            for module in (access, changes, checkpoint, claims_seen, clerk, commit, gate, handle, lifecycle, opening)
+        ),
+        *((module, "sync_directory", _sync_nothing) for module in (filesystem, lifecycle, opening)),
+        (opening, "sync_path", _sync_nothing),
+        (locks_module, "lock_of", YieldingFileLock),
+        (owners, "lock_of", YieldingFileLock),
+        (owners, "os", _like(os, listdir=_list_directory)),
+        *((module, "secrets", chance) for module in (owners, claiming, ending)),
+        *((module, "RUNNING", shared.running) for module in (running, handle, bare_claiming, endings)),
+        (client_module, "new_ulid", shared.new_ulid),
+    )
     with ExitStack() as stack:
-        for module, name, value in (
-            (wakeup_module, "threading", locks),
-            (cache, "sqlite3", database),
-            (cache, "os", _like(os, open=_open_file)),
-            (diskcache.core, "sqlite3", database),
-            (diskcache.core, "time", _like(time, sleep=sleep_while_busy)),
-            (connections, "os", _like(os, stat=_identify)),
-            (connections, "Gate", YieldingGate),
-            (connections, "Room", YieldingRoom),
-            (gate, "time", clock),
-            (group_commit, "threading", locks),
-            (group_commit, "deque", YieldingDeque),
-            (group_commit, "Room", YieldingRoom),
-            (group_commit, "PendingCall", YieldingCall),
-            (pending, "threading", locks),
-            (clerk, "threading", locks),
-            (clerk, "_thread", shared.starts.module()),
-            (clerk, "os", no_threads),
-            (commit, "time", clock),
-            (commit, "WakeUp", Pause),
-            (checkpoint, "time", clock),
-            (lifecycle, "threading", locks),
-            (lifecycle, "time", clock),
-            (lifecycle, "WakeUp", Pause),
-            (access, "time", clock),
-            (changes, "time", clock),
-            (claims_seen, "time", clock),
-            (filesystem, "sync_directory", lambda _: None),
-            (lifecycle, "sync_directory", lambda _: None),
-            (opening, "sync_path", lambda _: None),
-            (opening, "sync_directory", lambda _: None),
-            (opening, "time", clock),
-            (opening, "WakeUp", Pause),
-            (locks_module, "lock_of", YieldingFileLock),
-            (owners, "lock_of", YieldingFileLock),
-            (owners, "os", _like(os, listdir=_list_directory)),
-            (owners, "secrets", chance),
-            (claiming, "secrets", chance),
-            (handle_module, "time", clock),
-            (client_module, "new_ulid", shared.new_ulid),
-        ):
+        for module, name, value in patches:
             stack.enter_context(mock.patch.object(module, name, value))
         # A default is bound when the function is made: patching the module would not reach it.
         stack.enter_context(mock.patch.dict(presence.Watch.__init__.__kwdefaults__, monotonic=shared.monotonic))

@@ -9,7 +9,9 @@ from typing import Any, Final
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError
 from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
+from taquba_workflow_sync.storage.embedded.sql import names
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
+from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted
 from taquba_workflow_sync.storage.port.run import IfFinished
@@ -33,7 +35,7 @@ from .instruments import connect_unseen
 _LEASE_S: Final = LEASE_MS / 1000
 
 
-# Preparations
+# -- preparations -----------------------------------------------------------------------------------------------------
 
 
 def _claimed_run(world: World, *, by: str = "a", is_bare: bool = False, **fields: Any) -> None:
@@ -76,7 +78,7 @@ def _waiting_run(world: World) -> None:
     world.stores["a"].insert([_run("J1")])
 
 
-# Operations
+# -- operations -------------------------------------------------------------------------------------------------------
 
 
 def _settle(action: Action, name: str = "a", held: str = "held") -> Operation:
@@ -129,7 +131,7 @@ def _cancel(name: str) -> Operation:
 
 def _cancel_and_tell(name: str, job_id: str = "J1") -> Operation:
     """As a runtime with a hook cancels: the notification comes back claimed."""
-    return lambda world: world.stores[name].cancel(job_id, deliver=LaneClaim(LANE, LEASE_MS))
+    return lambda world: world.stores[name].cancel(job_id, never_reap=world.running, deliver=LaneClaim(LANE, LEASE_MS))
 
 
 def _retry(name: str) -> Operation:
@@ -173,7 +175,7 @@ def _put_named(name: str, job_id: str) -> Operation:
 
 def _take(name: str, queue: str) -> Operation:
     def take(world: World) -> list[Any]:
-        world.passed[f"{name} has"] = rows = bench.claims(world.stores[name], 1, queue=queue)
+        world.passed[f"{name} has"] = rows = bench.claims(world.stores[name], 1, queue=queue, never_reap=world.running)
         return rows
 
     return take
@@ -206,9 +208,7 @@ def _stop_running(world: World) -> None:
     world.running.discard(world.known["held"].token)
 
 
-# Who may win
-
-_ID, _STEP, _ATTEMPTS, _LAST_ERROR = map(ClaimedRow._fields.index, ("id", "step", "attempts", "last_error"))
+# -- who may win ------------------------------------------------------------------------------------------------------
 
 Answers = Mapping[str, tuple[Any, ...]]
 Rule = Callable[[Answers], bool]
@@ -229,19 +229,19 @@ def has_won(answer: Any) -> bool:
         return answer.is_new
     if isinstance(answer, str):
         return not answer.endswith("Error")
-    if isinstance(answer, tuple) and answer and isinstance(answer[0], CancelOutcome):
-        return answer[0] is CancelOutcome.REMOVED
+    if isinstance(answer, Cancellation):
+        return answer.outcome is CancelOutcome.REMOVED
     return answer is None or answer is True or (isinstance(answer, (int, tuple)) and bool(answer))
 
 
 def _settled_or_reaped(answers: Answers) -> bool:
     """The claim ended once: whoever got the job back because of its lease, the other was refused."""
-    reaped = [row for row in answers["b"][-1] if row[_LAST_ERROR] is not None and "lease" in row[_LAST_ERROR]]
+    reaped = [row for row in answers["b"][-1] if row.last_error is not None and "lease" in row.last_error]
     return bool(reaped) == (answers["a"][-1] == "ClaimLostError")
 
 
 def _never_reaped(answers: Answers) -> bool:
-    return answers["a"][0] is None and all((row[_STEP], row[_ATTEMPTS]) == (0, 1) for row in answers["b"][0])
+    return answers["a"][0] is None and all(row.step == 0 and row.attempts == 1 for row in answers["b"][0])
 
 
 def _renewed_is_spared(answers: Answers) -> bool:
@@ -264,7 +264,7 @@ def _cancel_is_kept(answers: Answers) -> bool:
 
 def _never_both(answers: Answers) -> bool:
     """No job was claimed by both."""
-    ids = [row[_ID] for each in answers.values() for row in each[-1]]
+    ids = [row.id for each in answers.values() for row in each[-1] if isinstance(row, ClaimedRow)]
     return len(ids) == len(set(ids))
 
 
@@ -276,7 +276,7 @@ def has_error(answer: Any) -> bool:
     return isinstance(answer, str) and answer.endswith("Error")
 
 
-# The scenarios
+# -- the scenarios ----------------------------------------------------------------------------------------------------
 
 
 def _bare_and_over(world: World) -> None:
@@ -514,7 +514,7 @@ OTHERS: Final = (
 )
 
 
-# One handle, two threads
+# -- one handle, two threads ------------------------------------------------------------------------------------------
 
 
 def _two_claimed(world: World) -> None:
@@ -589,7 +589,7 @@ GROUP_COMMIT: Final = (
     _shared("group commit of a settlement and a cancel", _claimed_run, _conclude(Ack()), _cancel("a")),
 )
 
-# Opening and closing
+# -- opening and closing ----------------------------------------------------------------------------------------------
 
 
 def _no_store(_: World) -> None:
@@ -613,18 +613,10 @@ def _cut_short(world: World) -> None:
     """A store whose creation was interrupted: diskcache's tables are there, ours are not."""
     world.open("p").close()
     del world.stores["p"]
-    for kind, name in _ours(world):
-        _spoil(world, f"DROP {kind} {name}")
-
-
-def _ours(world: World) -> list[tuple[str, str]]:
-    """Our tables and views; those that others refer to, last."""
-    connection = connect_unseen(world.directory / "store" / "db" / "cache.db")
-    try:
-        statement = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') AND name LIKE 'taquba%'"
-        return sorted(connection.execute(statement), key=lambda each: (each[0] == "table", "job" in each[1], each[1]))
-    finally:
-        connection.close()
+    for view in OLD_NAMES_1:
+        _spoil(world, f"DROP VIEW {view}")
+    for table in (names.ATTEMPT, names.JOB, names.OVERFLOW, names.QUEUE, names.META):
+        _spoil(world, f"DROP TABLE {table}")
 
 
 def _spoil(world: World, statement: str) -> None:
@@ -699,6 +691,15 @@ OPEN_VS_CLOSE: Final = (
         {"a": [_close("c")], "b": [_put("c", "JB")]},
         begin=lambda world: world.open("c").counts() and None,
     ),
+    replace(
+        _fresh(
+            "close vs a write that a clerk commits",
+            _made,
+            {"a": [_close("c")], "b": [_put("c", "JB")]},
+            begin=lambda world: world.open("c").counts() and None,
+        ),
+        shares_commits=True,
+    ),
 )
 MIGRATE_VS_OPEN: Final = (
     _fresh(
@@ -738,7 +739,7 @@ NAMED: Final = {
 }
 EVERY_SCENARIO: Final = tuple(scenario for group in NAMED.values() for scenario in group)
 
-# Three at once
+# -- three at once ----------------------------------------------------------------------------------------------------
 
 _THREE: Final = ("a", "b", "c")
 WITH_THREE_ACTORS: Final = (

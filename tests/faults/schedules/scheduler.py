@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 #: A wait of at most so many seconds may run out once nobody else can go on; a longer one would be a hang.
 SHORT_WAIT: Final = 1.0
 WAIT: Final = "wait"
-#: The names of actors that others make.
-SPAWNED: Final = "klmnoqrstuvxyz"
+#: The names of actors that others start.
+_STARTED: Final = "klmnopqrstuvwxyz"
 _STEP_LIMIT: Final = 20_000
 _REAL_TIME_LIMIT: Final = 60.0
 
@@ -134,7 +134,7 @@ class Schedule:
 
     def run(self) -> None:
         """Run until every actor is done; what kept one from it stands in ``violations``."""
-        for actor in tuple(self.actors.values()):
+        for actor in tuple(self.actors.values()):  # the first may start others meanwhile
             actor.thread.start()
         self._go_on_with(None)
         if not self._over.acquire(timeout=_REAL_TIME_LIMIT):
@@ -175,9 +175,9 @@ class Schedule:
             if actor.was_refused_by == resource:
                 actor.was_refused_by = None  # it need not wait: what it was refused may be there by now
 
-    def spawn(self, body: Callable[[], None]) -> None:
-        """Have one more actor, which any actor may make: the clerk. It has a letter that no other one has."""
-        name = next(letter for letter in SPAWNED if letter not in self.actors)
+    def start(self, body: Callable[[], None]) -> None:
+        """Have one more actor, under a letter that no other one has."""
+        name = next(letter for letter in _STARTED if letter not in self.actors)
         actor = self.actors[name] = Actor(name, body, self)
         actor.thread.start()
 
@@ -273,13 +273,6 @@ def yield_point(label: str, *touches: Touch) -> None:
     actor = actor_here()
     if actor is not None:
         actor.schedule.point(actor, Step(label, touches))
-
-
-def spawn(body: Callable[[], None]) -> None:
-    """Start one more actor from within one."""
-    actor = actor_here()
-    assert actor is not None
-    actor.schedule.spawn(body)
 
 
 def wait_for(resource: str, timeout: float, *, once: bool = False) -> bool:
