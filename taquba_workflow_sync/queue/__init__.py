@@ -2,7 +2,7 @@
 
 from taquba_workflow_sync.queue.config import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, QueueConfig
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.queue.records import Claim, JobAttempt, JobPage, JobRecord, QueueStats
+from taquba_workflow_sync.queue.records import CheckReport, Claim, JobAttempt, JobPage, JobRecord, QueueStats
 from taquba_workflow_sync.queue.worker import Worker, run_worker
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
@@ -13,6 +13,7 @@ __all__ = [
     "PRIORITY_NORMAL",
     "AttemptOutcome",
     "CancelOutcome",
+    "CheckReport",
     "Claim",
     "JobAttempt",
     "JobPage",

@@ -160,6 +160,7 @@ FIELDS: dict[str, list[str]] = {
         "claimed_at", "lease_expires_at", "run_at", "completed_at", "failed_at", "last_error", "dedup_key",
         "cancel_requested",
     ],
+    "CheckReport": ["ok", "problems"],
     "Claim": ["job", "token", "cancel_token"],
     "JobPage": ["jobs", "next_cursor"],
     "QueueStats": ["queue", "pending", "scheduled", "claimed", "done", "dead", "cancelled"],
