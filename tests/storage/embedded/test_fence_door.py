@@ -22,6 +22,7 @@ from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
 from taquba_workflow_sync.storage.embedded.transitions.reap import take_back
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
+from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.settlement import (
@@ -48,7 +49,7 @@ def tx(root: Path) -> Iterator[Transaction]:
     open_at(root).close()
     with closing(connect(root / "db", synchronous=1)) as connection:
         connection.execute(sql.BEGIN)
-        yield Transaction(connection, 1_000, "owner", BootClock(), delays_by_boot_clock=False)
+        yield Transaction(connection, 1_000, "owner", BootClock(), delays_by_boot_clock=False, unreadable=Unreadable())
         connection.execute(sql.ROLLBACK)
 
 
@@ -191,7 +192,14 @@ def test_no_other_statement_ends_a_claim_or_deletes_a_job() -> None:
     # Rows that wait, are finished, or are past their retention: each says so in its own condition.
     assert deleting == {"DELETE_WAITING", "DELETE_FINISHED", "DELETE_EXPIRED"}
     setting = {name for name, text in others.items() if re.search(rf"UPDATE {sql.JOB}[^;]*?\bstatus = ['?]", text)}
-    assert setting - {"RENEW", "REQUEST_CANCEL"} == {"CLAIM", "CLAIM_ONE", "PROMOTE", "REQUEUE", "FINISH_WAITING"}
+    assert setting - {"RENEW", "REQUEST_CANCEL"} == {
+        "CLAIM",
+        "CLAIM_SEQ",
+        "CLAIM_ONE",
+        "PROMOTE",
+        "REQUEUE",
+        "FINISH_WAITING",
+    }
 
 
 def test_no_sql_stands_outside_of_its_room() -> None:
