@@ -71,6 +71,8 @@ _MARKS = ",".join("?" * 16)
 HOT: dict[str, tuple[str, str]] = {
     "claim": (sql.CLAIM, "taquba_job_pending"),
     "claim one": (sql.CLAIM_ONE, "sqlite_autoindex_taquba_job_2_1"),
+    "first in line": (sql.FIRST_IN_LINE, "taquba_job_pending"),
+    "claim a row": (sql.CLAIM_SEQ, "INTEGER PRIMARY KEY"),
     "promote": (sql.PROMOTE, "taquba_job_due"),
     "leave the boot clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
@@ -114,6 +116,9 @@ HOT: dict[str, tuple[str, str]] = {
     "overflow": (sql.GET_OVERFLOW, "INTEGER PRIMARY KEY"),
     "drop overflow": (sql.DROP_OVERFLOW, "INTEGER PRIMARY KEY"),
     "drop overflows": (sql.DROP_OVERFLOWS, "INTEGER PRIMARY KEY"),
+    "whole row": (sql.WHOLE_ROW, "INTEGER PRIMARY KEY"),
+    "whole history": (sql.WHOLE_HISTORY, "PRIMARY KEY"),
+    "whole overflow": (sql.WHOLE_OVERFLOW, "INTEGER PRIMARY KEY"),
 }
 
 
@@ -140,7 +145,8 @@ def test_a_promotion_looks_for_what_is_due_on_both_clocks_by_their_bounds(databa
 #: Those that look at everything on purpose: a repair, a check, the first open of a backup.
 THOROUGH = {
     "COUNT_ROWS", "LEAST_NEXT_SEQ", "DROP_STRANGE_ATTEMPTS", "LAST_ORDINAL", "SET_ORDINAL", "DELETE_EXPIRED",
-    "STRAY_ROWS", "ALL_CLAIMS", "ROWS_AFTER", "NUMBERS_AFTER", "ONE_ROW", "STRAY_OVERFLOWS", "STRAY_ATTEMPTS",
+    "STRAY_ROWS", "ALL_CLAIMS", "ROWS_AFTER", "NUMBERS_AFTER", "STRAY_OVERFLOWS", "STRAY_ATTEMPTS",
+    "ID_OF",
 }  # fmt: skip
 
 
