@@ -43,17 +43,18 @@ def make_directory(path: Path) -> None:
 
 
 def check_private(path: Path) -> None:
-    """Refuse a directory that is none, or that any user may write to.
+    """Refuse a directory that is none, or that others than its owner may write to.
 
     Raises:
-        StorageError: it is no directory, or its mode lets everybody plant files in it.
+        StorageError: it is no directory, or its mode lets others plant files in it.
     """
     mode = path.stat().st_mode
     if not stat.S_ISDIR(mode):
         raise StorageError(f"{path} is not a directory; a store is a directory")
-    if mode & stat.S_IWOTH:
+    if mode & (stat.S_IWOTH | stat.S_IWGRP):
+        who = "every user" if mode & stat.S_IWOTH else "its group"
         raise StorageError(
-            f"{path} is writable by every user (mode {stat.S_IMODE(mode):04o}); whoever writes there controls the"
+            f"{path} is writable by {who} (mode {stat.S_IMODE(mode):04o}); whoever writes there controls the"
             f" store: chmod 0700 it, or choose a private directory"
         )
 

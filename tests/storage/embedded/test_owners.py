@@ -9,37 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import locks as locks_module
-from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
 from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.port.settlement import Ack
-from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal, status
+from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal
 
-from .conftest import OpenEmbedded, open_at
-from .raw import Child, raw
-
-HOLD = """
-import sys
-from pathlib import Path
-from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
-from taquba_workflow_sync.storage.port.store import OpenOptions
-store = EmbeddedStore(Path(sys.argv[1]), OpenOptions(is_exclusive="exclusive" in sys.argv))
-if "claim" in sys.argv:
-    store.settle_and_claim([], [ClaimRequest((LaneClaim("steps", 30_000),), 1)])
-print(store._lifecycle.owner.id, flush=True)
-sys.stdin.readline()
-store.close()
-print("closed", flush=True)
-"""
-
-
-def lock_files(root: Path) -> set[str]:
-    return {each.stem for each in (root / "owners").iterdir()}
-
+from .conftest import OpenEmbedded
+from .holder import HOLD, lock_files
+from .raw import Child
 
 # Death
 
@@ -227,95 +204,3 @@ def test_lock_files_are_private(open_embedded: OpenEmbedded, root: Path) -> None
 
 def test_ids_of_owners_are_never_used_again(owners: Path) -> None:
     assert len({Owner(owners, is_exclusive=False).id for _ in range(200)}) == 200
-
-
-# Exclusive
-
-
-def test_an_exclusive_open_is_refused_while_a_handle_is_open_in_this_process(open_embedded: OpenEmbedded) -> None:
-    store = open_embedded()
-    with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
-        open_embedded(is_exclusive=True)
-    store.close()
-    open_embedded(is_exclusive=True)
-
-
-def test_any_open_is_refused_while_an_exclusive_one_is(open_embedded: OpenEmbedded) -> None:
-    store = open_embedded(is_exclusive=True)
-    for exclusive in (False, True):
-        with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
-            open_embedded(is_exclusive=exclusive)
-    store.close()
-    open_embedded()
-
-
-@pytest.mark.parametrize(("theirs", "mine"), [("shared", True), ("exclusive", False), ("exclusive", True)])
-def test_the_holder_in_another_process_is_named_by_its_pid(
-    open_embedded: OpenEmbedded, root: Path, theirs: str, mine: bool
-) -> None:
-    with Child(HOLD, root, theirs) as child:
-        child.read()
-        with pytest.raises(StoreInUseError, match=f"process {child.process.pid}") as caught:
-            open_embedded(is_exclusive=mine)
-        assert not caught.value.is_permanent
-        child.tell()
-        assert child.read() == "closed"
-    open_embedded(is_exclusive=mine)
-
-
-def test_a_killed_exclusive_holder_stands_in_nobodys_way(open_embedded: OpenEmbedded, root: Path) -> None:
-    with Child(HOLD, root, "exclusive") as child:
-        child.read()
-        child.kill()
-        open_embedded(is_exclusive=True)
-
-
-def test_a_refused_open_leaves_no_lock_and_no_claim_on_the_store(open_embedded: OpenEmbedded, root: Path) -> None:
-    store = open_embedded(is_exclusive=True)
-    with pytest.raises(StoreInUseError):
-        open_embedded()
-    assert lock_files(root) == {store._lifecycle.owner.id}
-    assert status(store, put_one(store)) == "pending"
-
-
-def test_an_exclusive_handle_takes_over_the_claims_of_the_dead(open_embedded: OpenEmbedded, root: Path) -> None:
-    first = open_embedded()
-    put_one(first)
-    claim(first)
-    first.close()
-    store = open_embedded(is_exclusive=True)
-    assert len(claims(store, abandoned=store.abandoned_claims())) == 1
-
-
-# The opening lock
-
-
-def test_an_opening_lock_that_cannot_be_used_is_a_storage_error(root: Path) -> None:
-    (root / "open.lock").mkdir(parents=True)
-    with pytest.raises(StorageError):
-        open_at(root)
-
-
-def test_opening_is_exclusive_between_threads_and_handles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    root.mkdir(mode=0o700)
-    monkeypatch.setattr(locks_module, "_OPEN_TIMEOUT", 0.05)
-    with opening(root):
-        with pytest.raises(StorageError, match=r"open\.lock"):
-            with opening(root):
-                raise AssertionError("two were inside")
-    with opening(root):
-        pass
-
-
-def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbedded, root: Path) -> None:
-    (root / "owners").mkdir(parents=True, mode=0o700)
-    (root / "owners" / "README").write_text("not a lock")
-    root.chmod(0o700)
-    store = open_embedded()
-    put_one(store)
-    claim(store)
-    assert store.abandoned_claims() == Evidence()
-    assert (root / "owners" / "README").exists()
-    with raw(root) as connection:
-        assert connection.execute(f"SELECT count(*) FROM {sql.JOB} WHERE status = 'claimed'").fetchone() == (1,)

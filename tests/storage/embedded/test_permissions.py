@@ -61,11 +61,12 @@ def test_the_database_is_private_from_its_first_moment(root: Path, monkeypatch: 
     assert made["cache.db"] == 0o600
 
 
+@pytest.mark.parametrize(("mode", "who"), [(0o777, "every user"), (0o707, "every user"), (0o770, "its group")])
 @pytest.mark.parametrize("which", [".", "db", "owners"])
-def test_a_directory_that_anybody_may_write_to_is_refused(root: Path, which: str) -> None:
+def test_a_directory_that_others_may_write_to_is_refused(root: Path, which: str, mode: int, who: str) -> None:
     EmbeddedStore(root).close()
-    (root / which).chmod(0o777)
-    with pytest.raises(StorageError, match="writable by every user"):
+    (root / which).chmod(mode)
+    with pytest.raises(StorageError, match=f"writable by {who}"):
         EmbeddedStore(root)
 
 
