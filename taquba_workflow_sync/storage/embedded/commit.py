@@ -16,14 +16,14 @@ from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.pending import Bulk, PendingWrite, fail_all, settle_all
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError, as_not_written, is_busy, is_read_only
+from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError, as_not_written, is_read_only
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
+from taquba_workflow_sync.storage.embedded.writer import BEGIN_TIMEOUT, NotBegun, Writer
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
 
-_BEGIN_TIMEOUT: Final = 30.0
 # Sleeps between tries for the write lock. SQLite's own busy handler starved whole processes (159 commits of one to
 # 10,387 of another); with these four processes got equal shares.
 _RETRY_LEAST: Final = 0.0002
@@ -32,14 +32,6 @@ _RETRY_MOST: Final = 0.0015
 
 class GaveWay(Exception):
     """Nothing was begun: the write lock was not to be had, and this thread is wanted elsewhere."""
-
-
-class _NotBegun(Exception):
-    """No transaction could be opened, so nothing was tried."""
-
-    def __init__(self, error: TaqubaError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class _NotApplied(Exception):
@@ -76,7 +68,7 @@ class Transactor:
         failpoint: Failpoint | None,
     ) -> None:
         self._connections = connections
-        self._checkpointer = checkpointer
+        self.writer: Writer = Writer(connections, checkpointer)
         self._owner = owner
         self._read_clock = read_clock
         self._clock_is_ours = clock_is_ours
@@ -86,7 +78,6 @@ class Transactor:
         self._unreadable = unreadable
         self._failpoint = failpoint
         self._pause = WakeUp()
-        self._others_write = False
         self._is_interruptible = False
         #: How many transactions could not be committed, ever, for what the disk or another process did.
         self.failures: int = 0
@@ -105,7 +96,7 @@ class Transactor:
         self._is_interruptible = is_interruptible
         try:
             self._transact(batch, self._bulk, gives_way)
-        except _NotBegun as failure:
+        except NotBegun as failure:
             self._fail(batch, failure.error)
         except _NotApplied as failure:
             if len(batch) == 1:
@@ -114,12 +105,12 @@ class Transactor:
             for write in batch:
                 try:
                     self._transact([write], None, lambda: False)
-                except (_NotBegun, _NotApplied) as single:
+                except (NotBegun, _NotApplied) as single:
                     self._fail([write], single.error)
 
     def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None, gives_way: Callable[[], bool]) -> None:
         now_ms = None if self._clock_is_ours else self._read_user_clock()
-        deadline = time.monotonic() + _BEGIN_TIMEOUT
+        deadline = time.monotonic() + BEGIN_TIMEOUT
         while True:
             tx = self._try_once(batch, bulk, now_ms, is_last=time.monotonic() >= deadline)
             if tx is not None:
@@ -129,9 +120,9 @@ class Transactor:
             self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
         if tx.woken or tx.ended_run:
             self._tell(tx)
-        if self._others_write:
+        if self.writer.others_write:
             # Another process waits for the lock: without a moment's rest this one would take it again at once.
-            self._others_write = False
+            self.writer.others_write = False
             self._pause.wait(_RETRY_LEAST)
 
     def _tell(self, tx: Transaction) -> None:
@@ -148,7 +139,7 @@ class Transactor:
         except Exception as error:
             if self._is_interruptible:
                 raise
-            raise _NotBegun(StorageError(f"the clock given to Queue.open failed: {error!r}")) from error
+            raise NotBegun(StorageError(f"the clock given to Queue.open failed: {error!r}")) from error
 
     def _try_once(
         self, batch: Sequence[PendingWrite], bulk: Bulk | None, now_ms: int | None, *, is_last: bool
@@ -158,11 +149,11 @@ class Transactor:
         token = object()
         try:
             gate.enter(token)
-            writer = self._begin(is_last=is_last)
-            if writer is None:
+            connection = self.writer.begin(is_last=is_last)
+            if connection is None:
                 return None
             tx = Transaction(
-                writer,
+                connection,
                 self._read_clock() if now_ms is None else now_ms,
                 self._owner(),
                 self._boot_clock,
@@ -171,38 +162,15 @@ class Transactor:
                 unreadable=self._unreadable,
             )
             self._fill(tx, batch, bulk)
-            self._checkpoint()
+            self.writer.checkpoint()
             return tx
         except BaseException:
             # A signal handler may raise anything, anywhere: no transaction stays open behind it.
-            self._roll_back()
+            self.writer.roll_back()
             raise
         finally:
             gate.leave(token, None)
             gate.tell()
-
-    def _begin(self, *, is_last: bool) -> sqlite3.Connection | None:
-        try:
-            writer = self._connections.writer()
-            if writer.in_transaction:
-                self._roll_back()  # an interrupt interrupted the rollback of an interrupted transaction
-                writer = self._connections.writer()
-            writer.execute(sql.BEGIN)
-        except TaqubaError as error:
-            raise _NotBegun(error) from error
-        except sqlite3.Error as error:
-            if not is_busy(error):
-                self._connections.drop_writer()
-                raise _NotBegun(self._named(as_not_written(error))) from error
-            self._others_write = True
-            if is_last:
-                text = f"the store was locked by another process for {_BEGIN_TIMEOUT:.0f} s"
-                raise _NotBegun(StorageError(text)) from error
-            return None
-        return writer
-
-    def _named(self, error: TaqubaError) -> TaqubaError:
-        return type(error)(f"cannot write to the store {self._connections.root}: {error}")
 
     def _fill(self, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
         """Run the operations and COMMIT; the transaction is open on entry and over on exit, however it went."""
@@ -219,7 +187,7 @@ class Transactor:
             if is_committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction:
                 settle_all(batch)  # interrupted between the COMMIT and our knowing of it
                 raise
-            self._roll_back()
+            self.writer.roll_back()
             if isinstance(error, sqlite3.Error) and is_read_only(error):
                 self._connections.drop_writer()
             if self._is_interruptible and not isinstance(
@@ -263,23 +231,6 @@ class Transactor:
         if not tx.connection.in_transaction:
             # FULL, IOERR and NOMEM roll the whole transaction back by themselves; what followed would commit alone.
             raise sqlite3.OperationalError("SQLite rolled the transaction back")
-
-    def _roll_back(self) -> None:
-        try:
-            connection = self._connections.open_writer
-            if connection is not None and connection.in_transaction:
-                connection.execute(sql.ROLLBACK)
-        except sqlite3.Error as error:
-            _log.warning("cannot roll back, the connection is opened anew: %s", error)
-            self._connections.drop_writer()
-
-    def _checkpoint(self) -> None:
-        try:
-            self._checkpointer.run_if_due()
-        except (sqlite3.Error, StorageError) as error:
-            # What was asked for is committed; a failed checkpoint costs only room.
-            _log.warning("cannot checkpoint: %s", error)
-            self._connections.drop_writer()
 
     def _at(self, tx: Transaction, when: str) -> None:
         if self._failpoint is not None:

@@ -203,7 +203,7 @@ def test_a_fork_does_not_wait_for_the_lock_of_another_program(open_embedded: Ope
     with raw(root) as connection:
         connection.execute("BEGIN IMMEDIATE")
         caller = Caller(lambda: put_one(store))
-        until(lambda: store._commits._transactor._others_write)
+        until(lambda: store._commits._transactor.writer.others_write)
         store._lifecycle.before_fork()
         try:
             assert not store._commits.clerk._lives.locked()

@@ -171,7 +171,7 @@ def test_a_write_waits_for_the_lock_of_another_program(store: EmbeddedStore, roo
     with raw(root) as connection:
         connection.execute("BEGIN IMMEDIATE")
         caller = Caller(lambda: put_one(store))
-        until(lambda: store._commits._transactor._others_write)
+        until(lambda: store._commits._transactor.writer.others_write)
         assert caller.is_alive()
         connection.execute("ROLLBACK")
         assert status(store, caller.answer()) == "pending"
@@ -192,7 +192,7 @@ def test_a_lock_held_for_too_long_is_a_transient_error_that_says_so(
     from taquba_workflow_sync.storage.embedded import commit
 
     put_one(store)
-    monkeypatch.setattr(commit, "_BEGIN_TIMEOUT", 0.05)
+    monkeypatch.setattr(commit, "BEGIN_TIMEOUT", 0.05)
     with raw(root) as connection:
         connection.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="locked by another process") as caught:

@@ -1,11 +1,20 @@
-"""The order in which connections, their gate and their locks are taken."""
+"""The order in which connections and their gate are taken, and a database that is gone from under them."""
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.storage.bench import put_one, version_of
+import pytest
 
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.wakeup import WakeUp
+from tests.storage.bench import claims, put_one, version_of
+
+from .callers import LIMIT, Caller, Faults, one_batch, until
 from .conftest import OpenEmbedded
 
 
@@ -32,3 +41,56 @@ def test_who_waits_at_a_shut_gate_holds_nothing_that_those_inside_need(open_embe
         gate.open()
         looker.join(30)
     assert not looker.is_alive()
+
+
+# A store that is deleted under its handle
+
+CALLS: dict[str, Callable[[EmbeddedStore], object]] = {
+    "a write": lambda store: put_one(store),
+    "a read": lambda store: store.counts(),
+    "a claim": lambda store: claims(store),
+    "a look for changes": version_of,
+    "a look for the dead": lambda store: store.abandoned_claims(),
+    "its own claims": lambda store: store.running(),
+    "a sweep": lambda store: store.sweep(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_a_handle_on_a_deleted_store_says_so_once_and_for_good(
+    open_embedded: OpenEmbedded, root: Path, call: Callable[[EmbeddedStore], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_embedded()
+    put_one(store)
+    shutil.rmtree(root)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="deleted, moved or replaced") as caught:
+            call(store)
+        assert caught.value.is_permanent, "no retry can help"
+        assert str(caught.value).count(str(root)) == 1
+    assert not caplog.records
+    assert not root.exists(), "nothing is made anew in its place"
+    store.close()
+
+
+def test_a_wait_on_a_deleted_store_ends(open_embedded: OpenEmbedded, root: Path) -> None:
+    store = open_embedded()
+    since = version_of(store)
+    waiter = Caller(lambda: store.wait_for_changes(since, LIMIT, WakeUp()))
+    shutil.rmtree(root)
+    with pytest.raises(StorageError, match="deleted, moved or replaced"):
+        waiter.answer()
+
+
+def test_callers_that_wait_are_told_when_the_store_is_deleted(open_embedded: OpenEmbedded, root: Path) -> None:
+    faults = Faults()
+    store = open_embedded(failpoint=faults)
+    put_one(store, "another queue")
+    with one_batch(store, faults, 5):
+        callers = [Caller(lambda: put_one(store)) for _ in range(5)]
+        until(lambda: len(store._commits._line) == 5)
+        shutil.rmtree(root)
+    for caller in callers:
+        with pytest.raises(StorageError, match="deleted, moved or replaced"):
+            caller.answer()
+    assert len({id(caller.error) for caller in callers}) == 5, "each has an exception of its own"
