@@ -94,6 +94,7 @@ class GroupCommit:
         except BaseException:
             call.is_gone = True  # what has begun may be committed all the same: the outcome is unknown to this caller
             self._turn.leave(call, None)  # if it had one, and was interrupted before it could give it up
+            self._retract(call)  # gone first, then this look; who commits stores the answer, then looks who is gone
             raise
         return call.writes
 
@@ -195,10 +196,21 @@ class GroupCommit:
         finally:
             self._is_committing = False
 
-    @staticmethod
-    def _answer(batch: Sequence[PendingCall]) -> None:
+    def _answer(self, batch: Sequence[PendingCall]) -> None:
         for call in batch:
             for write in call.writes:
                 if not write.is_done:
                     write.fail(StorageError("nothing was written: the thread that commits was stopped"))
             call.finish()
+            if call.is_gone:
+                self._retract(call)
+
+    def _retract(self, call: PendingCall) -> None:
+        """Put in line, for nobody to wait for, what takes back the answers of a caller that is gone.
+
+        Both sides may do so, since a claim is given back once at most; what both miss is left to its lease.
+        """
+        operations = call.to_retract()
+        if operations:
+            self._line.append(PendingCall(operations))
+            self.clerk.ring()

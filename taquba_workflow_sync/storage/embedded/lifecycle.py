@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.embedded.clerk import Clerk
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
 from taquba_workflow_sync.storage.embedded.forks import ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.embedded.gate import Room
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import Owner
 from taquba_workflow_sync.storage.port.store import OpenOptions
@@ -53,7 +54,7 @@ class Lifecycle(ForkGuard):
         self._is_closed = False
         self._is_attached = False
         self._gate_is_shut = False
-        self._attaching = threading.Lock()
+        self._attaching = Room(1)
         self.owner: Owner
 
     def begin(self) -> None:
@@ -75,7 +76,11 @@ class Lifecycle(ForkGuard):
 
     def _attach(self) -> None:
         """Become an owner: at open, and again in a forked child, which must not act under its parent's lock."""
-        with self._attaching:
+        if self._attaching.holds(threading.get_ident()):
+            raise RuntimeError("the store was called from a signal handler that interrupted its opening")
+        token = object()
+        try:
+            self._attaching.enter(token)
             if self._is_attached:
                 return
             owner = self._take_owner()
@@ -84,6 +89,9 @@ class Lifecycle(ForkGuard):
                 sync_directory(self.root / "owners")
             self.owner = owner
             self._is_attached = True
+        finally:
+            self._attaching.leave(token, None)
+            self._attaching.tell()
         self.clean()
 
     def _take_owner(self) -> Owner:
@@ -160,7 +168,7 @@ class Lifecycle(ForkGuard):
     def after_fork_in_child(self) -> None:
         """Start as a new owner with no connection, no listener and nothing in line."""
         self._connections.reset_after_fork()
-        self._attaching = threading.Lock()
+        self._attaching = Room(1)
         self._is_attached = False
         self._gate_is_shut = False
         self._forget_parent()

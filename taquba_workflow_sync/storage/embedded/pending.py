@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 
@@ -14,6 +14,15 @@ class Operation(Protocol):
 
     def __call__(self, tx: Transaction, /) -> Any:
         """Do it."""
+        ...
+
+
+@runtime_checkable
+class Retractable(Protocol):
+    """An operation whose answer must reach its caller, or be taken back."""
+
+    def to_retract(self, answer: Any) -> Sequence[Operation]:
+        """Return the operations that take it back."""
         ...
 
 
@@ -58,6 +67,14 @@ class PendingCall:
         self.is_gone: bool = False
         self.wake: threading.Lock = threading.Lock()
         self.wake.acquire()
+
+    def to_retract(self) -> list[Operation]:
+        """Return what takes back what nobody was told of: claims, which would else be held until their leases end."""
+        operations: list[Operation] = []
+        for write in self.writes:
+            if isinstance(write.operation, Retractable) and write.is_done and write.error is None:
+                operations += write.operation.to_retract(write.value)
+        return operations
 
     def finish(self) -> None:
         """Have the caller take its answers; nobody but who commits calls this, and once."""

@@ -17,7 +17,7 @@ from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
-from taquba_workflow_sync.storage.port.settlement import Settlement, UnstorableError
+from taquba_workflow_sync.storage.port.settlement import Release, Settlement, UnstorableError
 
 
 class _Settle:
@@ -42,6 +42,9 @@ class _Claim:
 
     def __call__(self, tx: Transaction, /) -> list[ClaimedRow]:
         return claim(tx, self.request)
+
+    def to_retract(self, answer: list[ClaimedRow]) -> list[Operation]:
+        return [_Settle(Settlement(row.id, row.token, Release())) for row in answer]
 
 
 def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequence[PendingWrite]:

@@ -18,7 +18,7 @@ import pytest
 from taquba_workflow_sync.storage.embedded import clerk as clerk_module
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability
-from tests.storage.bench import QUEUE, job, put_one, rows_of, status
+from tests.storage.bench import QUEUE, claims, job, put_one, rows_of, status
 
 from .callers import LIMIT, Caller, Faults, until
 from .conftest import OpenEmbedded
@@ -139,6 +139,27 @@ def test_a_call_from_a_signal_handler_of_a_waiting_caller_is_answered(store: Emb
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert [status(store, each or "") for each in answers] == ["pending", "pending"]
+
+
+def test_a_claim_whose_caller_was_interrupted_is_given_back(
+    store: EmbeddedStore, faults: Faults, raise_in_main: Callable[[BaseException], None]
+) -> None:
+    """It is in its transaction already: nobody will hear of the claim, and it would be held until its lease ends."""
+    put_one(store)
+    is_gone = threading.Event()
+    before = faults.passed.count("after-commit")
+
+    def strike() -> None:
+        raise_in_main(Limit("too long"))
+        assert is_gone.wait(LIMIT)
+
+    faults.at["before-commit"] = strike
+    with pytest.raises(Limit):
+        claims(store, is_bare=True)
+    is_gone.set()
+    until(lambda: faults.passed.count("after-commit") == before + 2)  # the claim, and its release
+    (again,) = claims(store)
+    assert again.attempts == 1, "it never began, so it is not charged"
 
 
 # At every step
