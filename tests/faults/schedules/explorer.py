@@ -320,7 +320,7 @@ class Stage:
         for name, store in world.stores.items():
             store._claims.watch._watched = dict(self._watched[name])
             store._claims._next_cleaning = 0.0
-            store._commits._transactor._others_write = False
+            store._commits._transactor.writer.others_write = False
 
     def _copy(self, world: World) -> None:
         if self._control is not None:
