@@ -10,15 +10,15 @@ from pathlib import Path
 import filelock
 import pytest
 
-from taquba_workflow_sync.storage.embedded.presence import Owner
+from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
 
 from .raw import Child
 
 PARENT = """
 import gc, os, sys
 from pathlib import Path
-from taquba_workflow_sync.storage.embedded.presence import Owner
-owner = Owner(Path(sys.argv[1]), exclusive=False)
+from taquba_workflow_sync.storage.embedded.owners import Owner
+owner = Owner(Path(sys.argv[1]), is_exclusive=False)
 owner.take()
 how = sys.argv[2]
 ready, tell = os.pipe()
@@ -54,7 +54,7 @@ def owners(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def me(owners: Path) -> Iterator[Owner]:
-    owner = Owner(owners, exclusive=False)
+    owner = Owner(owners, is_exclusive=False)
     owner.take()
     yield owner
     owner.leave(has_claims=False)
@@ -65,22 +65,22 @@ def test_a_forked_child_does_not_unlock_its_parents_lock(owners: Path, me: Owner
     with Child(PARENT, owners, how) as parent:
         owner, _ = parent.read().split()
         for _ in range(3):
-            assert me._is_alive(owner) is True
+            assert is_alive(me.directory, owner) is True
 
 
 @pytest.mark.parametrize("how", ["collects garbage", "lives on"])
 def test_a_killed_parents_lock_is_free_at_once_though_its_child_lives(owners: Path, me: Owner, how: str) -> None:
     with Child(PARENT, owners, how) as parent:
         owner, child = parent.read().split()
-        assert me._is_alive(owner) is True
+        assert is_alive(me.directory, owner) is True
         parent.kill()
         os.kill(int(child), 0)  # the child is there still
-        assert me._is_alive(owner) is False
+        assert is_alive(me.directory, owner) is False
 
 
 def test_a_lock_held_in_one_thread_is_held_for_all(me: Owner, owners: Path) -> None:
     seen: list[bool | None] = []
-    thread = threading.Thread(target=lambda: seen.append(Owner(owners, exclusive=False)._is_alive(me.id)))
+    thread = threading.Thread(target=lambda: seen.append(is_alive(owners, me.id)))
     thread.start()
     thread.join(30)
     assert seen == [True]
@@ -88,12 +88,12 @@ def test_a_lock_held_in_one_thread_is_held_for_all(me: Owner, owners: Path) -> N
 
 
 def test_a_lock_may_be_let_go_in_another_thread_than_took_it(owners: Path) -> None:
-    owner = Owner(owners, exclusive=False)
+    owner = Owner(owners, is_exclusive=False)
     thread = threading.Thread(target=owner.take)
     thread.start()
     thread.join(30)
     owner.leave(has_claims=True)
-    assert Owner(owners, exclusive=False)._is_alive(owner.id) is False
+    assert is_alive(owners, owner.id) is False
 
 
 def test_locks_of_one_path_in_one_process_exclude_each_other(tmp_path: Path) -> None:

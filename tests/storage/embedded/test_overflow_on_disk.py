@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, OVERFLOW
-from taquba_workflow_sync.storage.port.presence import NOTHING_ABANDONED
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import claim, put_one, put_run, settle
@@ -68,7 +67,7 @@ def test_the_parts_of_a_job_leave_with_its_row(open_embedded: OpenEmbedded, root
     held = claim(store)
     assert held.id == acked
     settle(store, held, Ack(result=BIG))
-    store.cancel(cancelled, NOTHING_ABANDONED, None)
+    store.cancel(cancelled)
     assert parts(root) == 0
 
 
