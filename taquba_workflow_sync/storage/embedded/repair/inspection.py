@@ -54,7 +54,7 @@ def _inspect_some(connection: sqlite3.Connection, after: int) -> tuple[list[str]
 def _why_of(connection: sqlite3.Connection, seq: int, row: tuple[Any, ...] | None) -> str | None:
     """Return what is wrong with one row, or None; ``row`` None: it must be read by its number."""
     try:
-        found = connection.execute(sql.ONE_ROW, (seq,)).fetchone() if row is None else row
+        found = connection.execute(sql.WHOLE_ROW, (seq,)).fetchone() if row is None else row
         if found is None:
             return f"row {seq} is missing; {_RESTORE}"
         return _why(connection, dict(zip(COLUMNS, found, strict=True)))

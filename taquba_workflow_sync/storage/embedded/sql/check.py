@@ -19,11 +19,8 @@ STRAY_ROWS = f"SELECT count(*) FROM {JOB} WHERE queue NOT IN (SELECT id FROM {QU
 ROWS_AFTER = f"SELECT {', '.join(COLUMNS)} FROM {JOB} WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
-# where a page of the table is damaged: the numbers of the rows, from an index, and each row by its number
+# where a page of the table is damaged: the numbers of the rows, from an index; each is then read by WHOLE_ROW
 NUMBERS_AFTER = f"SELECT seq FROM {JOB} INDEXED BY taquba_job_listing WHERE seq > ? ORDER BY seq LIMIT ?"
-
-
-ONE_ROW = f"SELECT {', '.join(COLUMNS)} FROM {JOB} WHERE seq = ?"
 
 
 STRAY_OVERFLOWS = f"""SELECT key FROM {OVERFLOW} AS o WHERE NOT EXISTS (
