@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import queue
 import sys
-from collections.abc import Sequence
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.mutants import guards, statements
 from tests.mutants.mutant import Copy, Mutant, Verdict
 
 
-def _try(mutants: Sequence[Mutant]) -> list[Verdict]:
-    copy = Copy()
-    try:
-        verdicts = []
-        for mutant in mutants:
+def try_all(mutants: list[Mutant], processes: int) -> list[Verdict]:
+    """Try each, ``processes`` at a time: the tests run in processes of their own, each in its copy of the project."""
+    copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+    every = [Copy() for _ in range(processes)]
+    for copy in every:
+        copies.put(copy)
+
+    def try_one(mutant: Mutant) -> Verdict:
+        copy = copies.get()
+        began = time.monotonic()
+        try:
             verdict = copy.try_out(mutant)
-            print(
-                f"{'killed' if verdict.killed_by else 'LIVES '}  {mutant.name}  {verdict.killed_by or ''}", flush=True
-            )
-            verdicts.append(verdict)
-        return verdicts
+        finally:
+            copies.put(copy)
+        outcome = "killed" if verdict.killed_by else "LIVES "
+        took = f"{time.monotonic() - began:4.0f} s"
+        print(f"{outcome}  {took}  {mutant.name}  {verdict.killed_by or ''}", flush=True)
+        return verdict
+
+    try:
+        with ThreadPoolExecutor(processes) as pool:
+            return list(pool.map(try_one, mutants))
     finally:
-        copy.close()
+        for copy in every:
+            copy.close()
 
 
 def main() -> None:
@@ -33,12 +46,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     chosen = [each for each in (*statements.mutants(), *guards.mutants()) if options.only in each.name]
-    parts = [chosen[number :: options.processes] for number in range(options.processes)]
-    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        verdicts = [verdict for part in pool.map(_try, parts, chunksize=1) for verdict in part]
+    verdicts = try_all(chosen, options.processes)
     alive = [verdict.mutant.name for verdict in verdicts if verdict.killed_by is None]
     print(f"{len(verdicts)} mutants, {len(alive)} live")
-    sys.exit(1 if alive else 0)
+    sys.exit(1 if alive or not verdicts else 0)
 
 
 if __name__ == "__main__":

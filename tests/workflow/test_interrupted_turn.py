@@ -15,28 +15,35 @@ def two_steps(step: Step) -> StepOutcome:
 
 
 @pytest.mark.parametrize(
-    ("owner", "where"),
-    [(settling.Settler, "_let_go_of"), (settling.Settler, "_hand_out"), (state.DispatchState, "let_go")],
+    ("owner", "where", "number"),
+    [(settling.Settler, "_let_go_of", 1), (settling.Settler, "_hand_out", 2), (state.DispatchState, "let_go", 2)],
     ids=["before anything is let go of", "before the claims are handed out", "in the middle"],
 )
 def test_a_turn_that_fails_after_its_commit_is_taken_up(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch, owner: type, where: str
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, owner: type, where: str, number: int
 ) -> None:
     runtime = WorkflowRuntime(queue, two_steps)
     handles = runtime.submit_many([RunSpec(input=b"%d" % number) for number in range(5)])
-    original = getattr(owner, where)
+    original, original_requests = getattr(owner, where), settling.Settler._requests
     calls: list[int] = []
 
-    def failing(self: Any, *arguments: Any) -> Any:
-        calls.append(1)
-        # The second turn is the first that has settlements as well as claims.
-        if len(calls) == 2:
-            raise AssertionError("a fault of ours")
-        return original(self, *arguments)
+    def failing(self: Any, what: Any, *arguments: Any) -> Any:
+        if what:  # something was settled, or claimed
+            calls.append(1)
+            if len(calls) == number:
+                raise AssertionError("a fault of ours")
+        return original(self, what, *arguments)
+
+    def always(self: settling.Settler, batch: Any) -> Any:
+        # The turn that settles claims as well: what it put in line is claimed, and no thread was told.
+        for pool in self._state.pools:
+            pool.has_backlog = pool.has_backlog or (bool(batch) and len(calls) < number)
+        return original_requests(self, batch)
 
     monkeypatch.setattr(owner, where, failing)
+    monkeypatch.setattr(settling.Settler, "_requests", always)
     runtime.run_until_idle(30)
 
-    assert len(calls) > 2
+    assert len(calls) > number
     assert queue.stats(runtime.queue_name).claimed == 0
     assert [handle.result(timeout=30) for handle in handles] == [b"done"] * 5

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, note_backlog
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.reads import DueIn, Ready
+from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.wakeup import WakeUp
 
 
@@ -67,7 +69,7 @@ class Idle:
         return any(pool.has_backlog for pool in pools)
 
     def is_drained(self, wait_ms: int) -> bool:
-        """Whether no retry waits for its backoff and nothing else becomes due within ``wait_ms``."""
+        """Whether no retry waits for its backoff, no claim to be put back, and nothing is due within ``wait_ms``."""
         for pool in self._state.pools:
             for queue in pool.lanes:
                 if self._store.next_work(queue, retries_only=True) is not None:
@@ -80,4 +82,11 @@ class Idle:
                         return False
                     case _:
                         pass
-        return True
+        return not self._has_orphans()
+
+    def _has_orphans(self) -> bool:
+        """Whether this handle holds claims of these lanes that no thread runs: ``Orphans`` has them put back soon."""
+        lanes = {queue for pool in self._state.pools for queue in pool.lanes}
+        orphans = [claim.job_id for claim in self._store.running() if claim.token not in RUNNING]
+        rows = [self._store.get(job_id, with_payload=False) for job_id in orphans]
+        return any(row is not None and row.status is JobStatus.CLAIMED and row.queue in lanes for row in rows)
