@@ -15,27 +15,8 @@ from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
-from taquba_workflow_sync.storage.port.reads import Counts, DueIn, Filter, NextWork, Ready, RowPage
+from taquba_workflow_sync.storage.port.reads import Counts, DueIn, NextWork, Ready
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
-
-# Up to this many rows of one status are sorted; above, walking the queue in order meets them soon enough.
-_SORT_LIMIT: Final = 10_000
-
-_INDEX: Final = {
-    JobStatus.PENDING: "INDEXED BY taquba_job_pending",
-    JobStatus.SCHEDULED: "INDEXED BY taquba_job_due",
-    JobStatus.CLAIMED: "INDEXED BY taquba_job_claimed",
-}
-_STATUS: Final = {
-    JobStatus.PENDING: "AND j.status = 'pending'",
-    JobStatus.SCHEDULED: "AND j.due_ms IS NOT NULL AND j.status = 'scheduled'",
-    JobStatus.CLAIMED: "AND j.lease_until_ms IS NOT NULL AND j.status = 'claimed'",
-    JobStatus.DONE: "AND j.finished_ms IS NOT NULL AND j.status = 'done'",
-    JobStatus.DEAD: "AND j.finished_ms IS NOT NULL AND j.status = 'dead'",
-    JobStatus.CANCELLED: "AND j.finished_ms IS NOT NULL AND j.status = 'cancelled'",
-}
-_VISIBLE: Final = """AND (j.finished_ms IS NULL OR j.finished_ms + CASE WHEN j.run_id IS NULL AND j.status = 'dead'
-    THEN ifnull(j.keep_dead_ms, 1 << 62) ELSE ifnull(j.keep_done_ms, 0) END > ?)"""
 
 #: Reads the time, in milliseconds: the store's clock.
 Now = Callable[[], int]
@@ -43,45 +24,17 @@ Now = Callable[[], int]
 
 def get(connection: sqlite3.Connection, now: Now, job_id: str, *, with_payload: bool = True) -> JobRow | None:
     """Return a job by id."""
-    rows = _in_one_snapshot(connection, now, (sql.GET,), (job_id,), with_payload=with_payload)
+    rows = in_one_snapshot(connection, now, (sql.GET,), (job_id,), with_payload=with_payload)
     return next(iter(rows), None)
 
 
 def find_run(connection: sqlite3.Connection, now: Now, queue: str, run_id: str) -> JobRow | None:
     """Return the active row of a run id, else its newest, without large parts."""
-    rows = _in_one_snapshot(connection, now, sql.FIND_RUN, (queue, run_id), with_payload=False)
+    rows = in_one_snapshot(connection, now, sql.FIND_RUN, (queue, run_id), with_payload=False)
     return next(iter(rows), None)
 
 
-def page(
-    connection: sqlite3.Connection, now: Now, queue: str, which: Filter, limit: int, cursor: str | None
-) -> RowPage:
-    """Return a page in the order of submission; a cursor is the number of the last row that it showed.
-
-    Raises:
-        ValueError: ``cursor`` is none of this store's.
-    """
-    after = _row_of(cursor)
-    found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
-    if found is None:
-        return RowPage([], None)
-    number, _ = found
-    where, values = _conditions(which, now)
-    statement = sql.PAGE.format(index=_choose_index(connection, queue, which), where=where)
-    seqs: list[int] = []
-    rows = _in_one_snapshot(connection, now, (statement,), (number, after, *values, limit + 1), seqs=seqs)
-    return RowPage(rows[:limit], str(seqs[limit - 1]) if len(rows) > limit else None)
-
-
-def _row_of(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
-        raise ValueError(f"cursor {cursor[:40]!r} is none of ours; pass a page's next_cursor unchanged")
-    return int(cursor)
-
-
-def _in_one_snapshot(
+def in_one_snapshot(
     connection: sqlite3.Connection,
     now: Now,
     statements: Iterable[str],
@@ -181,52 +134,6 @@ def _part(
         wrong.append(f"its {name} is not what was stored (the checksum differs)")
         return None
     return data
-
-
-def _conditions(which: Filter, now: Now) -> tuple[str, list[object]]:
-    parts: list[str] = []
-    values: list[object] = []
-    if which.status is not None:
-        parts.append(_STATUS[which.status])
-    if which.verdict is not None:
-        parts.append(f"AND j.verdict = '{which.verdict.value}'")
-    if which.cancel_requested is not None:
-        # Written out: an index that holds only these is used for nothing else.
-        parts.append(f"AND j.cancel_requested = {int(which.cancel_requested)}")
-    if which.is_waiting:
-        parts.append("AND j.finished_ms IS NULL AND j.status IN ('pending', 'scheduled')")
-    if which.is_active:
-        parts.append("AND j.finished_ms IS NULL")
-    if which.runs_only:
-        parts.append("AND j.run_id IS NOT NULL")
-    if which.visible_only:
-        parts.append(_VISIBLE)
-        values.append(now())
-    if _may_be_cancelling(which):
-        parts.append("AND j.finished_ms IS NULL")
-    return " ".join(parts), values
-
-
-def _may_be_cancelling(which: Filter) -> bool:
-    """Whether only rows are wanted that were asked to stop and have not ended."""
-    is_active = which.is_active or which.is_waiting or (which.status is not None and not which.status.is_finished)
-    return which.cancel_requested is True and is_active
-
-
-def _choose_index(connection: sqlite3.Connection, queue: str, which: Filter) -> str:
-    if which.verdict is Verdict.FAILED:
-        return "INDEXED BY taquba_job_failed"
-    if which.status is not None and which.status.is_finished:
-        return "INDEXED BY taquba_job_finished"
-    if _may_be_cancelling(which):
-        return "INDEXED BY taquba_job_cancelling"
-    here = counts(connection).get(queue, Counts())
-    active = here.pending + here.scheduled + here.claimed
-    if (which.is_waiting or which.is_active) and which.runs_only and active <= _SORT_LIMIT:
-        return "INDEXED BY taquba_job_active_run"
-    if which.status is not None and getattr(here, which.status.value) <= _SORT_LIMIT:
-        return _INDEX[which.status]
-    return "INDEXED BY taquba_job_listing"
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, Counts]:

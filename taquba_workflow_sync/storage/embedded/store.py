@@ -10,7 +10,7 @@ from typing import Final
 
 from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.storage.embedded import reads
+from taquba_workflow_sync.storage.embedded import listing, reads
 from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.backup import backup
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
@@ -163,7 +163,7 @@ class EmbeddedStore:
 
     def page(self, queue: str, which: Filter, limit: int, cursor: str | None) -> RowPage:
         """Return a page of a queue."""
-        return self._access.read(reads.page, self._now, queue, which, limit, cursor)
+        return self._access.read(listing.page, self._now, queue, which, limit, cursor)
 
     def counts(self) -> dict[str, Counts]:
         """Return every queue's counters."""

@@ -16,8 +16,10 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.embedded.sql import fence as door
+from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import advance as advancing
+from taquba_workflow_sync.storage.embedded.transitions.cancel import cancel
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
 from taquba_workflow_sync.storage.embedded.transitions.reap import take_back
@@ -226,6 +228,15 @@ def test_what_ends_a_waiting_job_does_not_touch_a_claimed_or_finished_one(tx: Tr
     assert tx.execute(statement, (*values, seq)).rowcount == 0
     settle(tx, Settlement(held.id, held.token, Ack()))
     assert tx.execute(statement, (*values, seq)).rowcount == 0
+
+
+@pytest.mark.parametrize("waiting", [A_RUN, A_BARE_JOB], ids=["kept", "kept no longer"])
+def test_a_waiting_job_that_is_not_found_waiting_is_damage_and_not_cancelled(tx: Transaction, waiting: NewJob) -> None:
+    (inserted,) = insert(tx, [waiting])
+    tx.execute(f"CREATE TEMP TRIGGER t BEFORE UPDATE ON {sql.JOB} BEGIN SELECT RAISE(IGNORE); END")
+    tx.execute(f"CREATE TEMP TRIGGER u BEFORE DELETE ON {sql.JOB} BEGIN SELECT RAISE(IGNORE); END")
+    with pytest.raises(InvalidDataError, match="not found waiting"):
+        cancel(tx, inserted.job_id, None, (), None)
 
 
 def test_a_second_settlement_of_a_row_in_one_bulk_is_left_for_the_single_way(tx: Transaction) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import reads, sql
+from taquba_workflow_sync.storage.embedded import listing, sql
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
@@ -181,11 +181,11 @@ def test_a_listing_never_scans_the_job_table(
     database: sqlite3.Connection, which: Filter, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if many:
-        monkeypatch.setattr(reads, "_SORT_LIMIT", 0)
+        monkeypatch.setattr(listing, "_SORT_LIMIT", 0)
     seen: list[str] = []
     database.set_trace_callback(seen.append)
     try:
-        rows = reads.page(database, lambda: 0, "q", which, 5, None).rows
+        rows = listing.page(database, lambda: 0, "q", which, 5, None).rows
     finally:
         database.set_trace_callback(None)
     assert len(rows) <= 5
@@ -237,8 +237,8 @@ def test_what_every_turn_asks_is_cheap_beside_a_hundred_thousand_finished_rows(
 def test_cancelling_runs_are_found_among_very_many_claimed_ones(database: sqlite3.Connection) -> None:
     """147 ms at 300,000 rows, when every claimed row was looked at."""
     which = Filter(JobStatus.CLAIMED, cancel_requested=True, runs_only=True)
-    where, values = reads._conditions(which, lambda: 0)
-    statement = sql.PAGE.format(index=reads._choose_index(database, "q", which), where=where)
+    where, values = listing._conditions(which, lambda: 0)
+    statement = sql.PAGE.format(index=listing._choose_index(database, "q", which), where=where)
     assert any("taquba_job_cancelling (queue=? AND rowid>?)" in step for step in plan(database, statement)) or any(
         "taquba_job_cancelling (queue=? AND seq>?)" in step for step in plan(database, statement)
     )

@@ -5,6 +5,7 @@ from taquba_workflow_sync.storage.embedded.sql.claims import *
 from taquba_workflow_sync.storage.embedded.sql.fence import *
 from taquba_workflow_sync.storage.embedded.sql.frame import *
 from taquba_workflow_sync.storage.embedded.sql.jobs import *
+from taquba_workflow_sync.storage.embedded.sql.listing import *
 from taquba_workflow_sync.storage.embedded.sql.names import *
 from taquba_workflow_sync.storage.embedded.sql.reads import *
 from taquba_workflow_sync.storage.embedded.sql.repair import *

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
+from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
+from taquba_workflow_sync.storage.embedded.sql.listing import SHOWN
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, QUEUE, columns
 from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.reads import Counts
 
-_SHOWN = columns(ShownRow, "j.").replace("j.queue_name", "q.name")
 _QUEUE = f"(SELECT id FROM {QUEUE} WHERE name = ?)"
 
 
@@ -15,19 +15,15 @@ HISTORY = f"""SELECT {columns(AttemptRow, "a.")} FROM {ATTEMPT} AS a JOIN {JOB} 
     WHERE j.id = ? ORDER BY a.ordinal"""
 
 
-GET = f"SELECT {_SHOWN} FROM {JOB} AS j JOIN {QUEUE} AS q ON j.queue = q.id WHERE j.id = ?"
+GET = f"SELECT {SHOWN} FROM {JOB} AS j JOIN {QUEUE} AS q ON j.queue = q.id WHERE j.id = ?"
 
 
 FIND_RUN = (
-    f"""SELECT {_SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_active_run JOIN {QUEUE} AS q ON j.queue = q.id
+    f"""SELECT {SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_active_run JOIN {QUEUE} AS q ON j.queue = q.id
         WHERE j.queue = {_QUEUE} AND j.run_id = ? AND j.finished_ms IS NULL""",
-    f"""SELECT {_SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_run JOIN {QUEUE} AS q ON j.queue = q.id
+    f"""SELECT {SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_run JOIN {QUEUE} AS q ON j.queue = q.id
         WHERE j.queue = {_QUEUE} AND j.run_id = ? ORDER BY j.seq DESC LIMIT 1""",
 )
-
-
-PAGE = f"""SELECT {_SHOWN} FROM {JOB} AS j {{index}} JOIN {QUEUE} AS q ON j.queue = q.id
-    WHERE j.queue = ? AND j.seq > ? {{where}} ORDER BY j.seq LIMIT ?"""
 
 
 COUNTS = f"SELECT name, {columns(Counts)} FROM {QUEUE} ORDER BY name"

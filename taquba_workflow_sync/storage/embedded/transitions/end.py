@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
 from taquba_workflow_sync.storage.embedded.rows import Held
+from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import write
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave
@@ -44,6 +45,7 @@ def end(
 
     Raises:
         ClaimLostError: the claim is not held any more; nothing was written.
+        InvalidDataError: the row that waits was not found waiting; the store is damaged.
     """
     is_run = held.run_id is not None
     is_dead = target is JobStatus.DEAD
@@ -75,7 +77,9 @@ def end(
 def _go(tx: Transaction, held: Held, claim: Ended | None, waiting: str, claimed: str, values: tuple[Any, ...]) -> None:
     if claim is None:
         tx.transitions.add("cancel")
-        tx.execute(waiting, (*values, held.seq))
+        if tx.execute(waiting, (*values, held.seq)).rowcount != 1:
+            # Nobody else writes inside this transaction: the row and what led to it disagree.
+            raise InvalidDataError(f"job {held.id} waits by its status and was not found waiting; nothing was written")
     else:
         leave(tx, claim.transition, claimed, values, held, claim.token)
 
