@@ -87,7 +87,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "group_commit.py", " if not call.is_gone for", " for",
     ),
     "who stops leading leaves the line alone": (
-        _ENGINE + "group_commit.py", "        if self._line:\n            self.clerk.ring()\n", "",
+        _ENGINE + "group_commit.py", "        if self._line:\n            self.clerk.wake()\n", "",
     ),
     "a batch that gave way is lost": (
         _ENGINE + "group_commit.py", "self._line.extendleft(reversed(batch))", "pass",
@@ -96,7 +96,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "clerk.py", "            if not self._has_waiting():\n                break\n", "            break\n",
     ),
     "who kept the clerk away does not have the line seen to": (
-        _ENGINE + "clerk.py", "        if self._has_waiting():\n            self.ring()\n", "",
+        _ENGINE + "clerk.py", "        if self._has_waiting():\n            self.wake()\n", "",
     ),
     "a partial write is committed with the others'": (
         _ENGINE + "commit.py", "if tx.connection.total_changes != changes:", "if False:",

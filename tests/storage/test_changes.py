@@ -204,17 +204,17 @@ def test_each_handle_has_a_leader_of_its_own(make_store: MakeStore) -> None:
 
 
 def test_a_leader_commits_for_other_threads(store: Store) -> None:
-    rung = threading.Event()
+    woken = threading.Event()
     done: list[str] = []
-    with store.lead(rung.set) as leader:
+    with store.lead(woken.set) as leader:
         assert leader is not None
         thread = threading.Thread(target=lambda: done.append(put_one(store)))
         thread.start()
         until = time.monotonic() + PATIENCE
-        # An engine whose calls commit by themselves rings for nobody.
+        # An engine whose calls commit by themselves wakes nobody.
         while thread.is_alive() and time.monotonic() < until:
-            if rung.wait(0.005):
-                rung.clear()
+            if woken.wait(0.005):
+                woken.clear()
                 leader.flush()
         assert not thread.is_alive()
     assert stored(store, done[0]).status == "pending"

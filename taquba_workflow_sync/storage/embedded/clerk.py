@@ -59,7 +59,7 @@ class Clerk:
         """Whether it is to end as soon as it can."""
         return bool(self._kept_away_by)
 
-    def ring(self, *, is_late: bool = False) -> bool:
+    def wake(self, *, is_late: bool = False) -> bool:
         """Have the line looked at, by a new clerk if there is none; False if none can be started.
 
         ``is_late``: the caller has waited for a while, so it takes no started thread's word that it will come.
@@ -95,7 +95,7 @@ class Clerk:
         """Undo ``keep_away``, and have what came meanwhile seen to."""
         self._kept_away_by.discard(who)
         if self._has_waiting():
-            self.ring()
+            self.wake()
 
     def _run(self, ticket: _Ticket) -> None:
         while not self._kept_away_by and self._lives.acquire(False):

@@ -1,9 +1,9 @@
 """Group commit: the concurrent writes of one process share a transaction and one fsync, and one thread of ours commits.
 
-A caller's thread never leads: it puts its call in line with one call into C, rings, and sleeps on a lock of its own. So
-whatever a signal handler raises in it, and wherever, meets no other caller's write. Who commits is the thread that
-leads (a dispatcher), or the clerk. Only where no thread can be started at all a caller commits, and then its own call
-alone.
+A caller's thread never leads: it puts its call in line with one call into C, wakes who commits, and sleeps on a lock of
+its own. So whatever a signal handler raises in it, and wherever, meets no other caller's write. Who commits is the
+thread that leads (a dispatcher), or the clerk. Only where no thread can be started at all a caller commits, and then
+its own call alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taquba_workflow_sync.storage.embedded.gate import Room
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingCall, PendingWrite
 
 _BATCH_LIMIT: Final = 512
-# How long a caller sleeps before it rings once more: at first, and at most.
+# How long a caller sleeps before it wakes the committer once more: at first, and at most.
 _FIRST_SLEEP: Final = 0.05
 _LONGEST_SLEEP: Final = 1.0
 
@@ -84,12 +84,12 @@ class GroupCommit:
         line = self._line
         try:
             line.append(call)
-            self._ring(call)
+            self._wake_committer(call)
             sleep = _FIRST_SLEEP
             while not call.is_done and not call.wake.acquire(timeout=sleep):
                 if self._line is not line:
                     raise StorageError("a signal handler forked this process meanwhile: the write is its parent's")
-                self._ring(call, is_late=True)
+                self._wake_committer(call, is_late=True)
                 sleep = min(2 * sleep, _LONGEST_SLEEP)
         except BaseException:
             call.is_gone = True  # what has begun may be committed all the same: the outcome is unknown to this caller
@@ -110,7 +110,7 @@ class GroupCommit:
         """Leave it to the clerk again: this first, and then a look at the line."""
         self._leading = None
         if self._line:
-            self.clerk.ring()
+            self.clerk.wake()
 
     def flush(self) -> None:
         """Commit what waits, as the leader."""
@@ -120,14 +120,14 @@ class GroupCommit:
         if self._line and leading is not None:
             leading.on_waiting()  # more than one transaction holds: the leader is to look again
 
-    def _ring(self, call: PendingCall, *, is_late: bool = False) -> None:
+    def _wake_committer(self, call: PendingCall, *, is_late: bool = False) -> None:
         leading = self._leading
         if leading is not None:
             leading.on_waiting()
             # It may be gone without a word, or busy elsewhere: the clerk helps out where nobody commits.
             if not is_late or self._is_committing:
                 return
-        if not self.clerk.ring(is_late=is_late):
+        if not self.clerk.wake(is_late=is_late):
             self._commit_alone(call)
 
     def _commit_alone(self, call: PendingCall) -> None:
@@ -213,4 +213,4 @@ class GroupCommit:
         operations = call.to_retract()
         if operations:
             self._line.append(PendingCall(operations))
-            self.clerk.ring()
+            self.clerk.wake()

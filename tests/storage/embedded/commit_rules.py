@@ -1,7 +1,7 @@
 """A model of who commits: callers that may be interrupted, clerks, a leader, a fork; every order of their steps.
 
-An explicit state, breadth first, without any timeout but the clerk's idle one: a second ring after a while would hide
-a wake-up that is lost. Each step carries the name of the code that it stands for.
+An explicit state, breadth first, without any timeout but the clerk's idle one: a second wake-up after a while would
+hide one that is lost. Each step carries the name of the code that it stands for.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RULES: Final = (
 #: What each step of the model is in the code: module, class and method.
 NAMES: Final = {
     "append": "group_commit.GroupCommit.run",
-    "look for a leader": "group_commit.GroupCommit._ring",
-    "ring the leader": "group_commit.GroupCommit._ring",
-    "look for a clerk": "clerk.Clerk.ring",
-    "ring the clerk": "clerk.Clerk.ring",
-    "look at the ticket": "clerk.Clerk.ring",
-    "start": "clerk.Clerk.ring",
-    "tell of the start": "clerk.Clerk.ring",
+    "look for a leader": "group_commit.GroupCommit._wake_committer",
+    "wake the leader": "group_commit.GroupCommit._wake_committer",
+    "look for a clerk": "clerk.Clerk.wake",
+    "wake the clerk": "clerk.Clerk.wake",
+    "look at the ticket": "clerk.Clerk.wake",
+    "start": "clerk.Clerk.wake",
+    "tell of the start": "clerk.Clerk.wake",
     "wait": "group_commit.GroupCommit.run",
     "arrive": "clerk.Clerk._run",
     "take": "clerk.Clerk._run",
@@ -118,12 +118,12 @@ class Rules:
             case "append":
                 yield to("wait" if self._is_without(0) else "look for a leader", line=state.line | {me})
             case "look for a leader":
-                yield to("ring the leader" if state.leads else "look for a clerk")
-            case "ring the leader":
+                yield to("wake the leader" if state.leads else "look for a clerk")
+            case "wake the leader":
                 yield to(after_ring, leader_is_rung=True)
             case "look for a clerk":
-                yield to("ring the clerk" if state.lives is not None else "look at the ticket", state.ticket)
-            case "ring the clerk":
+                yield to("wake the clerk" if state.lives is not None else "look at the ticket", state.ticket)
+            case "wake the clerk":
                 yield to(after_ring, is_rung=True)
             case "look at the ticket":
                 is_on_the_way = known is not None and known not in state.arrived

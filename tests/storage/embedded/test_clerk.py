@@ -34,11 +34,11 @@ class Line:
         self.waiting.popleft().release()
 
     def wait(self) -> None:
-        """Put in line, ring, wait: without any second ring, so that what is lost shows."""
+        """Put in line, wake, wait: without any second wake-up, so that what is lost shows."""
         mine = threading.Lock()
         mine.acquire()
         self.waiting.append(mine)
-        assert self.clerk.ring()
+        assert self.clerk.wake()
         assert mine.acquire(timeout=LIMIT), "nobody served the line"
 
     @property
@@ -124,13 +124,13 @@ def test_a_started_clerk_that_never_arrives_is_not_relied_on_for_ever(monkeypatc
     lost = type("Lost", (), {"start_new_thread": staticmethod(lambda *_: 0)})
     with monkeypatch.context() as patched:
         patched.setattr(clerk_module, "_thread", lost)
-        line.clerk.ring()
+        line.clerk.wake()
     mine = threading.Lock()
     mine.acquire()
     line.waiting.append(mine)
-    line.clerk.ring()
+    line.clerk.wake()
     assert not mine.acquire(timeout=0.05)
-    line.clerk.ring(is_late=True)
+    line.clerk.wake(is_late=True)
     assert mine.acquire(timeout=LIMIT)
 
 
@@ -155,11 +155,11 @@ def test_a_close_leaves_no_clerk_behind(open_embedded: OpenEmbedded) -> None:
 def test_callers_are_answered_although_the_leader_does_nothing(open_embedded: OpenEmbedded) -> None:
     """A leader that is busy elsewhere, or whose thread has died, costs a moment."""
     store = open_embedded()
-    rung = threading.Event()
-    with store.lead(rung.set) as leader:
+    woken = threading.Event()
+    with store.lead(woken.set) as leader:
         assert leader is not None
         job_id = Caller(lambda: put_one(store)).answer()
-    assert rung.is_set()
+    assert woken.is_set()
     assert status(store, job_id) == "pending"
 
 
@@ -167,14 +167,14 @@ def test_one_thread_leads_at_a_time_and_commits_for_the_others(open_embedded: Op
     faults = Faults()
     store = open_embedded(failpoint=faults)
     threads: list[int] = []
-    rung = threading.Event()
-    with store.lead(rung.set) as leader:
+    woken = threading.Event()
+    with store.lead(woken.set) as leader:
         assert leader is not None
-        with store.lead(rung.set) as other:
+        with store.lead(woken.set) as other:
             assert other is None
         faults.at["before-commit"] = lambda: threads.append(threading.get_ident())
         caller = Caller(lambda: put_one(store))
-        assert rung.wait(LIMIT)
+        assert woken.wait(LIMIT)
         leader.flush()
         assert status(store, caller.answer()) == "pending"
         assert threads == [threading.get_ident()]
