@@ -46,7 +46,8 @@ def backup(connections: Connections, target: Path, failpoint: Failpoint | None =
         check_private(target)
         check_filesystem(target)
         if any(target.iterdir()):
-            raise StorageError(f"{target} is not empty; give a backup a directory of its own")
+            left = ": it holds a backup that was killed, or is being made" if (target / _UNFINISHED).exists() else ""
+            raise StorageError(f"{target} is not empty{left}; give a backup a directory of its own")
         try:
             _write(connections, target, failpoint)
         except BaseException:

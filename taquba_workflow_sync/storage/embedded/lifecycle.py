@@ -57,9 +57,9 @@ class Lifecycle(ForkGuard):
         self._attaching = Room(1)
         self.owner: Owner
 
-    def begin(self) -> None:
-        """Become an owner, and be told of forks from now on."""
-        self._attach()
+    def begin(self, deadline: float) -> None:
+        """Become an owner, others waited for until ``deadline`` (monotonic), and be told of forks from now on."""
+        self._attach(deadline)
         guard_forks_of(self)
 
     def use(self) -> None:
@@ -72,9 +72,9 @@ class Lifecycle(ForkGuard):
         if self._is_closed:
             raise StoreClosedError(f"the store {self.root} was closed; open it again")
         if not self._is_attached:
-            self._attach()
+            self._attach(time.monotonic() + (self._options.wait_s or 0.0))
 
-    def _attach(self) -> None:
+    def _attach(self, deadline: float) -> None:
         """Become an owner: at open, and again in a forked child, which must not act under its parent's lock."""
         if self._attaching.holds(threading.get_ident()):
             raise RuntimeError("the store was called from a signal handler that interrupted its opening")
@@ -83,7 +83,7 @@ class Lifecycle(ForkGuard):
             self._attaching.enter(token)
             if self._is_attached:
                 return
-            owner = self._take_owner()
+            owner = self._take_owner(deadline)
             # Or a power cut takes the file and leaves the claims, and nobody could tell that their owner is dead.
             with suppress(OSError):
                 sync_directory(self.root / "owners")
@@ -94,9 +94,8 @@ class Lifecycle(ForkGuard):
             self._attaching.tell()
         self.clean()
 
-    def _take_owner(self) -> Owner:
-        failpoint, wait_s = self._options.failpoint, self._options.wait_s
-        until = time.monotonic() + (wait_s or 0.0)
+    def _take_owner(self, deadline: float) -> Owner:
+        failpoint = self._options.failpoint
         pause = WakeUp()
         while True:
             owner = Owner(self.root / "owners", is_exclusive=self._options.is_exclusive, failpoint=failpoint)
@@ -106,7 +105,7 @@ class Lifecycle(ForkGuard):
                     between(failpoint, "lock-owner", owner.take)()
                 return owner
             except StoreInUseError:
-                if time.monotonic() >= until:
+                if time.monotonic() >= deadline:
                     raise
             pause.wait(_LOOK_AGAIN)
 

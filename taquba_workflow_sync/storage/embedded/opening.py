@@ -41,8 +41,10 @@ _log = logging.getLogger(__name__)
 _LOOK_AGAIN: Final = 0.05
 
 
-def prepare(root: Path, connections: Connections, options: OpenOptions) -> None:
+def prepare(root: Path, connections: Connections, options: OpenOptions, deadline: float) -> None:
     """Leave a complete, verified store at ``root``; a store that verifies is not written to.
+
+    ``deadline``: until when others are waited for that keep it from being upgraded, by the monotonic clock.
 
     Raises:
         StorageError: the directory or the database cannot be used.
@@ -54,7 +56,6 @@ def prepare(root: Path, connections: Connections, options: OpenOptions) -> None:
         _make_directories(root)
         if _verifies(root / "db", connections):
             return
-        deadline = time.monotonic() + (options.wait_s or 0.0)
         pause = WakeUp()
         while True:
             with opening(root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -107,8 +108,9 @@ class EmbeddedStore:
         )
         self._changes = ChangeFeed(self._lifecycle, self._connections, self._commits)
         self._claims = ClaimsSeen(self._lifecycle, self._access, self._commits, self._now)
-        prepare(root, self._connections, options)
-        self._lifecycle.begin()
+        deadline = time.monotonic() + (options.wait_s or 0.0)  # for both together
+        prepare(root, self._connections, options, deadline)
+        self._lifecycle.begin(deadline)
         self._unsubscribe_clock = on_advance(clock, self._changes.clock_was_moved)
 
     def _forget_parent(self) -> None:

@@ -275,7 +275,7 @@ def test_a_backup_that_is_killed_is_no_store(root: Path, target: Path, point: st
         assert child.wait() == -9
     assert not (target / "db").exists()
     store = open_at(root)
-    with pytest.raises(StorageError, match="not empty"):
+    with pytest.raises(StorageError, match="not empty: it holds a backup that was killed"):
         store.backup(str(target))
     shutil.rmtree(target)
     store.backup(str(target))

@@ -6,8 +6,10 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
 from taquba_workflow_sync.storage.embedded import lifecycle as lifecycle_module
 from taquba_workflow_sync.storage.embedded import locks as locks_module
+from taquba_workflow_sync.storage.embedded import store as store_module
+from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
 from taquba_workflow_sync.storage.embedded.presence import Evidence
@@ -221,3 +225,25 @@ def test_a_foreign_file_beside_the_locks_is_nobodys_lock(open_embedded: OpenEmbe
     assert (root / "owners" / "README").exists()
     with raw(root) as connection:
         assert connection.execute(f"SELECT count(*) FROM {sql.JOB} WHERE status = 'claimed'").fetchone() == (1,)
+
+
+def test_what_waits_for_an_upgrade_waits_that_much_less_for_the_owner_lock(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    deadlines: list[float] = []
+
+    def note(original: Callable[..., None]) -> Callable[..., None]:
+        def noting(*arguments: Any) -> None:
+            deadlines.append(arguments[-1])
+            original(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(store_module, "prepare", note(store_module.prepare))
+    monkeypatch.setattr(Lifecycle, "begin", note(Lifecycle.begin))
+    open_at(root, wait_s=3600.0).close()
+
+    first, second = deadlines
+    assert first == second
+    assert began + 3600 <= first <= time.monotonic() + 3600
