@@ -41,7 +41,7 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
-from tests.processes.harness import say
+from tests.processes.harness import say, say_when_ready
 from tests.support import PATIENCE
 
 #: What a step of a plan may do; the last word of each is as likely as the first.
@@ -175,15 +175,8 @@ def work(options: argparse.Namespace) -> None:
             max_concurrent_steps=options.concurrency,
             poll_interval=options.poll,
         )
-        threading.Thread(target=_say_when_ready, daemon=True).start()
+        threading.Thread(target=say_when_ready, daemon=True).start()
         runtime.run(handle_signals=True)
-
-
-def _say_when_ready() -> None:
-    """Say so once SIGTERM no longer kills: the runtime runs by then."""
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        time.sleep(0.001)
-    say("ready")
 
 
 def ask(options: argparse.Namespace) -> None:

@@ -29,6 +29,13 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
+def say_when_ready() -> None:
+    """Say so once SIGTERM no longer kills: a runtime that handles signals runs by then."""
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.001)
+    say("ready")
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One execution of a step, as its runner noted it."""

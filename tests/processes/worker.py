@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import threading
-import time
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, QueueConfig, WorkflowRuntime
-from tests.processes.harness import Witness, say
+from tests.processes.harness import Witness, say_when_ready
 from tests.processes.plans import PlannedRunner, hook_of
 
 
@@ -34,13 +32,6 @@ def main() -> None:
         )
         threading.Thread(target=say_when_ready).start()
         runtime.run(handle_signals=True)
-
-
-def say_when_ready() -> None:
-    """Say so once SIGTERM no longer kills: the runtime runs by then."""
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        time.sleep(0.001)
-    say("ready")
 
 
 if __name__ == "__main__":

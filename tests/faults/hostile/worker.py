@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -20,7 +19,7 @@ from taquba_workflow_sync import (
     TaqubaError,
     WorkflowRuntime,
 )
-from tests.processes.harness import say
+from tests.processes.harness import say, say_when_ready
 
 
 def run_step(step: Step) -> StepOutcome:
@@ -55,9 +54,7 @@ def main() -> None:
 
 def submit_what_is_told(runtime: WorkflowRuntime) -> None:
     """Submit a run of each name that is told, wait for its end, and say how that went."""
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        threading.Event().wait(0.001)
-    say("ready")
+    say_when_ready()
     for line in sys.stdin:
         name = line.strip()
         try:

@@ -28,7 +28,7 @@ from taquba_workflow_sync import (
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
 from tests.faults.load.meter import THREADS, Meter, Words
-from tests.processes.harness import say
+from tests.processes.harness import say, say_when_ready
 
 STEPS = 3
 PLAN = " ".join(["go"] * STEPS)
@@ -136,14 +136,8 @@ def work(store: Path, journal: Journal, meter: Meter) -> None:
     with Queue.open(store, default_config=CONFIG) as queue:
         runner = CountingRunner(meter, journal)
         runtime = WorkflowRuntime(queue, runner, runner.tell, max_concurrent_steps=CONCURRENCY)
-        threading.Thread(target=_say_when_ready, daemon=True).start()
+        threading.Thread(target=say_when_ready, daemon=True).start()
         runtime.run(handle_signals=True)
-
-
-def _say_when_ready() -> None:
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        time.sleep(0.001)
-    say("ready")
 
 
 # -- the client --------------------------------------------------------------------------------------------------------

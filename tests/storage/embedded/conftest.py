@@ -9,8 +9,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from taquba_workflow_sync.storage.embedded.owners import Owner
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import OpenOptions
+
+from .callers import Faults
 
 _OPTIONS = {field.name for field in fields(OpenOptions)}
 
@@ -43,3 +46,33 @@ def open_embedded(root: Path) -> Iterator[OpenEmbedded]:
     yield open_one
     for store in reversed(opened):
         store.close()
+
+
+@pytest.fixture
+def faults() -> Faults:
+    """What fails, and where: nothing yet."""
+    return Faults()
+
+
+@pytest.fixture
+def owners(tmp_path: Path) -> Path:
+    """A directory of owner locks, without a store around it."""
+    directory = tmp_path / "owners"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def me(owners: Path) -> Iterator[Owner]:
+    owner = Owner(owners, is_exclusive=False)
+    owner.take()
+    yield owner
+    owner.leave(has_claims=False)
+
+
+@pytest.fixture
+def alive(owners: Path) -> Iterator[Owner]:
+    other = Owner(owners, is_exclusive=False)
+    other.take()
+    yield other
+    other.leave(has_claims=False)

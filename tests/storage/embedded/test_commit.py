@@ -34,11 +34,6 @@ from .raw import raw
 
 
 @pytest.fixture
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture
 def store(open_embedded: OpenEmbedded, faults: Faults) -> EmbeddedStore:
     return open_embedded(failpoint=faults)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -43,21 +42,6 @@ else:
 print(owner.id, child, flush=True)
 sys.stdin.readline()
 """
-
-
-@pytest.fixture
-def owners(tmp_path: Path) -> Path:
-    directory = tmp_path / "owners"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def me(owners: Path) -> Iterator[Owner]:
-    owner = Owner(owners, is_exclusive=False)
-    owner.take()
-    yield owner
-    owner.leave(has_claims=False)
 
 
 @pytest.mark.parametrize("how", ["exits", "exits hard", "collects garbage", "lives on"])

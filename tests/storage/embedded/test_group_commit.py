@@ -31,11 +31,6 @@ from .raw import raw, through
 
 
 @pytest.fixture
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture
 def store(open_embedded: OpenEmbedded, faults: Faults) -> EmbeddedStore:
     return open_embedded(failpoint=faults)
 

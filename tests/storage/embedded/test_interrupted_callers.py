@@ -29,11 +29,6 @@ _ENGINE = str(Path("taquba_workflow_sync", "storage", "embedded"))
 
 
 @pytest.fixture
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture
 def store(open_embedded: OpenEmbedded, faults: Faults) -> EmbeddedStore:
     one = open_embedded(failpoint=faults, durability=Durability.RELAXED)
     put_one(one, "another queue")

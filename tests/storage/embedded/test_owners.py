@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,29 +93,6 @@ def test_probing_does_not_take_a_lock_away(open_embedded: OpenEmbedded) -> None:
 
 
 # Cleaning
-
-
-@pytest.fixture
-def owners(tmp_path: Path) -> Path:
-    directory = tmp_path / "owners"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def me(owners: Path) -> Iterator[Owner]:
-    owner = Owner(owners, is_exclusive=False)
-    owner.take()
-    yield owner
-    owner.leave(has_claims=False)
-
-
-@pytest.fixture
-def alive(owners: Path) -> Iterator[Owner]:
-    other = Owner(owners, is_exclusive=False)
-    other.take()
-    yield other
-    other.leave(has_claims=False)
 
 
 def test_only_the_locks_of_the_dead_without_claims_are_cleaned(me: Owner, alive: Owner, owners: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -37,23 +36,8 @@ def monotonic() -> Monotonic:
 
 
 @pytest.fixture
-def owners(tmp_path: Path) -> Path:
-    directory = tmp_path / "owners"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def watch(owners: Path, monotonic: Monotonic) -> Watch:
     return Watch(owners, monotonic=monotonic)
-
-
-@pytest.fixture
-def alive(owners: Path) -> Iterator[Owner]:
-    other = Owner(owners, is_exclusive=False)
-    other.take()
-    yield other
-    other.leave(has_claims=False)
 
 
 def watched_for(watch: Watch, monotonic: Monotonic, claim: OwnedClaim, seconds: float, now_ms: int = 10) -> Evidence:
