@@ -17,6 +17,7 @@ _PATIENCE = 900
 
 #: What is run against a mutant, the quickest to notice first.
 TESTS: tuple[tuple[str, ...], ...] = (
+    ("tests/storage/embedded/test_guards.py", "tests/storage/embedded/test_fence_door.py"),
     ("tests/storage",),
     ("tests/queue", "tests/workflow"),
     ("tests/faults/schedules", "tests/processes"),
