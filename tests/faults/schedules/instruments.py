@@ -38,6 +38,7 @@ from taquba_workflow_sync.storage.embedded import (
     owners,
     pending,
     presence,
+    store,
 )
 from taquba_workflow_sync.storage.embedded import (
     locks as locks_module,
@@ -588,6 +589,10 @@ def _sync_nothing(_: Path) -> None:
     """No power is cut here."""
 
 
+#: The modules whose monotonic time is the schedule's. One that was left out would wait by another clock, for ever.
+TIMED: Final = (access, changes, checkpoint, claims_seen, clerk, commit, gate, handle, lifecycle, opening, store)
+
+
 @contextmanager
 def instrumented() -> Iterator[Instruments]:
     """Wrap the engine for as long as the block runs; threads that are no actors notice nothing."""
@@ -616,10 +621,7 @@ def instrumented() -> Iterator[Instruments]:
         (commit, "WakeUp", Pause),
         (lifecycle, "threading", locks),
         *((module, "WakeUp", YieldingWakeUp) for module in (clerk, gate, lifecycle, opening)),
-        *(
-            (module, "time", clock)
-            for module in (access, changes, checkpoint, claims_seen, clerk, commit, gate, handle, lifecycle, opening)
-        ),
+        *((module, "time", clock) for module in TIMED),
         *((module, "sync_directory", _sync_nothing) for module in (filesystem, lifecycle, opening)),
         (opening, "sync_path", _sync_nothing),
         (locks_module, "lock_of", YieldingFileLock),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from math import comb
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import lifecycle, owners, sql
+from taquba_workflow_sync.storage.embedded import lifecycle, owners, sql, store
 from taquba_workflow_sync.storage.embedded.transitions import advance
 from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
 
 from .explorer import Explorer, Outcome, Result, Scenario, Stage, choices_of
-from .instruments import YieldingLock, instrumented
+from .instruments import TIMED, YieldingLock, instrumented
 from .scenarios import EVERY_SCENARIO, NAMED, WITH_THREE_ACTORS
 from .scheduler import Branches, Policy, Schedule, always, first, reads, start_names, writes, yield_point
 
@@ -130,6 +131,14 @@ def test_a_replay_makes_the_same_steps(scenario: Scenario, tmp_path: Path) -> No
             assert again.choices == walked.choices
         finally:
             stage.close()
+
+
+def test_no_module_of_the_engine_goes_by_another_clock() -> None:
+    # boot_clock asks for CLOCK_BOOTTIME by itself; presence is given its clock.
+    excused = {"boot_clock", "presence"}
+    files = Path(store.__file__).parent.rglob("*.py")
+    named = {path.stem for path in files if re.search("^import time$", path.read_text(), re.MULTILINE)}
+    assert named - excused == {module.__name__.rpartition(".")[2] for module in TIMED} - {"handle"}
 
 
 def test_every_kind_of_step_is_a_moment_to_switch(tmp_path: Path) -> None:
