@@ -31,7 +31,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # claim and reap
     "a claim goes beyond its limit": (
-        _ENGINE + "transitions/claim.py", "if len(claimed) < request.limit:", "if True:",
+        _ENGINE + "transitions/claim.py", "owner, request.limit - len(claimed))", "owner, request.limit)",
     ),
     "the claims of a dead owner are taken though they run here": (
         _ENGINE + "transitions/reap.py", "            if token not in never_reap:\n", "            if True:\n",

@@ -80,6 +80,12 @@ def claimed_again(store: Store, held: ClaimedRow) -> ClaimedRow:
     return held
 
 
+def claimed_again_and_asked_to_cancel(store: Store, held: ClaimedRow) -> ClaimedRow:
+    claimed_again(store, held)
+    store.cancel(held.id)
+    return held
+
+
 def taken_over(store: Store, held: ClaimedRow) -> ClaimedRow:
     (again,) = claims(store, abandoned=store.abandoned_claims(own={held.token}))
     assert again.id == held.id
@@ -104,7 +110,7 @@ def unknown_job(store: Store, held: ClaimedRow) -> ClaimedRow:
 
 STALE: list[Staling] = [
     settled_before, died_before, cancelled_before, advanced_before, released_before, backed_off_before, claimed_again,
-    taken_over, wrong_token, empty_token, wrong_job, unknown_job,
+    claimed_again_and_asked_to_cancel, taken_over, wrong_token, empty_token, wrong_job, unknown_job,
 ]  # fmt: skip
 
 
