@@ -200,6 +200,9 @@ def check_executions(events: Iterable[Event], figures: Figures) -> None:
     furthest: dict[str, int] = {}
     passed: set[tuple[str, int]] = set()
     attempts: dict[tuple[str, int], int] = {}
+    # Retries that may have begun a life of the run since they were asked for: which executions are of it, only the
+    # numbers of their attempts tell, since the one before may still have been under way.
+    retries: dict[str, int] = defaultdict(int)
     dead: set[int] = set()
     for event in events:
         match event["event"]:
@@ -210,8 +213,7 @@ def check_executions(events: Iterable[Event], figures: Figures) -> None:
                     for each in [each for each in executions if each[0] == event["target"]]:
                         del executions[each]
             case "retrying":
-                for key in [key for key in attempts if key[0] == event["job"]]:
-                    del attempts[key]
+                retries[event["job"]] += 1
             case "begin":
                 job, step, pid = event["job"], event["step"], event["pid"]
                 figures.checked["execution"] += 1
@@ -226,6 +228,10 @@ def check_executions(events: Iterable[Event], figures: Figures) -> None:
                     figures.violations.append(f"order: {name} came after step {furthest.get(job, 'none')}")
                 furthest[job] = max(step, furthest.get(job, 0))
                 attempt = event["attempt"]
+                if attempt <= attempts.get((job, step), 0) and retries[job]:
+                    retries[job] -= 1
+                    for key in [key for key in attempts if key[0] == job]:
+                        del attempts[key]
                 if not attempts.get((job, step), 0) < attempt <= event["max"]:
                     figures.violations.append(
                         f"attempts: {name} is attempt {attempt} of {event['max']}, after {attempts.get((job, step))}"

@@ -186,5 +186,21 @@ def test_an_execution_of_a_killed_process_may_be_repeated(scene: Path) -> None:
     assert violations(scene, events) == ""
 
 
+@pytest.mark.parametrize("asked_before", ["the first execution", "the second"])
+def test_a_retry_begins_to_count_anew_whenever_it_was_asked_for(scene: Path, asked_before: str) -> None:
+    """Asked for before the run had failed, it finds one that has: the wait for the write lock was in between."""
+    events = read(scene / "log")
+    at = _index(events, event="begin", run="dead")
+    life = events[at : at + 2]
+    retrying = {"event": "retrying", "pid": 0, "run": "dead", "job": life[0]["job"]}
+    events[at + 2 : at + 2] = life
+    assert "attempts: step 0 of run dead" in violations(scene, events)
+    events.insert(at if asked_before == "the first execution" else at + 2, retrying)
+    assert "attempts: " not in violations(scene, events)
+    events.insert(at, life[0])
+    events.insert(at + 1, life[1])
+    assert "attempts: step 0 of run dead" in violations(scene, events), "one retry, one life"
+
+
 def test_what_is_left_over_is_found_out(scene: Path) -> None:
     assert "nothing is left over" in violations(scene, is_idle=True)
