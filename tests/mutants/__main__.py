@@ -32,6 +32,9 @@ def try_all(mutants: list[Mutant], processes: int) -> list[Verdict]:
         return verdict
 
     try:
+        # A test that fails by itself would kill whatever lives.
+        if (failing := every[0].first_failure()) is not None:
+            raise SystemExit(f"nothing can be told: without any mutant {failing}")
         with ThreadPoolExecutor(processes) as pool:
             return list(pool.map(try_one, mutants))
     finally:

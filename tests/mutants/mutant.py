@@ -56,17 +56,17 @@ class Copy:
     def close(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
 
+    def first_failure(self) -> str | None:
+        """Return the first test that fails on what is here, None if none does."""
+        return next((killer for tests in TESTS if (killer := self._first_failure(tests)) is not None), None)
+
     def try_out(self, mutant: Mutant) -> Verdict:
         """Run the tests on the mutant until one fails."""
         target = self.root / mutant.path.relative_to(ROOT)
         original = target.read_text()
         target.write_text(mutant.text)
         try:
-            for tests in TESTS:
-                killer = self._first_failure(tests)
-                if killer is not None:
-                    return Verdict(mutant, killer)
-            return Verdict(mutant, None)
+            return Verdict(mutant, self.first_failure())
         finally:
             target.write_text(original)
 
