@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.storage.embedded import clerk as clerk_module
+from taquba_workflow_sync.storage.embedded import group_commit
 from taquba_workflow_sync.storage.embedded.clerk import Clerk
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from tests.storage.bench import put_one, status
@@ -188,8 +189,12 @@ def test_a_leader_commits_its_own_calls_itself(open_embedded: OpenEmbedded) -> N
         assert not store._commits.clerk._lives.locked()
 
 
-def test_what_waits_when_a_leader_leaves_is_served(open_embedded: OpenEmbedded) -> None:
+def test_what_waits_when_a_leader_leaves_is_served(
+    open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = open_embedded()
+    # Whose caller does not wake anybody a second time, which would hide that nobody looks at the line.
+    monkeypatch.setattr(group_commit, "_FIRST_SLEEP", 2 * LIMIT)
     with store.lead(lambda: None):
         caller = Caller(lambda: put_one(store))
         until(lambda: store._commits.has_waiting())
