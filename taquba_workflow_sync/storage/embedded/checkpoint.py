@@ -21,8 +21,9 @@ from taquba_workflow_sync.storage.embedded.connections import Connections
 
 _log = logging.getLogger(__name__)
 
-# About 1,000 pages of 4 KiB: every process's writers wait for a checkpoint's syncs, so it is kept small. More than
-# journal_size_limit, to which the file shrinks when the WAL starts over; else every commit would look overdue.
+# About 1,000 pages of 4 KiB: every process's writers wait for a checkpoint's syncs, so it is kept small. The file is
+# cut to just this when the WAL starts over (the writer's journal_size_limit). Commits then overwrite it in place, which
+# is quicker than to append (a sync of 24 KB took 108 microseconds instead of 153); larger, it has come to its end.
 CHECKPOINT_BYTES: Final = 4 << 20
 _WARN_BYTES: Final = 64 << 20
 _LONGEST_BACKOFF: Final = 60.0
@@ -52,7 +53,7 @@ class Checkpointer:
             size = os.stat(self._wal).st_size  # never opened: closing any descriptor of it drops SQLite's locks
         except OSError:
             return False
-        if size < self._threshold or time.monotonic() < self._not_before:
+        if size <= self._threshold or time.monotonic() < self._not_before:
             return False
         return self.run(size)
 

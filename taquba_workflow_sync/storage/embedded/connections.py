@@ -44,9 +44,10 @@ class _Watcher:
 class Connections:
     """One writer, one checkpointer, one watcher, a few readers; opened when first needed, every setting verified."""
 
-    def __init__(self, directory: Path, *, is_durable: bool) -> None:
+    def __init__(self, directory: Path, *, is_durable: bool, wal_bytes: int) -> None:
         self._directory = directory
         self._synchronous = _FULL if is_durable else _NORMAL
+        self._wal_bytes = wal_bytes
         self._is_closed = False
         self.root: Path = directory.parent
         self._database = directory / DATABASE_NAME
@@ -101,6 +102,7 @@ class Connections:
             # closed now and then. From here on the log must stay the file that it is.
             self._put_back(self._take_watcher())
             self._writer = stop_waiting(self.open())
+            self._writer.execute(f"PRAGMA journal_size_limit = {self._wal_bytes}").fetchall()
             self._wal_identity = _identity_of(self._wal)
         return self._writer
 

@@ -81,7 +81,9 @@ class EmbeddedStore:
         self._failpoint = options.failpoint
         self._boot_clock = BootClock() if boot_clock is None else boot_clock
         self._now = clock_reader(clock)
-        self._connections = Connections(root / "db", is_durable=options.durability is Durability.FULL)
+        self._connections = Connections(
+            root / "db", is_durable=options.durability is Durability.FULL, wal_bytes=checkpoint_bytes
+        )
         self._unreadable = Unreadable()
         transactor = Transactor(
             self._connections,

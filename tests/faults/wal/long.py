@@ -31,7 +31,7 @@ _ROLES = ("worker", "worker", "client", "client")
 _ROUND = 30.0
 _RECORDED_ROUND = 15.0
 _LOOK_EVERY = 3.0
-#: Smaller than what journal_size_limit leaves of a WAL: from the first such WAL on, every commit is due for one.
+#: What a few commits fill, so that the WAL starts over all the time.
 _TINY = 32 << 10
 #: More resets than this between two looks is another WAL.
 _POSSIBLE = 1_000_000

@@ -11,6 +11,7 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, connect
+from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability
 from taquba_workflow_sync.wakeup import WakeUp
@@ -34,6 +35,12 @@ def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
     return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in (*EXPECTED, "synchronous")}
 
 
+def expected(name: str, synchronous: int = 2) -> dict[str, object]:
+    """What a connection of a handle has: the one that writes says to what the log shrinks."""
+    own = {"journal_size_limit": CHECKPOINT_BYTES} if name == "writer" else {}
+    return {**EXPECTED, "synchronous": synchronous, **own}
+
+
 def connections_of(store: EmbeddedStore) -> dict[str, sqlite3.Connection]:
     """Every connection of a handle, made to exist."""
     put_one(store)
@@ -55,7 +62,7 @@ def test_every_connection_has_every_setting(
     open_embedded: OpenEmbedded, durability: Durability, synchronous: int
 ) -> None:
     for name, connection in connections_of(open_embedded(durability=durability)).items():
-        assert pragmas(connection) == {**EXPECTED, "synchronous": synchronous}, name
+        assert pragmas(connection) == expected(name, synchronous), name
 
 
 def test_durability_is_decided_by_each_handle(open_embedded: OpenEmbedded) -> None:
@@ -93,8 +100,8 @@ def test_settings_that_another_program_reset_are_put_right_by_the_next_open(root
         with raw(root) as connection:
             settings = dict(connection.execute("SELECT key, value FROM Settings"))
         assert {key: settings[key] for key in SETTINGS} == SETTINGS
-        for connection in connections_of(store).values():
-            assert pragmas(connection) == {**EXPECTED, "synchronous": 2}
+        for each, connection in connections_of(store).items():
+            assert pragmas(connection) == expected(each)
     finally:
         store.close()
 
@@ -104,7 +111,7 @@ def test_a_reset_while_the_store_is_open_reaches_no_later_connection(open_embedd
     job_id = put_one(store)
     reset_by_a_plain_cache(root, dict(RESET))
     for name, connection in connections_of(store).items():
-        assert pragmas(connection) == {**EXPECTED, "synchronous": 2}, name
+        assert pragmas(connection) == expected(name), name
     assert claim(store).id == job_id
 
 
