@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.port.settlement import (
     Action,
     Advance,
     DeadLetter,
+    Hold,
     Nack,
     Release,
     SettleCancelled,
@@ -97,9 +98,9 @@ class Case:
 
 def settle(store: Store, held: ClaimedRow, action: Action) -> None:
     """End a claim, raising what the store answers."""
-    error: TaqubaError | None = store.settle_and_claim([Settlement(held.id, held.token, action)], ())[0][0]
-    if error is not None:
-        raise error
+    answer = store.settle_and_claim([Settlement(held.id, held.token, action, isinstance(action, Advance))], ())[0][0]
+    if isinstance(answer, TaqubaError):
+        raise answer
 
 
 def _claim(store: Store, *, is_bare: bool = False, lease_ms: int = LEASE_MS, limit: int = 1) -> list[ClaimedRow]:
@@ -116,6 +117,12 @@ def _settling(action: Action, **fields: Any) -> Callable[[Scene], Prepared]:
         return Prepared(job_id, lambda store: settle(store, held, action))
 
     return prepare
+
+
+def _hold(scene: Scene) -> Prepared:
+    job_id, held = scene.put_run(), scene.claim()
+    leave = Hold(scene.store.token_after(held.token), held.priority, held.place, (QUEUE,))
+    return Prepared(job_id, lambda store: settle(store, held, Advance(_NEXT, hold=leave)))
 
 
 def _enqueue(scene: Scene) -> Prepared:
@@ -233,6 +240,7 @@ CASES: Final = (
     Case("advance", "advance", _CLAIMED, _PENDING, _settling(Advance(_NEXT))),
     Case("advance with a large payload", "advance", _CLAIMED, _PENDING, _settling(Advance(_LARGE))),
     Case("advance later", "advance", _CLAIMED, _SCHEDULED, _settling(Advance(_NEXT, delay_ms=LATER_MS))),
+    Case("hold", "hold", _CLAIMED, _CLAIMED, _hold),
     Case("nack", "nack", _CLAIMED, _PENDING, _settling(Nack("boom"))),
     Case("nack later", "nack", _CLAIMED, _SCHEDULED, _settling(Nack("boom", LATER_MS))),
     Case("dead_letter", "dead_letter", _CLAIMED, _DEAD, _settling(DeadLetter("broken"))),

@@ -20,7 +20,7 @@ from taquba_workflow_sync.storage.port.job import Inserted, JobRow, NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts, Filter, RowPage
-from taquba_workflow_sync.storage.port.settlement import Settlement
+from taquba_workflow_sync.storage.port.settlement import Ongoing, Settlement
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.store import Store
 
@@ -110,7 +110,9 @@ class QueueHandle:
 
     def settle(self, settlement: Settlement) -> TaqubaError | None:
         """End one claim; returns why that was refused, or None."""
-        return self.store.settle_and_claim([settlement], ())[0][0]
+        ((answer,), _) = self.store.settle_and_claim([settlement], ())
+        assert not isinstance(answer, Ongoing), "nobody but a dispatcher holds a claim"
+        return answer
 
     def cancel(self, job_id: str, deliver: LaneClaim | None = None) -> Cancellation:
         """Cancel a waiting job, or ask its claim to stop, in whichever process; see :meth:`Transitions.cancel`."""

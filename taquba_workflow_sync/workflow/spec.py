@@ -15,7 +15,12 @@ from taquba_workflow_sync.storage.port.run import IfFinished
 
 
 class StepOrder(enum.StrEnum):
-    """Where a run's next step stands in line: at the back of its priority, or at the place it had."""
+    """Whose step is next: runs take turns, or the oldest goes first.
+
+    ``FAIR``: the next step goes to the back of its priority. A run whose steps are short may do several in one turn: it
+    goes on while it has held its claim for less than 20 milliseconds, or as long as nobody else of its priority waits.
+    ``OLDEST_RUN_FIRST``: the next step keeps the run's place in line.
+    """
 
     FAIR = "fair"
     OLDEST_RUN_FIRST = "oldest_run_first"

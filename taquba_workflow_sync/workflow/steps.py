@@ -35,7 +35,7 @@ class StepLane:
         self._config = handle.config_of(queue_name)
         self.steps: int = 0
         self.ended: dict[TerminalStatus, int] = dict.fromkeys(TerminalStatus, 0)
-        self.lane: Lane = Lane(queue_name, self._config.lease_ms, self._execute, self._settled)
+        self.lane: Lane = Lane(queue_name, self._config.lease_ms, self._execute, self._settled, holds=True)
 
     def _execute(self, execution: Execution) -> Settlement:
         row = execution.row

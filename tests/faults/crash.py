@@ -158,8 +158,8 @@ def _case(name: str) -> Callable[[CrashStage], None]:
 
     def scenario(stage: CrashStage) -> None:
         # What ends a claim comes after the step; a release comes before it.
-        is_begun = case.transition in ("ack", "advance", "nack", "dead_letter", "settle_cancelled")
-        outcome = "continue" if case.transition == "advance" else "raise"
+        is_begun = case.transition in ("ack", "advance", "hold", "nack", "dead_letter", "settle_cancelled")
+        outcome = "continue" if case.transition in ("advance", "hold") else "raise"
         scene = LoggedScene(stage, is_begun=is_begun, outcome=outcome)
         _, act = case.prepare(scene)
         stage.is_armed = True

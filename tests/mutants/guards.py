@@ -27,7 +27,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "transitions/advance.py", "if seq in by_row:", "if False:",
     ),
     "the second plain settlement of a claim is answered as applied": (
-        _ENGINE + "settling.py", "done.discard(settlement.token)", "pass",
+        _ENGINE + "settling.py", "answers.pop(settle.settlement.token)", "answers[settle.settlement.token]",
     ),
     # claim and reap
     "a claim goes beyond its limit": (

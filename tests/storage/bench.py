@@ -20,7 +20,9 @@ from taquba_workflow_sync.storage.port.settlement import (
     Action,
     Advance,
     DeadLetter,
+    Hold,
     Nack,
+    Ongoing,
     Release,
     SettleCancelled,
     Settlement,
@@ -125,9 +127,19 @@ def settle(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: 
 
 
 def refusal(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel: bool = False) -> TaqubaError | None:
-    (error,), claimed = store.settle_and_claim([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
+    (answer,), claimed = store.settle_and_claim([ending(held, action, yields_to_cancel=yields_to_cancel)], [])
     assert claimed == []
-    return error
+    assert not isinstance(answer, Ongoing)
+    return answer
+
+
+def holding(
+    store: Store, held: ClaimedRow, payload: bytes = b"next", *, keeps_place: bool = False, **leave: Any
+) -> Settlement:
+    """The end of a step with leave to hold the claim."""
+    lanes = leave.pop("lanes", (held.queue,))
+    hold = Hold(store.token_after(held.token), held.priority, held.place, lanes, **leave)
+    return Settlement(held.id, held.token, Advance(payload, keeps_place=keeps_place, hold=hold), True)
 
 
 def stored(store: Store, job_id: str) -> JobRow:

@@ -5,7 +5,7 @@ Every status change goes through :meth:`Model._move`, which looks it up in the t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.port.settlement import (
     Action,
     Advance,
     DeadLetter,
+    Hold,
     Nack,
     Release,
     SettleCancelled,
@@ -132,14 +133,17 @@ class Model:
         )  # fmt: skip
         self.queues.add(job.queue)
 
-    def promote_and_reap(
-        self, queue: str, now: int, dead: Collection[str], given_up: Collection[str], never_reap: Collection[str]
-    ) -> None:
+    def promote(self, queue: str, now: int) -> None:
         for row in self._in(queue, SCHEDULED):
             assert row.due_ms is not None
             if row.due_ms <= now:
                 self._move("promote", row, PENDING)
                 row.due_ms = None
+
+    def promote_and_reap(
+        self, queue: str, now: int, dead: Collection[str], given_up: Collection[str], never_reap: Collection[str]
+    ) -> None:
+        self.promote(queue, now)
         for row in self._in(queue, CLAIMED):
             assert row.lease_until_ms is not None
             expired = row.owner == BARE and row.lease_until_ms <= now
@@ -165,7 +169,36 @@ class Model:
         row.attempts += 1
         row.dedup_key = None
 
-    def settle(self, job_id: str, token: str, action: Action, now: int, *, yields: bool) -> Refused | None:
+    def choose(self, actions: Sequence[Action], now: int) -> set[Hold]:
+        """Which claims go on, of those that may: the others make room for what goes first and has none."""
+        by_lanes: dict[tuple[str, ...], list[Advance]] = {}
+        for action in actions:
+            if isinstance(action, Advance) and action.hold is not None:
+                by_lanes.setdefault(action.hold.lanes, []).append(action)
+        go_on: set[Hold] = set()
+        for (queue,), group in by_lanes.items():
+            self.promote(queue, now)
+            first = group[0].hold
+            assert first is not None
+            waiting = [(row.new.priority, row.place) for row in self.line(queue)][first.room :]
+            for action in group:
+                hold = action.hold
+                assert hold is not None
+                if waiting:
+                    priority, place = waiting[0]
+                    if action.keeps_place:
+                        goes_first = (priority, place) < (hold.priority, hold.place)
+                    else:
+                        goes_first = priority < hold.priority + (not hold.is_within_slice)
+                    if goes_first:
+                        del waiting[0]
+                        continue
+                go_on.add(hold)
+        return go_on
+
+    def settle(
+        self, job_id: str, token: str, action: Action, now: int, *, yields: bool, goes_on: bool = False
+    ) -> Refused | None:
         row = self.rows.get(job_id)
         if row is None or row.status is not CLAIMED or row.token != token:
             return "ClaimLostError"
@@ -173,6 +206,12 @@ class Model:
             return "CancelRequestedError"
         attempt = (row.step, row.attempts)
         match action:
+            case Advance(payload=payload, hold=Hold(token=next_token)) if goes_on:
+                self._move("hold", row, CLAIMED)
+                row.history.append((*attempt, "continued"))
+                row.step, row.attempts, row.payload, row.last_error = row.step + 1, 1, payload, None
+                row.token = next_token
+                return "held"
             case Advance(payload=payload, delay_ms=delay, keeps_place=keeps):
                 self._move("advance", row, SCHEDULED if delay else PENDING)
                 row.history.append((*attempt, "continued"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
     Advance,
+    Answer,
     DeadLetter,
+    Hold,
     Nack,
+    Ongoing,
     Release,
     SettleCancelled,
     Settlement,
@@ -51,6 +55,8 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(SettleCancelled, st.sampled_from([None, "why"])),
     st.just(Release()),
 )
+#: Leave to hold the claim, and whether the slice lasts; None: no leave.
+leaves = st.sampled_from([None, True, False])
 picks = st.integers(0, 10**6)
 
 
@@ -173,10 +179,13 @@ class StoreMachine(RuleBasedStateMachine):
         mine = [row for row in self.model.rows.values() if row.owner == self.owners.get(handle, "nobody")]
         return {"nothing", *([str(mine[pick % len(mine)].token)] if mine else [])}
 
-    @rule(chosen=st.lists(st.tuples(picks, actions, st.booleans()), min_size=1, max_size=4), handle=st.integers(0, 1))
-    def settle(self, chosen: list[tuple[int, Action, bool]], handle: int) -> None:
+    @rule(
+        chosen=st.lists(st.tuples(picks, actions, st.booleans(), leaves), min_size=1, max_size=4),
+        handle=st.integers(0, 1), room=st.integers(0, 2),
+    )  # fmt: skip
+    def settle(self, chosen: list[tuple[int, Action, bool, bool | None]], handle: int, room: int) -> None:
         settlements, expected, seen = [], [], set()
-        for pick, action, yields in chosen:
+        for pick, action, yields, leave in chosen:
             job_id, token = self.held[-1 - pick % min(len(self.held), 6)]
             row = self.model.rows.get(job_id)
             if token in seen:
@@ -184,15 +193,39 @@ class StoreMachine(RuleBasedStateMachine):
             if isinstance(action, Nack) and row is not None and row.attempts >= row.new.max_attempts:
                 action = DeadLetter("out of attempts")  # policy stands above the port
             seen.add(token)
+            is_running = token in self.running
             if not (yields and row is not None and row.token == token and row.cancel_requested):
                 self.running.discard(token)
+            if leave is not None and isinstance(action, Advance) and not action.delay_ms:
+                action = self._with_leave(job_id, token, action, room, is_within_slice=leave)
+                if is_running:  # what may go on is taken for running before it is known
+                    self.running.add(_hold_of(action).token)
             settlements.append((job_id, token, action, yields))
         # Plain advances may be applied first, in bulk; the places they get are what their order shows.
         settlements.sort(key=lambda each: not _is_plain(each[2], yields=each[3]))
+        go_on = self.model.choose([action for _, _, action, _ in settlements], self.now)
         for job_id, token, action, yields in settlements:
-            expected.append(self.model.settle(job_id, token, action, self.now, yields=yields))
-        refusals, _ = self.handles[handle].settle_and_claim([Settlement(*each) for each in settlements], [])
-        assert [None if error is None else type(error).__name__ for error in refusals] == expected
+            goes_on = isinstance(action, Advance) and action.hold in go_on
+            answer = self.model.settle(job_id, token, action, self.now, yields=yields, goes_on=goes_on)
+            expected.append(answer)
+            if answer == "held":
+                self.held.append((job_id, _hold_of(action).token))
+            elif isinstance(action, Advance) and action.hold is not None:
+                self.running.discard(action.hold.token)
+        answers, _ = self.handles[handle].settle_and_claim([Settlement(*each) for each in settlements], [])
+        assert [_name_of(answer) for answer in answers] == expected
+
+    def _with_leave(self, job_id: str, token: str, action: Advance, room: int, *, is_within_slice: bool) -> Advance:
+        row = self.model.rows.get(job_id)
+        hold = Hold(
+            self.handles[0].token_after(token),
+            1 if row is None else row.new.priority,
+            1 if row is None else row.place,
+            ("a",) if row is None else (row.new.queue,),
+            room,
+            is_within_slice,
+        )
+        return replace(action, hold=hold)
 
     @rule(pick=picks, handle=st.integers(0, 1), looks=st.booleans())
     def cancel(self, pick: int, handle: int, looks: bool) -> None:
@@ -287,6 +320,17 @@ class StoreMachine(RuleBasedStateMachine):
             assert store.next_work(queue) == (DueIn(due - self.now) if due > self.now else Ready())
 
 
+def _hold_of(action: Action) -> Hold:
+    assert isinstance(action, Advance) and action.hold is not None
+    return action.hold
+
+
+def _name_of(answer: Answer) -> str | None:
+    if answer is None:
+        return None
+    return answer.value if isinstance(answer, Ongoing) else type(answer).__name__
+
+
 def _is_plain(action: Action, *, yields: bool) -> bool:
     return isinstance(action, Advance) and yields and not action.delay_ms and len(action.payload) <= 2_048
 
@@ -310,8 +354,8 @@ def test_the_table_names_every_transition_of_the_model_once() -> None:
     names = [each.name for each in TRANSITIONS]
     assert len(names) == len(set(names))
     assert set(names) == {
-        "enqueue", "claim", "promote", "ack", "advance", "nack", "dead_letter", "settle_cancelled", "release", "renew",
-        "cancel", "request_cancel", "reap", "requeue", "retry", "sweep", "drop", "quarantine",
+        "enqueue", "claim", "promote", "ack", "advance", "hold", "nack", "dead_letter", "settle_cancelled", "release",
+        "renew", "cancel", "request_cancel", "reap", "requeue", "retry", "sweep", "drop", "quarantine",
     }  # fmt: skip
 
 

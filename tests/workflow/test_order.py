@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from taquba_workflow_sync import (
@@ -16,6 +19,8 @@ from taquba_workflow_sync import (
     Succeed,
     WorkflowRuntime,
 )
+from taquba_workflow_sync.queue.dispatch import holds
+from taquba_workflow_sync.queue.dispatch.holds import SLICE_S
 from taquba_workflow_sync.testing import ManualClock
 from tests.queue.support import PATIENCE
 
@@ -23,39 +28,56 @@ from tests.queue.support import PATIENCE
 class Recorder:
     """Three steps per run; remembers in which order they ran."""
 
-    def __init__(self) -> None:
+    def __init__(self, lasts: float = 0.0) -> None:
         self.order: list[str] = []
+        self.lasts = lasts
 
     def run_step(self, step: Step) -> StepOutcome:
+        time.sleep(self.lasts)
         self.order.append(f"{step.run_id}{step.step_number}")
         return Continue() if step.step_number < 2 else Succeed()
+
+
+TURNS = ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
+ONE_BY_ONE = ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]
+
+
+def order_of(queue: Queue, step_order: StepOrder | str | None, *, lasts: float = 0.0) -> list[str]:
+    """The order in which three runs on one thread take their steps, each ``lasts`` seconds long or longer."""
+    recorder = Recorder(lasts)
+    chosen: dict[str, Any] = {} if step_order is None else {"step_order": step_order}
+    runtime = WorkflowRuntime(queue, recorder, max_concurrent_steps=1, **chosen)
+    runtime.submit_many([RunSpec(run_id=name) for name in "abc"])
+    runtime.run_until_idle(PATIENCE)
+    return recorder.order
 
 
 @pytest.mark.parametrize(
     ("step_order", "expected"),
     [
-        (StepOrder.FAIR, ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]),
-        (StepOrder.OLDEST_RUN_FIRST, ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]),
-        ("fair", ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]),
-        ("oldest_run_first", ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]),
+        (StepOrder.FAIR, TURNS),
+        (StepOrder.OLDEST_RUN_FIRST, ONE_BY_ONE),
+        ("fair", TURNS),
+        ("oldest_run_first", ONE_BY_ONE),
+        (None, TURNS),
     ],
 )
-def test_runs_take_turns_or_the_oldest_finishes_first(queue: Queue, step_order: StepOrder, expected: list[str]) -> None:
-    recorder = Recorder()
-    runtime = WorkflowRuntime(queue, recorder, max_concurrent_steps=1, step_order=step_order)
-    runtime.submit_many([RunSpec(run_id=name) for name in "abc"])
-    runtime.run_until_idle(PATIENCE)
-
-    assert recorder.order == expected
+def test_runs_take_turns_or_the_oldest_finishes_first(
+    queue: Queue, step_order: StepOrder | str | None, expected: list[str]
+) -> None:
+    assert order_of(queue, step_order, lasts=1.5 * SLICE_S) == expected
 
 
-def test_fair_is_the_default(queue: Queue) -> None:
-    recorder = Recorder()
-    runtime = WorkflowRuntime(queue, recorder, max_concurrent_steps=1)
-    runtime.submit_many([RunSpec(run_id=name) for name in "ab"])
-    runtime.run_until_idle(PATIENCE)
+def test_a_run_of_short_steps_does_several_in_one_turn(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "SLICE_S", PATIENCE)
+    assert order_of(queue, StepOrder.FAIR) == ONE_BY_ONE
 
-    assert recorder.order == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+def test_a_turn_is_over_with_its_slice_whatever_the_length_of_its_steps(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "SLICE_S", 0.0)
+    assert order_of(queue, StepOrder.FAIR) == TURNS
 
 
 @pytest.mark.parametrize("step_order", StepOrder)

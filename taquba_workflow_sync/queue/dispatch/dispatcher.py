@@ -139,9 +139,12 @@ class Dispatcher:
         self._heartbeat.stop()
         for pool in self._state.pools:
             pool.shut_down()
-        for token in list(self._state.in_flight):
-            self._handle.abandoned_here.add(token)
-            RUNNING.discard(token)
+        for execution in list(self._state.in_flight.values()):
+            # If leave to go on was asked for and is not known to be refused, the claim may have either token.
+            for each in (execution, execution.following):
+                if each is not None:
+                    self._handle.abandoned_here.add(each.row.token)
+                    RUNNING.discard(each.row.token)
         try:
             # Before the end is told: who waits for it finds the store closed, if this was its last user.
             if self.on_end is not None:

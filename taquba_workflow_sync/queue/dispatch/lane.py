@@ -18,7 +18,9 @@ class Execution:
 
     __slots__ = (
         "cancel_token",
+        "following",
         "has_returned",
+        "held_since",
         "is_lost",
         "is_repeated",
         "lane",
@@ -32,7 +34,11 @@ class Execution:
         self.lane: Lane = lane
         self.stopping: threading.Event = stopping
         self.cancel_token: CancelToken = CancelToken()
-        self.renewed_at: float = time.monotonic()
+        #: Since when the run has held its claim, from step to step; and when that was renewed last. Both monotonic.
+        self.held_since: float = time.monotonic()
+        self.renewed_at: float = self.held_since
+        #: The next step of the run, while leave is asked to go on with it under the same claim.
+        self.following: Execution | None = None
         self.has_returned: bool = False
         self.is_lost: bool = False
         self.is_repeated: bool = False
@@ -51,6 +57,7 @@ class Lane:
     ``execute`` runs on a pool thread and never raises: it returns how to settle. ``settled`` is told on the
     dispatcher's thread, after the commit, what became of that; it may return another settlement to try. ``reserved``
     tells how many jobs a stopping dispatcher still claims from the lane, where stopping must not leave them for later.
+    ``holds``: whether a claim may be kept for the job's next step.
     """
 
     queue: str
@@ -58,6 +65,7 @@ class Lane:
     execute: Callable[[Execution], Settlement]
     settled: Callable[[Execution, Settlement, TaqubaError | None], Settlement | None]
     reserved: Callable[[], int] = _nothing
+    holds: bool = False
 
     @property
     def claim(self) -> LaneClaim:

@@ -56,6 +56,8 @@ class Pool:
         self.size = size
         self.lanes: dict[str, Lane] = {lane.queue: lane for lane in lanes}
         self.claims: tuple[LaneClaim, ...] = tuple(lane.claim for lane in lanes)
+        queues = tuple(self.lanes)
+        self._lanes_to = {queue: queues[: number + 1] for number, queue in enumerate(queues)}
         self.in_flight = 0
         self.has_backlog = True
         #: When the next job of its lanes is due, by the monotonic clock; None: no job waits for a time.
@@ -68,6 +70,10 @@ class Pool:
         self._refusals = 0
         self._not_before = 0.0
         self._executor = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
+
+    def lanes_to(self, queue: str) -> tuple[str, ...]:
+        """Return the queues that are served before one, and that one, last."""
+        return self._lanes_to[queue]
 
     @property
     def free(self) -> int:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from taquba_workflow_sync.errors import ClaimLostError, StorageError, TaqubaError
+from taquba_workflow_sync.queue.dispatch.holds import ask, give_up
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished, note_backlog
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
-from taquba_workflow_sync.storage.port.settlement import DeadLetter, Release, Settlement, UnstorableError
+from taquba_workflow_sync.storage.port.settlement import (
+    Answer,
+    DeadLetter,
+    Ongoing,
+    Release,
+    Settlement,
+    UnstorableError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,27 +43,27 @@ class Settler:
         Raises:
             StorageError: something has to be tried again; what was settled is let go all the same.
         """
-        batch = self._state.take_batch()
+        batch = ask(self._store, self._state, self._state.take_batch())
         requests = self._requests(batch)
         asking = self.asking
         if not batch and not requests:
             flush()
             return False
-        refusals: Sequence[TaqubaError | None] | None = None
+        answers: Sequence[Answer] | None = None
         try:
             settlements = [settlement for _, settlement in batch]
-            refusals, claimed = self._store.settle_and_claim(settlements, requests)
+            answers, claimed = self._store.settle_and_claim(settlements, requests)
         except StorageError:
             # Only the claims failed (with settlements, each has its answer).
             note_backlog(asking)
             raise
         finally:
             self.asking = ()
-            if refusals is None:
+            if answers is None:
                 self._state.unsettled += batch
         try:
-            failed = self._let_go_of(batch, refusals)
-            self._hand_out(claimed, requests)
+            failed = self._let_go_of(batch, answers)
+            self._hand_out(claimed, requests, batch, answers)
         except BaseException:
             self._take_up(batch)
             raise
@@ -66,17 +75,16 @@ class Settler:
 
     def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
         state = self._state
-        freed: dict[Pool, int] = {}
-        for execution, _ in batch:
-            pool = state.pool_of(execution)
-            freed[pool] = freed.get(pool, 0) + 1
+        # What may be held frees a thread only if it is let go of, and then the claims of the same commit know.
+        freed = Counter(state.pool_of(execution) for execution, settlement in batch if settlement.leave is None)
+        held = Counter(state.pool_of(execution) for execution, settlement in batch if settlement.leave is not None)
         asking: list[Pool] = []
         requests: list[ClaimRequest] = []
         for pool in state.pools:
-            lanes, limit = pool.claims, pool.free + freed.get(pool, 0)
+            lanes, limit = pool.claims, pool.free + freed[pool]
             if state.stop_asked:
                 lanes, limit = _reserved(pool, limit)
-            if (limit > 0 and pool.has_backlog) or (state.abandoned and lanes):
+            if ((limit > 0 or held[pool]) and pool.has_backlog) or (state.abandoned and lanes):
                 pool.has_backlog = False
                 asking.append(pool)
                 requests.append(ClaimRequest(lanes, limit, abandoned=state.abandoned, never_reap=RUNNING))
@@ -84,16 +92,19 @@ class Settler:
         state.abandoned = None
         return requests
 
-    def _let_go_of(self, batch: Sequence[Finished], refusals: Sequence[TaqubaError | None]) -> TaqubaError | None:
+    def _let_go_of(self, batch: Sequence[Finished], answers: Sequence[Answer]) -> TaqubaError | None:
         """Let go of what was settled; returns why something has to be tried again, if it has."""
         failed: TaqubaError | None = None
-        for (execution, settlement), refusal in zip(batch, refusals, strict=True):
+        for (execution, settlement), refusal in zip(batch, answers, strict=True):
+            if isinstance(refusal, Ongoing):
+                continue
             if isinstance(refusal, StorageError):
                 # Unknown: tried again under the same token, whose fence tells whether it happened.
                 execution.is_repeated = True
                 self._state.unsettled.append((execution, settlement))
                 failed = refusal
                 continue
+            give_up(execution)
             if isinstance(refusal, ClaimLostError) and execution.is_repeated:
                 _log.info("the settlement of job %s was stored before, or its claim was lost", execution.row.id)
             other = _other_settlement(execution, settlement, refusal)
@@ -117,17 +128,36 @@ class Settler:
                 execution.is_repeated = True
                 self._state.unsettled.append((execution, settlement))
 
-    def _hand_out(self, claimed: Sequence[ClaimedRow], requests: Sequence[ClaimRequest]) -> None:
+    def _hand_out(
+        self,
+        claimed: Sequence[ClaimedRow],
+        requests: Sequence[ClaimRequest],
+        batch: Sequence[Finished],
+        answers: Sequence[Answer],
+    ) -> None:
         state = self._state
+        going_on: dict[Pool, list[Execution]] = {}
+        let_go: Counter[Pool] = Counter()
+        for (execution, settlement), answer in zip(batch, answers, strict=True):
+            pool = state.pool_of(execution)
+            if isinstance(answer, Ongoing):
+                going_on.setdefault(pool, []).append(execution)
+            elif answer is None and settlement.leave is not None:
+                let_go[pool] += 1
         for pool in state.pools:
             lanes = pool.lanes
             executions = [Execution(row, lanes[row.queue], state.stopping) for row in claimed if row.queue in lanes]
             for request in requests:
-                if request.lanes[0] in pool.claims and len(executions) == request.limit:
+                if request.lanes[0] in pool.claims and len(executions) == request.limit + let_go[pool]:
                     pool.has_backlog = True  # there may be more
+            state.take_in(pool, executions)
+            held = [state.go_on(each) for each in going_on.get(pool, ())]
+            if state.stopping_since is None:
+                executions += held
+            else:
+                state.release(held)
             if not executions:
                 continue
-            state.take_in(pool, executions)
             self._on_start()
             pool.give(executions, state.finish)
             if pool.is_going_down:

@@ -56,9 +56,13 @@ class DispatchState:
     def release_unstarted(self) -> None:
         """Have what no thread has started put back, uncharged."""
         for pool in self.pools:
-            for execution in pool.take_back():
-                row = execution.row
-                self.unsettled.append((execution, Settlement(row.id, row.token, Release())))
+            self.release(pool.take_back())
+
+    def release(self, executions: Iterable[Execution]) -> None:
+        """Have claims put back, uncharged, whose work has not started."""
+        for execution in executions:
+            row = execution.row
+            self.unsettled.append((execution, Settlement(row.id, row.token, Release())))
 
     @property
     def has_work(self) -> bool:
@@ -88,6 +92,15 @@ class DispatchState:
             self.in_flight[token] = execution
             RUNNING.add(token, execution.cancel_token)
         pool.in_flight += len(executions)
+
+    def go_on(self, execution: Execution) -> Execution:
+        """Note that a claim goes on with the next step, under its new token; returns what runs then."""
+        following, execution.following = execution.following, None
+        assert following is not None
+        self.in_flight[following.row.token] = following
+        self.in_flight.pop(execution.row.token, None)
+        RUNNING.discard(execution.row.token)
+        return following
 
     def let_go(self, execution: Execution) -> None:
         """Note that a claim has ended, or is not ours any more."""

@@ -15,67 +15,107 @@ from taquba_workflow_sync.storage.embedded.sqlite_errors import (
 )
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
+from taquba_workflow_sync.storage.embedded.transitions.hold import choose
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
-from taquba_workflow_sync.storage.port.settlement import Release, Settlement, UnstorableError
+from taquba_workflow_sync.storage.port.settlement import (
+    Answer,
+    Ongoing,
+    Release,
+    Settlement,
+    UnstorableError,
+)
+
+
+class _Turn:
+    """One call: the claims that it let go of though it might have held them, by token, with the queue of each."""
+
+    __slots__ = ("let_go",)
+
+    def __init__(self) -> None:
+        self.let_go: dict[str, str] = {}
+
+    def note(self, settlement: Settlement, answer: Ongoing | None) -> None:
+        """Note what became of one that had leave to hold."""
+        if settlement.leave is not None and answer is None:
+            self.let_go[settlement.token] = settlement.leave.lanes[-1]
+
+    def widened(self, request: ClaimRequest) -> ClaimRequest:
+        """Return what to claim, with the room of what was let go of."""
+        if not self.let_go:
+            return request
+        queues = {lane.queue for lane in request.lanes}
+        return request._replace(limit=request.limit + sum(queue in queues for queue in self.let_go.values()))
 
 
 class _Settle:
     """A settlement on its way through a transaction; a class, so that a batch can tell which go in bulk."""
 
-    __slots__ = ("settlement",)
+    __slots__ = ("settlement", "turn")
 
-    def __init__(self, settlement: Settlement) -> None:
+    def __init__(self, settlement: Settlement, turn: _Turn) -> None:
         self.settlement = settlement
+        self.turn = turn
 
-    def __call__(self, tx: Transaction, /) -> None:
-        settle(tx, self.settlement)
+    def __call__(self, tx: Transaction, /) -> Ongoing | None:
+        answer = settle(tx, self.settlement)
+        self.turn.note(self.settlement, answer)
+        return answer
 
 
 class _Claim:
     """A claim on its way through a transaction."""
 
-    __slots__ = ("request",)
+    __slots__ = ("request", "turn")
 
-    def __init__(self, request: ClaimRequest) -> None:
+    def __init__(self, request: ClaimRequest, turn: _Turn) -> None:
         self.request = request
+        self.turn = turn
 
     def __call__(self, tx: Transaction, /) -> list[ClaimedRow]:
-        return claim(tx, self.request)
+        return claim(tx, self.turn.widened(self.request))
 
     def to_retract(self, answer: list[ClaimedRow]) -> list[Operation]:
-        return [_Settle(Settlement(row.id, row.token, Release())) for row in answer]
+        turn = _Turn()
+        return [_Settle(Settlement(row.id, row.token, Release()), turn) for row in answer]
 
 
 def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequence[PendingWrite]:
-    """Apply the plain settlements of a batch together; returns what is left to be done singly."""
-    plain = [settlement for write in batch if (settlement := _plain_of(write)) is not None]
-    if len(plain) < 2:
+    """Choose the claims that go on, and apply a batch's plain settlements together; returns what is left to be done."""
+    all_ends = [write.operation.settlement for write in batch if isinstance(write.operation, _Settle)]
+    asking = [each for each in all_ends if each.leave is not None]
+    if asking:
+        tx.go_on = choose(tx, asking)
+    plain = [settle for write in batch if (settle := _plain_of(write)) is not None]
+    if len(plain) < 2 and not tx.go_on:
         return batch
-    done = settle_in_bulk(tx, plain)
+    answers = settle_in_bulk(tx, [each.settlement for each in plain])
     left: list[PendingWrite] = []
     for write in batch:
-        settlement = _plain_of(write)
-        if settlement is not None and settlement.token in done:
+        settle = _plain_of(write)
+        if settle is not None and settle.settlement.token in answers:
             # The first plain one is what was applied; any other settlement of the claim meets the fence.
-            done.discard(settlement.token)
+            write.value = answers.pop(settle.settlement.token)
+            settle.turn.note(settle.settlement, write.value)
         else:
             left.append(write)
     return left
 
 
-def _plain_of(write: PendingWrite) -> Settlement | None:
+def _plain_of(write: PendingWrite) -> _Settle | None:
     operation = write.operation
-    return operation.settlement if isinstance(operation, _Settle) and is_plain(operation.settlement) else None
+    return operation if isinstance(operation, _Settle) and is_plain(operation.settlement) else None
 
 
 def settle_and_claim(
     access: Access, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
-) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
+) -> tuple[list[Answer], list[ClaimedRow]]:
     """End claims and take new ones; see :class:`~taquba_workflow_sync.storage.port.store.Transitions`."""
-    operations: list[Operation] = [*map(_Settle, settlements), *map(_Claim, claims)]
+    turn = _Turn()
+    operations: list[Operation] = [_Settle(each, turn) for each in settlements]
+    operations += [_Claim(each, turn) for each in claims]
     writes = access.run(operations)
-    refusals = [_refusal(write.error) for write in writes[: len(settlements)]]
+    answers = [_answer(write) for write in writes[: len(settlements)]]
     claimed: list[ClaimedRow] = []
     for write in writes[len(settlements) :]:
         # A settlement's answer must reach its caller even if the claim beside it failed.
@@ -83,13 +123,15 @@ def settle_and_claim(
             claimed += write.value
         elif not settlements:
             raise as_not_written(write.error) if is_about_data(write.error) else write.error
-    return refusals, claimed
+    return answers, claimed
 
 
-def _refusal(error: BaseException | None) -> TaqubaError | None:
-    if error is None or (
-        isinstance(error, TaqubaError) and not isinstance(error, (InvalidDataError, DamagedDatabaseError))
-    ):
+def _answer(write: PendingWrite) -> Answer:
+    error = write.error
+    if error is None:
+        applied: Ongoing | None = write.value
+        return applied
+    if isinstance(error, TaqubaError) and not isinstance(error, (InvalidDataError, DamagedDatabaseError)):
         return error
     # What this one cannot be stored for must not take the answers of the others along.
     return UnstorableError(f"cannot be stored: {type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
-from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded import listing, reads
 from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.backup import backup
@@ -27,6 +27,7 @@ from taquba_workflow_sync.storage.embedded.opening import prepare
 from taquba_workflow_sync.storage.embedded.settling import settle_and_claim, settle_plain_in_bulk
 from taquba_workflow_sync.storage.embedded.transitions.cancel import cancel
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
+from taquba_workflow_sync.storage.embedded.transitions.hold import token_after
 from taquba_workflow_sync.storage.embedded.transitions.renew import renew
 from taquba_workflow_sync.storage.embedded.transitions.requeue import requeue
 from taquba_workflow_sync.storage.embedded.transitions.subscribe import is_subscribed, subscribe, unsubscribe
@@ -39,7 +40,7 @@ from taquba_workflow_sync.storage.port.job import AttemptRow, Inserted, JobRow, 
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import Abandoned, RunningClaim
 from taquba_workflow_sync.storage.port.reads import Counts, Filter, NextWork, RowPage
-from taquba_workflow_sync.storage.port.settlement import Settlement
+from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.wakeup import WakeUp
 
@@ -125,9 +126,13 @@ class EmbeddedStore:
 
     def settle_and_claim(
         self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
-    ) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
+    ) -> tuple[list[Answer], list[ClaimedRow]]:
         """End claims and take new ones."""
         return settle_and_claim(self._access, settlements, claims)
+
+    def token_after(self, token: str) -> str:
+        """Return a token for the next step."""
+        return token_after(token)
 
     def renew(self, tokens: Collection[str], lease_ms: int) -> tuple[int, frozenset[str]]:
         """Extend leases."""

@@ -67,6 +67,9 @@ class Transaction:
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended_run = False
+        self.promoted: set[int] = set()
+        #: The tokens of claims that may go on in this transaction.
+        self.go_on: set[str] = set()
         self._queues: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._subscriptions: dict[int, Subscription | None] = {}

@@ -34,7 +34,7 @@ class ClaimRequest(NamedTuple):
 
 
 class ClaimedRow(NamedTuple):
-    """A job just claimed, as its worker needs it; in the order of the line.
+    """A job just claimed, as its worker needs it; in the order of the line, which is by priority, then ``place``.
 
     ``damage`` says why the stored row cannot be worked on; it must be dead-lettered, so that it blocks no other.
     """
@@ -55,6 +55,7 @@ class ClaimedRow(NamedTuple):
     queue: str
     claimed_ms: int
     lease_until_ms: int
+    place: int
     damage: str | None = None
 
 

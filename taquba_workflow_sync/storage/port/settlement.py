@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,14 +23,43 @@ class Ack:
     error: str | None = None
 
 
+class Hold(NamedTuple):
+    """Leave to keep the claim for the next step, in the commit that ends this one: to an engine never an order.
+
+    ``token``: under which the claim goes on, from ``Store.token_after``. ``priority`` and ``place``: the claim's own.
+    ``lanes``: the queues that the caller serves before the job's own, and that one, last. ``room``: how many claims it
+    can take from them besides; what waits and fits in there is nobody's reason to let go. ``is_within_slice``: whether
+    the run may go before others of its priority, whose turn it is.
+    """
+
+    token: str
+    priority: int
+    place: int
+    lanes: tuple[str, ...]
+    room: int = 0
+    is_within_slice: bool = False
+
+
+def lets_go(hold: Hold, waiting: tuple[int, int], *, keeps_place: bool) -> bool:
+    """Return whether a claim is to be let go of for what waits: its priority, and its place in line."""
+    priority, place = waiting
+    if priority != hold.priority:
+        return priority < hold.priority
+    return place < hold.place if keeps_place else not hold.is_within_slice
+
+
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The same job, one step on. ``headers`` None keeps them; ``delay_ms`` None means at once."""
+    """The same job, one step on. ``headers`` None keeps them; ``delay_ms`` None means at once.
+
+    With ``hold`` the claim may go on at once (``Ongoing.HELD`` is the answer then); else the job goes back in line.
+    """
 
     payload: bytes
     headers: str | None = None
     delay_ms: int | None = None
     keeps_place: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +92,16 @@ class Release:
 Action = Ack | Advance | Nack | DeadLetter | SettleCancelled | Release
 
 
+class Ongoing(enum.Enum):
+    """The answer to a settlement whose claim has not ended: it goes on under the token of its hold."""
+
+    HELD = "held"
+
+
+#: What became of a settlement: None: the claim has ended as it says; an error: it was refused.
+Answer = TaqubaError | Ongoing | None
+
+
 class Settlement(NamedTuple):
     """The end of one claim.
 
@@ -72,3 +112,11 @@ class Settlement(NamedTuple):
     token: str
     action: Action
     yields_to_cancel: bool = False
+
+    @property
+    def leave(self) -> Hold | None:
+        """The leave to hold the claim, if there is one: not for a step that comes later, or with other headers."""
+        action = self.action
+        if isinstance(action, Advance) and not action.delay_ms and action.headers is None:
+            return action.hold
+        return None

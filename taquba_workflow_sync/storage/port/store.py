@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from taquba_workflow_sync.clock import Clock
-from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.changes import ChangeSource
@@ -22,7 +21,7 @@ from taquba_workflow_sync.storage.port.job import Inserted, NewJob
 from taquba_workflow_sync.storage.port.notification import Subscriptions
 from taquba_workflow_sync.storage.port.presence import Abandoned, Presence
 from taquba_workflow_sync.storage.port.reads import Reads
-from taquba_workflow_sync.storage.port.settlement import Settlement
+from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
 
 
 class Transitions(Protocol):
@@ -34,12 +33,20 @@ class Transitions(Protocol):
 
     def settle_and_claim(
         self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
-    ) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
+    ) -> tuple[list[Answer], list[ClaimedRow]]:
         """End claims, each under its fence, then claim what is first in line, in one commit when nothing fails.
 
         A refused settlement answers with its error and harms no other. A claim first promotes what is due in its
         lanes and takes back what is abandoned there. Without settlements, a claim that fails raises.
+
+        Claims that may be held are let go of, the first given first, until what waits and goes before the rest fits
+        into their room; the claims of the same call take one more job for each. A settlement that finds its claim
+        under the token of its own hold, since an earlier try of it was stored, is answered as held.
         """
+        ...
+
+    def token_after(self, token: str) -> str:
+        """Return a token that nobody has had, for the job of ``token`` to be held under; writes and reads nothing."""
         ...
 
     def renew(self, tokens: Collection[str], lease_ms: int) -> tuple[int, frozenset[str]]:

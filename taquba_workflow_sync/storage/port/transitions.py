@@ -85,6 +85,13 @@ TRANSITIONS: Final = (
         "token; refused when a cancellation was requested",
         "step + 1, new payload, attempts 0, place in line, history",
     ),
+    _row(
+        "hold",
+        (_CLAIMED,),
+        (_CLAIMED,),
+        "token; refused when a cancellation was requested; nothing waits that goes first",
+        "step + 1, new payload, attempts 1, new token, the lease goes on, history",
+    ),
     _row("nack", (_CLAIMED,), (_SCHEDULED, _PENDING), "token; attempts are left", "last error, history, place kept"),
     _row(
         "dead_letter",

@@ -141,7 +141,7 @@ def decode_a_claim(data: bytes) -> None:
     answers = _Answers({sql.CLAIM: tuple(_row(data, TakenRow._fields, _JOB))})
     tx: Any = SimpleNamespace(
         execute=answers.execute, get_overflow=lambda *_: None, find_queue=lambda _: 1, move=lambda *_: None,
-        now_ms=5, boot_ms=5, owner="", transitions=set(), unreadable=Unreadable(),
+        now_ms=5, boot_ms=5, owner="", transitions=set(), promoted=set(), unreadable=Unreadable(),
     )  # fmt: skip
     try:
         (row,) = claim(tx, ClaimRequest((LaneClaim("q", 5),), 1))

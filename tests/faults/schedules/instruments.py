@@ -45,6 +45,7 @@ from taquba_workflow_sync.storage.embedded import (
 )
 from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
 from taquba_workflow_sync.storage.embedded.transitions import end as ending
+from taquba_workflow_sync.storage.embedded.transitions import hold as holding
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
 from taquba_workflow_sync.workflow import endings
@@ -627,7 +628,7 @@ def instrumented() -> Iterator[Instruments]:
         (locks_module, "lock_of", YieldingFileLock),
         (owners, "lock_of", YieldingFileLock),
         (owners, "os", _like(os, listdir=_list_directory)),
-        *((module, "secrets", chance) for module in (owners, claiming, ending)),
+        *((module, "secrets", chance) for module in (owners, claiming, ending, holding)),
         *((module, "RUNNING", shared.running) for module in (running, handle, bare_claiming, endings)),
         (client_module, "new_ulid", shared.new_ulid),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from taquba_workflow_sync.clock import to_ms
-from taquba_workflow_sync.errors import CancelRequestedError
+from taquba_workflow_sync.errors import CancelRequestedError, TaqubaError
 from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.embedded.sql import names
 from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
@@ -98,6 +98,33 @@ def _conclude_one(world: World, name: str, held: ClaimedRow, action: Action) -> 
         bench.settle(world.stores[name], held, SettleCancelled())
         return "cancelled"
     return "concluded"
+
+
+def _hold(name: str = "a", *, tries: int = 1, **leave: Any) -> Operation:
+    """What a runtime does at the end of a step that continues: it would go on, and says again what it was not told."""
+
+    def act(world: World) -> str:
+        store, held = world.stores[name], world.known["held"]
+        settlement = bench.holding(store, held, **leave)
+        for _ in range(tries):
+            ((answer,), _) = store.settle_and_claim([settlement], ())
+        if isinstance(answer, CancelRequestedError):
+            bench.settle(store, held, SettleCancelled())
+            return "cancelled"
+        if isinstance(answer, TaqubaError):
+            raise answer
+        if answer is None:
+            return "let go of"
+        assert settlement.leave is not None
+        world.passed[name] = held._replace(token=settlement.leave.token, step=held.step + 1, attempts=1)
+        return "held"
+
+    return act
+
+
+def _end_held(action: Action, name: str = "a") -> Operation:
+    """The end of the step after, under the token that the claim has then."""
+    return lambda world: _conclude_one(world, name, world.passed.get(name, world.known["held"]), action)
 
 
 def _find_abandoned(name: str) -> Operation:
@@ -400,6 +427,37 @@ ADVANCE_VS_CANCEL: Final = (
         "two advances and a cancel",
         _claimed_run,
         {"a": [_conclude(Advance(b"next")), _take("a", QUEUE), _finish("a", Ack())], "b": [_cancel("b")]},
+    ),
+)
+HOLD: Final = (
+    Scenario("hold vs cancel", _claimed_run, {"a": [_hold()], "b": [_cancel("b")]}, rule=_cancel_is_kept),
+    Scenario(
+        "hold of a large row vs cancel",
+        lambda world: _claimed_run(world, payload=b"z" * 3_000),
+        {"a": [_hold(payload=b"y" * 3_000)], "b": [_cancel("b")]},
+        rule=_cancel_is_kept,
+    ),
+    Scenario(
+        "a hold that is tried again vs cancel",
+        _claimed_run,
+        {"a": [_hold(tries=2), _end_held(Ack())], "b": [_cancel("b")]},
+    ),
+    Scenario(
+        "hold vs reap",
+        _overdue,
+        {"a": [_hold(), _end_held(Ack(result=b"x"))], "b": [_find_abandoned("b"), _claim("b")]},
+        rule=_settled_or_reaped,
+    ),
+    Scenario(
+        "hold vs renew of the claim before",
+        _claimed_run,
+        {"a": [_hold(), _end_held(Ack())], "b": [_renew("b")]},
+    ),
+    Scenario(
+        "hold vs what comes to wait",
+        _claimed_run,
+        {"a": [_hold(), _take("a", QUEUE)], "b": [_put("b", "J2"), _claim("b")]},
+        rule=_never_both,
     ),
 )
 CANCEL_VS_CANCEL: Final = (
@@ -727,6 +785,7 @@ NAMED: Final = {
     "settle vs reap": SETTLE_VS_REAP,
     "settle vs cancel": SETTLE_VS_CANCEL,
     "advance vs cancel": ADVANCE_VS_CANCEL,
+    "hold": HOLD,
     "cancel vs cancel": CANCEL_VS_CANCEL,
     "retry vs submit": RETRY_VS_SUBMIT,
     "requeue vs sweep": REQUEUE_VS_SWEEP,

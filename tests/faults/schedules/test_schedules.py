@@ -16,6 +16,7 @@ from .scenarios import (
     CANCEL_VS_CANCEL,
     EVERY_SCENARIO,
     GROUP_COMMIT,
+    HOLD,
     MIGRATE_VS_OPEN,
     NOTIFICATION_VS_RESUBMIT,
     OPEN_VS_CLOSE,
@@ -80,6 +81,11 @@ def test_settle_vs_cancel(scenario: Scenario, judge: Judge) -> None:
 
 @of(ADVANCE_VS_CANCEL)
 def test_advance_vs_cancel(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
+@of(HOLD)
+def test_hold(scenario: Scenario, judge: Judge) -> None:
     judge(scenario).assert_clean()
 
 

@@ -62,7 +62,7 @@ def by(action: Action) -> End:
 def in_bulk(tx: Transaction, held: ClaimedRow) -> None:
     settlement = Settlement(held.id, held.token, Advance(b"next"), yields_to_cancel=True)
     assert is_plain(settlement)
-    if settle_in_bulk(tx, [settlement]) != {held.token}:
+    if settle_in_bulk(tx, [settlement]) != {held.token: None}:
         raise ClaimLostError("left for the single way")
 
 
@@ -194,7 +194,7 @@ def test_no_other_statement_ends_a_claim_or_deletes_a_job() -> None:
     # Rows that wait, are finished, or are past their retention: each says so in its own condition.
     assert deleting == {"DELETE_WAITING", "DELETE_FINISHED", "DELETE_EXPIRED"}
     setting = {name for name, text in others.items() if re.search(rf"UPDATE {sql.JOB}[^;]*?\bstatus = ['?]", text)}
-    assert setting - {"RENEW", "REQUEST_CANCEL"} == {
+    assert setting - {"RENEW", "REQUEST_CANCEL", "HOLD", "HOLD_ONE"} == {
         "CLAIM",
         "CLAIM_SEQ",
         "CLAIM_ONE",
@@ -202,6 +202,18 @@ def test_no_other_statement_ends_a_claim_or_deletes_a_job() -> None:
         "REQUEUE",
         "FINISH_WAITING",
     }
+
+
+def test_what_keeps_a_claim_singly_has_the_doors_predicate() -> None:
+    _, _, condition = texts(door)["HOLD_ONE"].partition("WHERE")
+    assert condition.strip() == "seq = ? AND token = ? AND status = 'claimed'"
+
+
+@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY"])
+def test_what_keeps_a_claim_stands_behind_the_same_predicate(name: str) -> None:
+    _, _, condition = texts(door)[name].partition("WHERE")
+    predicate = f"{sql.JOB}.seq = s.seq AND {sql.JOB}.token = s.token AND status = 'claimed'"
+    assert condition.strip().startswith(f"{predicate} AND cancel_requested = 0 AND overflow = 0")
 
 
 def test_no_sql_stands_outside_of_its_room() -> None:
@@ -243,7 +255,7 @@ def test_a_second_settlement_of_a_row_in_one_bulk_is_left_for_the_single_way(tx:
     insert(tx, [A_RUN])
     held = claim_one(tx)
     first, second = (Settlement(held.id, held.token, Advance(data), yields_to_cancel=True) for data in (b"a", b"b"))
-    assert settle_in_bulk(tx, [first, second]) == {held.token}
+    assert settle_in_bulk(tx, [first, second]) == {held.token: None}
     with pytest.raises(ClaimLostError):
         settle(tx, second)
     (payload,) = tx.execute(f"SELECT payload FROM {sql.JOB}").fetchone()

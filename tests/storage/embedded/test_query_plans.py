@@ -76,6 +76,11 @@ HOT: dict[str, tuple[str, str]] = {
     "promote": (sql.PROMOTE, "taquba_job_due"),
     "leave the boot clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
+    "hold in bulk": (sql.HOLD.format(values=_VALUES), "INTEGER PRIMARY KEY"),
+    "hold": (sql.HOLD_ONE, "INTEGER PRIMARY KEY"),
+    "history of what is held on": (sql.HOLD_HISTORY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
+    "waits past the room": (sql.PAST_ROOM, "taquba_job_pending"),
+    "waits ahead": (sql.WAITING, "taquba_job_pending"),
     "read what is held": (sql.READ_HELD, "INTEGER PRIMARY KEY"),
     "find what is held": (sql.FIND_HELD, "sqlite_autoindex_taquba_job_2_1"),
     "advance": (sql.ADVANCE, "INTEGER PRIMARY KEY"),
@@ -151,7 +156,7 @@ THOROUGH = {
 
 
 def test_every_statement_of_the_engine_is_looked_at() -> None:
-    looked_at = {statement for statement, _ in HOT.values()} | {sql.RENEW, sql.ADVANCE_MANY}
+    looked_at = {statement for statement, _ in HOT.values()} | {sql.RENEW, sql.ADVANCE_MANY, sql.HOLD, sql.HOLD_HISTORY}
     table = re.compile(rf"\b(FROM|UPDATE) ({sql.JOB}|{sql.ATTEMPT}|{sql.OVERFLOW})\b")
     statements = {name: value for name, value in vars(sql).items() if name.isupper() and isinstance(value, str)}
     about_jobs = {name for name, value in statements.items() if table.search(value) and value not in looked_at}

@@ -20,7 +20,7 @@ def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
     """Claim up to the request's limit, lane by lane."""
     claimed: list[ClaimedRow] = []
     for lane in request.lanes:
-        _promote(tx, lane.queue)
+        promote(tx, lane.queue)
         reap(tx, lane.queue, request.abandoned, request.never_reap)
         line = sorted(tx.state.of_queue(lane.queue, JobStatus.PENDING), key=lambda row: (row.priority, row.place))
         for row in line[: max(request.limit - len(claimed), 0)]:
@@ -28,7 +28,7 @@ def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
     return claimed
 
 
-def _promote(tx: Transaction, queue: str) -> None:
+def promote(tx: Transaction, queue: str) -> None:
     """scheduled, due -> pending, each at its place in line."""
     due: list[tuple[int, Row]] = []
     for row in tx.state.of_queue(queue, JobStatus.SCHEDULED):
@@ -68,6 +68,7 @@ def claim_row(tx: Transaction, row: Row, owner: str | None, lease_ms: int) -> Cl
         queue=row.queue,
         claimed_ms=tx.now_ms,
         lease_until_ms=held.lease_until_ms,
+        place=row.place,
     )
 
 

@@ -10,8 +10,10 @@ from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError, Ta
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Advance,
+    Answer,
     DeadLetter,
     Nack,
+    Ongoing,
     Release,
     SettleCancelled,
     Settlement,
@@ -19,24 +21,24 @@ from taquba_workflow_sync.storage.port.settlement import (
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
 from taquba_workflow_sync.storage.port.texts import storable_error
 from tests.storage.memory.ending import end
+from tests.storage.memory.holding import choose, hold
 from tests.storage.memory.state import Row
 from tests.storage.memory.transaction import Transaction
 from tests.storage.memory.values import check_storable
 
 
-def settle_all(tx: Transaction, settlements: Sequence[Settlement]) -> list[TaqubaError | None]:
+def settle_all(tx: Transaction, settlements: Sequence[Settlement]) -> list[Answer]:
     """Apply each settlement wholly or not at all; a refused one answers with its error."""
-    refusals: list[TaqubaError | None] = []
+    answers: list[Answer] = []
+    go_on = choose(tx, settlements)
     for settlement in settlements:
         before = tx.state.copy()
         try:
-            _settle(tx, settlement)
+            answers.append(_settle(tx, settlement, goes_on=settlement.token in go_on))
         except TaqubaError as error:
             tx.state = before
-            refusals.append(error)
-        else:
-            refusals.append(None)
-    return refusals
+            answers.append(error)
+    return answers
 
 
 def _fenced(tx: Transaction, settlement: Settlement) -> Row:
@@ -49,9 +51,14 @@ def _fenced(tx: Transaction, settlement: Settlement) -> Row:
     return row
 
 
-def _settle(tx: Transaction, settlement: Settlement) -> None:
+def _settle(tx: Transaction, settlement: Settlement, *, goes_on: bool) -> Ongoing | None:
+    if _is_held(tx, settlement):
+        return Ongoing.HELD
     row = _fenced(tx, settlement)
     match settlement.action:
+        case Advance() as action if goes_on and settlement.leave is not None:
+            hold(tx, row, action)
+            return Ongoing.HELD
         case Advance() as action:
             _advance(tx, row, action)
         case Nack(error=error, delay_ms=delay_ms):
@@ -71,6 +78,13 @@ def _settle(tx: Transaction, settlement: Settlement) -> None:
             end(tx, tx.with_attempt(row, AttemptOutcome.CANCELLED, reason), JobStatus.CANCELLED, error=reason)
         case _:
             assert_never(settlement.action)
+    return None
+
+
+def _is_held(tx: Transaction, settlement: Settlement) -> bool:
+    """Whether the claim goes on already, since this was stored before."""
+    leave, row = settlement.leave, tx.state.rows.get(settlement.job_id)
+    return leave is not None and row is not None and row.held is not None and row.held.token == leave.token
 
 
 def _advance(tx: Transaction, row: Row, action: Advance) -> None:

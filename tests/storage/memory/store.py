@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from taquba_workflow_sync.clock import SystemClock, clock_reader
-from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
+from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
 from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS, ClaimedRow, ClaimRequest, LaneClaim
@@ -17,10 +17,10 @@ from taquba_workflow_sync.storage.port.job import AttemptRow, Inserted, JobRow, 
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import Abandoned, RunningClaim
 from taquba_workflow_sync.storage.port.reads import Counts, Filter, NextWork, RowPage
-from taquba_workflow_sync.storage.port.settlement import Settlement
+from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
 from taquba_workflow_sync.storage.port.store import OpenOptions, OpenStore, Store
 from taquba_workflow_sync.wakeup import WakeUp
-from tests.storage.memory import cancelling, claims, jobs, maintenance, reads, reap, settlements, subscriptions
+from tests.storage.memory import cancelling, claims, holding, jobs, maintenance, reads, reap, settlements, subscriptions
 from tests.storage.memory.aside import aside
 from tests.storage.memory.changes import ChangeRoom
 from tests.storage.memory.places import Places
@@ -100,12 +100,16 @@ class MemoryStore:
 
     def settle_and_claim(
         self, settlements_: Sequence[Settlement], claims_: Sequence[ClaimRequest]
-    ) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
-        def change(tx: Transaction) -> tuple[list[TaqubaError | None], list[ClaimedRow]]:
-            refusals = settlements.settle_all(tx, settlements_)
-            return refusals, [row for request in claims_ for row in claims.claim(tx, request)]
+    ) -> tuple[list[Answer], list[ClaimedRow]]:
+        def change(tx: Transaction) -> tuple[list[Answer], list[ClaimedRow]]:
+            answers = settlements.settle_all(tx, settlements_)
+            requests = [holding.widened(request, settlements_, answers) for request in claims_]
+            return answers, [row for request in requests for row in claims.claim(tx, request)]
 
         return self._write(change)
+
+    def token_after(self, token: str) -> str:
+        return secrets.token_hex(12)
 
     def renew(self, tokens: Collection[str], lease_ms: int) -> tuple[int, frozenset[str]]:
         return self._write(lambda tx: claims.renew(tx, tokens, lease_ms))

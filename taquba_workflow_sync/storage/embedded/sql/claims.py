@@ -22,6 +22,15 @@ FIRST_IN_LINE = f"""SELECT seq FROM {JOB} INDEXED BY taquba_job_pending
     WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ?"""
 
 
+# hold: what waits in line, past what the caller has room for; and how much waits in a line before
+PAST_ROOM = f"""SELECT priority, place FROM {JOB} INDEXED BY taquba_job_pending
+    WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ? OFFSET ?"""
+
+
+WAITING = f"""SELECT count(*) FROM (SELECT 1 FROM {JOB} INDEXED BY taquba_job_pending
+    WHERE queue = ? AND status = 'pending' LIMIT ?)"""
+
+
 CLAIM_SEQ = f"""{_TAKE} WHERE seq = ? AND status = 'pending'
     RETURNING {columns(TakenRow)}"""
 

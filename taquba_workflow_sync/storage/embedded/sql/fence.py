@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from taquba_workflow_sync.storage.embedded.rows import AdvancedRow, Held
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, columns
+from taquba_workflow_sync.storage.embedded.rows import AdvancedRow, Attempt, Held
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, columns
 
 _NO_CLAIM: Final = "token = NULL, owner = NULL, lease_until_ms = NULL"
 _HOLDS: Final = "seq = ? AND token = ? AND status = 'claimed'"
@@ -50,6 +50,26 @@ ADVANCE_MANY = f"""WITH s ({", ".join(_MANY)}) AS (VALUES {{values}})
         {_NO_CLAIM}
     FROM s WHERE {_HOLD} AND cancel_requested = 0 AND overflow = 0
     RETURNING {columns(AdvancedRow)}"""
+
+
+# hold: claimed -> claimed, one step on, under the next token; the same rows as of the history, which is written first,
+# from what is stored
+_HELD_ON: Final = ("seq", "token", "payload", "payload_crc", "next_token")
+HOLD_VALUES = len(_HELD_ON)
+HOLD_HISTORY = f"""WITH s ({", ".join(_HELD_ON)}) AS (VALUES {{values}})
+    INSERT INTO {ATTEMPT} ({columns(Attempt)})
+    SELECT {JOB}.seq, ordinal, step, attempts, claimed_ms, ?, 'continued', NULL FROM s CROSS JOIN {JOB}
+    WHERE {_HOLD} AND cancel_requested = 0 AND overflow = 0"""
+HOLD = f"""WITH s ({", ".join(_HELD_ON)}) AS (VALUES {{values}})
+    UPDATE {JOB} SET step = step + 1, attempts = 1, ordinal = ordinal + 1, payload = s.payload,
+        payload_crc = s.payload_crc, token = s.next_token, claimed_ms = ?, run_at_ms = NULL, last_error = NULL
+    FROM s WHERE {_HOLD} AND cancel_requested = 0 AND overflow = 0
+    RETURNING {JOB}.seq, ordinal"""
+
+
+# ... singly, whatever the row carries
+HOLD_ONE = f"""UPDATE {JOB} SET step = step + 1, attempts = 1, ordinal = ordinal + 1, payload = ?, payload_crc = ?,
+    overflow = ?, token = ?, claimed_ms = ?, run_at_ms = NULL, last_error = NULL WHERE {_HOLDS}"""
 
 
 # nack: claimed -> pending / scheduled, place kept

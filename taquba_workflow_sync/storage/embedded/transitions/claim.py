@@ -111,6 +111,7 @@ def _claimed(tx: Transaction, row: TakenRow, queue: str, until: int) -> ClaimedR
         queue=queue,
         claimed_ms=tx.now_ms,
         lease_until_ms=until,
+        place=row.place,
         damage=damage,
     )
 

@@ -13,7 +13,10 @@ PROMOTE_LIMIT: Final = 500
 
 
 def promote(tx: Transaction, queue: int) -> int:
-    """scheduled, due -> pending, each at its place in line."""
+    """scheduled, due -> pending, each at its place in line; once in a transaction, whose time stands still."""
+    if queue in tx.promoted:
+        return 0
+    tx.promoted.add(queue)
     promoted = tx.execute(
         tx.unreadable.pass_over(sql.PROMOTE), (queue, tx.now_ms, queue, tx.boot_ms, PROMOTE_LIMIT)
     ).rowcount

@@ -12,11 +12,13 @@ from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.advance import advance, advance_many
 from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave, read_held
+from taquba_workflow_sync.storage.embedded.transitions.hold import hold, hold_many
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Advance,
     DeadLetter,
     Nack,
+    Ongoing,
     Release,
     SettleCancelled,
     Settlement,
@@ -25,8 +27,8 @@ from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, 
 from taquba_workflow_sync.storage.port.texts import storable_error
 
 
-def settle(tx: Transaction, settlement: Settlement) -> None:
-    """Apply one settlement to the stored row.
+def settle(tx: Transaction, settlement: Settlement) -> Ongoing | None:
+    """Apply one settlement to the stored row; one that may hold its claim lets go of it, or has held it before.
 
     Raises:
         ClaimLostError: the claim is not held any more.
@@ -34,10 +36,16 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
     """
     job_id, token, action, yields_to_cancel = settlement
     held = read_held(tx, job_id, token)
+    leave_to_hold = settlement.leave
+    if leave_to_hold is not None and held.token == leave_to_hold.token:
+        return Ongoing.HELD
     # A flag that another claim of the job carries is none of this one's: the door refuses it as lost.
     if yields_to_cancel and held.cancel_requested and held.token == token:
         raise CancelRequestedError(f"job {job_id} was asked to cancel; settle it as cancelled")
     match action:
+        case Advance() if token in tx.go_on and leave_to_hold is not None:
+            hold(tx, held, settlement)
+            return Ongoing.HELD
         case Advance():
             advance(tx, held, token, action)
         case Nack(error=error, delay_ms=delay_ms):
@@ -60,6 +68,7 @@ def settle(tx: Transaction, settlement: Settlement) -> None:
             end(tx, held, JobStatus.CANCELLED, claim, error=reason)
         case _:
             assert_never(action)
+    return None
 
 
 def is_plain(settlement: Settlement) -> bool:
@@ -74,9 +83,15 @@ def is_plain(settlement: Settlement) -> bool:
     )
 
 
-def settle_in_bulk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
-    """Apply all that hold of some plain settlements in few statements; returns their tokens.
+def settle_in_bulk(tx: Transaction, settlements: Sequence[Settlement]) -> dict[str, Ongoing | None]:
+    """Apply all that can be of some plain settlements in few statements; returns the answers by their tokens.
 
     The others (refused, or of rows with large parts) are left as they were, for :func:`settle`.
     """
-    return advance_many(tx, settlements)
+    held = hold_many(tx, [each for each in settlements if each.leave is not None and each.token in tx.go_on])
+    answers: dict[str, Ongoing | None] = dict.fromkeys(held, Ongoing.HELD)
+    # What was chosen and is not held has been refused: the single way says why, and takes no place in line for it.
+    others = [each for each in settlements if each.token not in tx.go_on]
+    if others:
+        answers.update(dict.fromkeys(advance_many(tx, others)))
+    return answers

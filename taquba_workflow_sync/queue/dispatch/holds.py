@@ -1,0 +1,91 @@
+"""Claims that go on at the next step of their run: for which that is asked, and what runs then."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.dispatch.pool import Pool
+from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished
+from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.storage.port.settlement import Advance, Hold, Settlement
+from taquba_workflow_sync.storage.port.store import Store
+
+#: For how long a run may go on though others of its priority wait. Longer, and what waits starts late: with 100 ms,
+#: 200 runs of 5 ms steps started up to 1.3 s late on 16 workers.
+SLICE_S: Final = 0.02
+
+
+def ask(store: Store, state: DispatchState, batch: Sequence[Finished]) -> list[Finished]:
+    """Return the batch with leave to hold asked for where the run may go on; the next steps count as running here.
+
+    What was asked for before and may have been stored keeps the token that was asked for then.
+    """
+    if state.stop_asked:
+        return list(batch)
+    ending = Counter(
+        state.pool_of(execution) for execution, settlement in batch if not _may_go_on(execution, settlement)
+    )
+    now = time.monotonic()
+    return [
+        (execution, _asking(store, state, execution, settlement, ending, now))
+        if _may_go_on(execution, settlement) and execution.following is None
+        else (execution, settlement)
+        for execution, settlement in batch
+    ]
+
+
+def give_up(execution: Execution) -> None:
+    """Note that the run does not go on under its claim."""
+    if execution.following is not None:
+        RUNNING.discard(execution.following.row.token)
+        execution.following = None
+
+
+def _may_go_on(execution: Execution, settlement: Settlement) -> bool:
+    action = settlement.action
+    return isinstance(action, Advance) and execution.lane.holds and not action.delay_ms and action.headers is None
+
+
+def _asking(
+    store: Store,
+    state: DispatchState,
+    execution: Execution,
+    settlement: Settlement,
+    ending: Counter[Pool],
+    now: float,
+) -> Settlement:
+    action, row, pool = settlement.action, execution.row, state.pool_of(execution)
+    assert isinstance(action, Advance)
+    hold = Hold(
+        token=store.token_after(row.token),
+        priority=row.priority,
+        place=row.place,
+        lanes=pool.lanes_to(row.queue),
+        room=max(pool.free + ending[pool], 0),
+        is_within_slice=now - execution.held_since < SLICE_S,
+    )
+    execution.following = _following(execution, hold.token, action.payload)
+    return settlement._replace(action=replace(action, hold=hold))
+
+
+def _following(execution: Execution, token: str, payload: bytes) -> Execution:
+    row = execution.row._replace(
+        token=token,
+        step=execution.row.step + 1,
+        attempts=1,
+        payload=payload,
+        run_at_ms=None,
+        last_error=None,
+        cancel_requested=False,
+    )
+    following = Execution(row, execution.lane, execution.stopping)
+    following.held_since = execution.held_since
+    following.renewed_at = execution.renewed_at
+    # Before the commit: from then on the claim is this token's, and nobody of this process may take it for lost.
+    RUNNING.add(token, following.cancel_token)
+    return following
