@@ -278,6 +278,7 @@ def test_the_clerk_is_gone_before_a_fork_and_parent_and_child_write_on(root: Pat
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "41", "")
 
 
+@pytest.mark.filterwarnings(r"ignore:This process \(pid:DeprecationWarning")  # the callers are threads
 def test_a_write_in_a_forked_child_of_a_busy_parent_is_stored_once(open_embedded: OpenEmbedded) -> None:
     store: EmbeddedStore = open_embedded()
     is_over = threading.Event()
