@@ -29,6 +29,35 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     "the second plain settlement of a claim is answered as applied": (
         _ENGINE + "settling.py", "answers.pop(settle.settlement.token)", "answers[settle.settlement.token]",
     ),
+    # hold
+    "a claim is held though something better waits": (
+        _PORT + "settlement.py", "return priority < hold.priority", "return False",
+    ),
+    "what waits in a lane that is served first is overlooked": (
+        _ENGINE + "transitions/hold.py", "room -= waiting", "pass",
+    ),
+    "a claim is held though something due waits": (
+        _ENGINE + "transitions/hold.py", "        promote(tx, queue)  # what", "        pass  # what",
+    ),
+    "a hold that was stored is not adopted": (
+        _ENGINE + "transitions/settle.py", "if leave_to_hold is not None and held.token == leave_to_hold.token:",
+        "if False:",
+    ),
+    "the room of what was let go of stays empty": (
+        _ENGINE + "settling.py", "if not self.let_go:", "if True:",
+    ),
+    "the next step does not count as running before its commit": (
+        _DISPATCH + "holds.py", "RUNNING.add(token, following.cancel_token)", "pass",
+    ),
+    "a hold that was refused counts as running for ever": (
+        _DISPATCH + "holds.py", "RUNNING.discard(execution.following.row.token)", "pass",
+    ),
+    "a hold begun before the stop is begun after it": (
+        _DISPATCH + "settling.py", "if state.stopping_since is None:", "if True:",
+    ),
+    "leave to hold is asked for once stopping": (
+        _DISPATCH + "holds.py", "    if state.stop_asked:\n        return list(batch)\n", "",
+    ),
     # claim and reap
     "a claim goes beyond its limit": (
         _ENGINE + "transitions/claim.py", "owner, request.limit - len(claimed))", "owner, request.limit)",
