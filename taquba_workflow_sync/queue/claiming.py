@@ -43,21 +43,22 @@ def claim_batch(handle: QueueHandle, queue_name: str, limit: int, lease_ms: int)
 
 def claim_by(handle: QueueHandle, queue_name: str, deadline: float, lease_ms: int) -> Claim | None:
     """Claim the first job in line, waiting for one until ``deadline`` by the monotonic clock."""
-    while True:
-        seen = handle.commits.now()
-        claims = claim_batch(handle, queue_name, 1, lease_ms)
-        left = deadline - time.monotonic()
-        if claims or left <= 0:
-            return claims[0] if claims else None
-        match handle.store.next_work(queue_name):
-            case Ready():
-                continue
-            case DueIn(ms=ms):
-                left = min(left, max(ms / 1000, _LEAST_WAIT))
-            case None:
-                pass
-        handle.commits.wait(seen, min(left, _LOOK_INTERVAL), lambda woken, _: queue_name in woken)
-        handle.check_open()
+    with handle.waiters.work_in(queue_name) as waiter:
+        while True:
+            waiter.is_woken = False
+            claims = claim_batch(handle, queue_name, 1, lease_ms)
+            left = deadline - time.monotonic()
+            if claims or left <= 0:
+                return claims[0] if claims else None
+            match handle.store.next_work(queue_name):
+                case Ready():
+                    continue
+                case DueIn(ms=ms):
+                    left = min(left, max(ms / 1000, _LEAST_WAIT))
+                case None:
+                    pass
+            handle.waiters.sleep(waiter, min(left, _LOOK_INTERVAL))
+            handle.check_open()
 
 
 def lease_ms(handle: QueueHandle, queue_name: str, lease: Duration | None) -> int:

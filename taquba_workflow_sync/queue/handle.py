@@ -11,9 +11,9 @@ from typing import Final, NoReturn, Protocol
 from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.queue import validation
-from taquba_workflow_sync.queue.commit_waiter import CommitWaiter
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.queue.waiters import Waiters
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted, JobRow, NewJob
@@ -80,7 +80,7 @@ class QueueHandle:
         self._abandoned: Abandoned | None = None
         self._next_probe = 0.0
         self._on_closed: Callable[[], None] | None = None
-        self.commits: CommitWaiter = CommitWaiter(store, lambda: self.is_closed)
+        self.waiters: Waiters = Waiters(store, lambda: self.is_closed)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"an open store cannot be pickled; pickle its path and open it there: {self.address}")
@@ -194,7 +194,7 @@ class QueueHandle:
             self.is_closed = True
             self._on_closed = on_closed
             loops = list(self._loops)
-        self.commits.wake()
+        self.waiters.wake()
         for loop in loops:
             loop.ask_to_stop()
         deadline = time.monotonic() + _CLOSE_PATIENCE

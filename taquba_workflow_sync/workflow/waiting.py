@@ -37,16 +37,17 @@ def wait_for_end(handle: QueueHandle, run_id: str, job_id: str, limit: float | N
         RunNotFoundError: its row is gone.
     """
     began = time.monotonic()
-    while True:
-        seen = handle.commits.now()
-        row = handle.get(job_id, with_payload=False)
-        if row is not None and row.finished_ms is not None:
-            row = handle.get(job_id)
-        if row is None:
-            raise RunNotFoundError(f"run {run_id!r} (job {job_id}) is not stored any more")
-        if row.finished_ms is not None:
-            return outcome_of(row)
-        left = _LONGEST_WAIT if limit is None else began + limit - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"run {run_id!r} has not ended within {limit} s; it goes on")
-        handle.commits.wait(seen, min(left, _LONGEST_WAIT), lambda _, ended_run: ended_run)
+    with handle.waiters.end_of(job_id) as waiter:
+        while True:
+            was_woken, waiter.is_woken = waiter.is_woken, False
+            row = handle.get(job_id, with_payload=was_woken)
+            if row is not None and row.finished_ms is not None and not was_woken:
+                row = handle.get(job_id)
+            if row is None:
+                raise RunNotFoundError(f"run {run_id!r} (job {job_id}) is not stored any more")
+            if row.finished_ms is not None:
+                return outcome_of(row)
+            left = _LONGEST_WAIT if limit is None else began + limit - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"run {run_id!r} has not ended within {limit} s; it goes on")
+            handle.waiters.sleep(waiter, min(left, _LONGEST_WAIT))

@@ -16,7 +16,7 @@ from .support import PATIENCE, START, claimed, in_thread, wait_until
 
 def waiting(queue: Queue) -> bool:
     """Whether a thread waits inside ``claim_with_wait``."""
-    return queue.handle.commits.has_waiters
+    return queue.handle.waiters.has_waiters
 
 
 def test_a_job_that_is_there_is_claimed_without_waiting(queue: Queue) -> None:

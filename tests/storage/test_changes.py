@@ -119,34 +119,34 @@ def test_many_waiters_all_hear_of_one_commit(make_store: MakeStore) -> None:
 # Listeners
 
 
-def test_a_listener_is_told_which_queues_got_work_and_whether_a_run_ended(store: Store, clock: ManualClock) -> None:
-    heard: list[tuple[set[str], bool]] = []
+def test_a_listener_is_told_which_queues_got_work_and_whose_runs_ended(store: Store, clock: ManualClock) -> None:
+    heard: list[tuple[set[str], set[str]]] = []
 
-    def told() -> list[tuple[set[str], bool]]:
+    def told() -> list[tuple[set[str], set[str]]]:
         copy = heard[:]
         heard.clear()
         return copy
 
-    with store.on_commit(lambda woken, ended: heard.append((set(woken), ended))):
+    with store.on_commit(lambda woken, ended: heard.append((set(woken), set(ended)))):
         put(store, job("a"), job("b"))
-        assert told() == [({"a", "b"}, False)]
+        assert told() == [({"a", "b"}, set())]
         job_id = put_run(store)
-        assert told() == [({QUEUE}, False)]
+        assert told() == [({QUEUE}, set())]
         held = claim(store)
         assert told() == []
         settle(store, held, Nack("x", 1_000))
-        assert told() == [({QUEUE}, False)], "a waiter must learn of the new due time"
+        assert told() == [({QUEUE}, set())], "a waiter must learn of the new due time"
         clock.advance(1)
         settle(store, claim(store), Advance(b"x"))
-        assert told()[-1] == ({QUEUE}, False)
+        assert told()[-1] == ({QUEUE}, set())
         settle(store, claim(store), DeadLetter("x"))
-        assert told() == [(set(), True)]
+        assert told() == [(set(), {job_id})]
         store.requeue(job_id)
-        assert told() == [({QUEUE}, False)]
+        assert told() == [({QUEUE}, set())]
         subscribe(store)
         told()
         settle(store, claim(store), Ack())
-        assert told() == [({LANE}, True)], "a notification is work too"
+        assert told() == [({LANE}, {job_id})], "a notification is work too"
     put_one(store)
     assert told() == [], "a listener that left hears nothing"
 

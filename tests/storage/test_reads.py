@@ -317,3 +317,16 @@ def test_many_jobs_in_one_turn_are_counted_right(store: Store) -> None:
     ]
     store.settle_and_claim([ending(row, actions[number % 7]) for number, row in enumerate(held)], [])
     check_counters(store)
+
+
+def test_which_of_many_jobs_have_ended(store: Store) -> None:
+    names = put(store, *(run(f"r{number}") for number in range(600)))
+    held = claims(store, 3)
+    settle(store, held[0], Ack())
+    settle(store, held[1], DeadLetter("x"))
+    gone = put_one(store)
+    store.cancel(gone)
+    assert store.ended([]) == set()
+    assert store.ended([held[2].id]) == set()
+    assert store.ended([*names, gone, "never"]) == {held[0].id, held[1].id, gone, "never"}
+    assert store.ended(names[:9]) == {held[0].id, held[1].id}

@@ -149,7 +149,7 @@ def test_many_waiters_of_one_run_all_learn_its_end(queue: Queue) -> None:
 def test_a_wait_ends_when_the_queue_is_closed(queue: Queue) -> None:
     handle = WorkflowClient(queue).submit()
     join = in_thread(lambda: handle.wait(PATIENCE))
-    wait_until(lambda: queue.handle.commits.has_waiters)
+    wait_until(lambda: queue.handle.waiters.has_waiters)
     queue.close()
 
     with pytest.raises(TaqubaError, match="closed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync import Queue, Succeed, WorkflowClient, WorkflowRuntime
-from taquba_workflow_sync.queue import claiming, commit_waiter
+from taquba_workflow_sync.queue import claiming, waiters
 from taquba_workflow_sync.workflow import waiting
 from tests.queue.support import PATIENCE, in_thread, wait_until
 
@@ -15,7 +15,7 @@ _FOR_EVER = 1e6
 @pytest.fixture(autouse=True)
 def _nobody_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "_LONGEST_WAIT", _FOR_EVER)
-    monkeypatch.setattr(commit_waiter, "_TRUST", _FOR_EVER)
+    monkeypatch.setattr(waiters, "_TRUST", _FOR_EVER)
     monkeypatch.setattr(claiming, "_LOOK_INTERVAL", _FOR_EVER)
 
 
@@ -29,7 +29,7 @@ def elsewhere(queue: Queue) -> Queue:
 def test_a_wait_is_woken_by_the_commit_of_another_handle(queue: Queue, elsewhere: Queue, waiters: int) -> None:
     handle = WorkflowClient(queue).submit()
     joins = [in_thread(lambda: handle.wait(PATIENCE * 10)) for _ in range(waiters)]
-    wait_until(lambda: queue.handle.commits.has_waiters)
+    wait_until(lambda: queue.handle.waiters.has_waiters)
     with elsewhere:
         WorkflowRuntime(elsewhere, lambda step: Succeed(b"done")).run_until_idle(PATIENCE)
         assert [join().result for join in joins] == [b"done"] * waiters
@@ -37,7 +37,7 @@ def test_a_wait_is_woken_by_the_commit_of_another_handle(queue: Queue, elsewhere
 
 def test_a_claim_with_wait_is_woken_by_the_commit_of_another_handle(queue: Queue, elsewhere: Queue) -> None:
     join = in_thread(lambda: queue.claim_with_wait("q", PATIENCE * 10))
-    wait_until(lambda: queue.handle.commits.has_waiters)
+    wait_until(lambda: queue.handle.waiters.has_waiters)
     with elsewhere:
         job_id = elsewhere.enqueue("q", b"")
         claim = join()
@@ -46,7 +46,7 @@ def test_a_claim_with_wait_is_woken_by_the_commit_of_another_handle(queue: Queue
 
 def test_a_claim_with_wait_is_woken_by_an_enqueue_of_its_own_handle(queue: Queue) -> None:
     join = in_thread(lambda: queue.claim_with_wait("q", PATIENCE * 10))
-    wait_until(lambda: queue.handle.commits.has_waiters)
+    wait_until(lambda: queue.handle.waiters.has_waiters)
     job_id = queue.enqueue("q", b"")
     claim = join()
     assert claim is not None and claim.job.id == job_id

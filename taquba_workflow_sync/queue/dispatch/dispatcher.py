@@ -153,7 +153,7 @@ class Dispatcher:
             self._has_ended = True
             self._runs.release()
 
-    def _committed(self, woken: frozenset[str], ended_run: bool) -> None:
+    def _committed(self, woken: frozenset[str], ended: frozenset[str]) -> None:
         """Hear of a commit of this process."""
         is_ours = self._thread is not None and self._thread.ident == threading.get_ident()
         # In a commit that this loop leads its claims come last, so what that puts in line they have seen.

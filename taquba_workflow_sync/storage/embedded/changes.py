@@ -82,10 +82,10 @@ class ChangeFeed:
         for wakeup in tuple(self._sleeping):
             wakeup.notify()
 
-    def committed(self, queues: frozenset[str], run_ended: bool) -> None:
+    def committed(self, queues: frozenset[str], ended: frozenset[str]) -> None:
         """Tell the listeners of a commit of this process."""
         for listener in tuple(self._listeners):
-            listener(queues, run_ended)
+            listener(queues, ended)
 
     @contextmanager
     def on_commit(self, listener: CommitListener) -> Iterator[None]:

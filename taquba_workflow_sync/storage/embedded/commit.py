@@ -20,6 +20,7 @@ from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.embedded.writer import BEGIN_TIMEOUT, NotBegun, Writer
+from taquba_workflow_sync.storage.port.changes import CommitListener
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Transactor:
         clock_is_ours: bool,
         boot_clock: BootClock,
         bulk: Bulk,
-        on_commit: Callable[[frozenset[str], bool], None],
+        on_commit: CommitListener,
         unreadable: Unreadable,
         failpoint: Failpoint | None,
     ) -> None:
@@ -118,7 +119,7 @@ class Transactor:
             if gives_way():
                 raise GaveWay
             self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
-        if tx.woken or tx.ended_run:
+        if tx.woken or tx.ended:
             self._tell(tx)
         if self.writer.others_write:
             # Another process waits for the lock: without a moment's rest this one would take it again at once.
@@ -127,7 +128,7 @@ class Transactor:
 
     def _tell(self, tx: Transaction) -> None:
         try:
-            self._on_commit(frozenset(tx.woken), tx.ended_run)
+            self._on_commit(frozenset(tx.woken), frozenset(tx.ended))
         except Exception:
             if self._is_interruptible:
                 raise

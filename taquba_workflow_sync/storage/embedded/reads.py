@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
@@ -134,6 +134,23 @@ def _part(
         wrong.append(f"its {name} is not what was stored (the checksum differs)")
         return None
     return data
+
+
+_IDS: Final = (1, 8, 64, 512)
+_GOING_ON: Final = {size: sql.GOING_ON.format(ids=",".join("?" * size)) for size in _IDS}
+
+
+def ended(connection: sqlite3.Connection, job_ids: Collection[str]) -> set[str]:
+    """Return which of some jobs have ended, or are not stored."""
+    rest = list(job_ids)
+    left = set(rest)
+    while rest:
+        # Filled up with what is no id, so that few statements serve every number.
+        size = next((size for size in _IDS if size >= len(rest)), _IDS[-1])
+        part, rest = rest[:size], rest[size:]
+        values = (*part, *(None,) * (size - len(part)))
+        left.difference_update(job_id for (job_id,) in connection.execute(_GOING_ON[size], values))
+    return left
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, Counts]:

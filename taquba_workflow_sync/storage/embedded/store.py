@@ -94,7 +94,7 @@ class EmbeddedStore:
             clock_is_ours=isinstance(clock, SystemClock),
             boot_clock=self._boot_clock,
             bulk=settle_plain_in_bulk,
-            on_commit=lambda queues, run_ended: self._changes.committed(queues, run_ended),
+            on_commit=lambda queues, ended: self._changes.committed(queues, ended),
             unreadable=self._unreadable,
             failpoint=options.failpoint,
         )
@@ -173,6 +173,10 @@ class EmbeddedStore:
     def page(self, queue: str, which: Filter, limit: int, cursor: str | None) -> RowPage:
         """Return a page of a queue."""
         return self._access.read(listing.page, self._now, queue, which, limit, cursor)
+
+    def ended(self, job_ids: Collection[str]) -> set[str]:
+        """Return which of some jobs have ended, or are not stored."""
+        return self._access.read(reads.ended, job_ids)
 
     def counts(self) -> dict[str, Counts]:
         """Return every queue's counters."""

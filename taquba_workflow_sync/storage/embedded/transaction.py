@@ -66,7 +66,7 @@ class Transaction:
         self.unreadable = unreadable
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
-        self.ended_run = False
+        self.ended: set[str] = set()
         self.promoted: set[int] = set()
         #: The tokens of claims that may go on in this transaction.
         self.go_on: set[str] = set()

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 from taquba_workflow_sync.wakeup import WakeUp
 
-#: Called after a commit of this process with the queues that got work, and whether a run ended. It must not block.
-CommitListener = Callable[[frozenset[str], bool], None]
+#: Called after a commit of this process with the queues that got work, and the jobs whose runs ended; must not block.
+CommitListener = Callable[[frozenset[str], frozenset[str]], None]
 
 
 class Changes(NamedTuple):

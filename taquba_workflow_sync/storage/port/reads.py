@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,6 +62,10 @@ class Reads(Protocol):
 
     def get(self, job_id: str, *, with_payload: bool = True) -> JobRow | None:
         """Return the job, or None; else without a large payload and result, which are then empty."""
+        ...
+
+    def ended(self, job_ids: Collection[str]) -> set[str]:
+        """Return which of some jobs have ended, or are not stored."""
         ...
 
     def find_run(self, queue: str, run_id: str) -> JobRow | None:

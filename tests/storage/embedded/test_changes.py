@@ -170,18 +170,18 @@ def test_a_failed_look_is_a_storage_error(open_embedded: OpenEmbedded, root: Pat
 
 def test_listeners_hear_of_this_handles_commits_while_they_listen(open_embedded: OpenEmbedded) -> None:
     store, other = open_embedded(), open_embedded()
-    heard: list[tuple[frozenset[str], bool]] = []
-    with store.on_commit(lambda queues, run_ended: heard.append((queues, run_ended))):
+    heard: list[tuple[frozenset[str], frozenset[str]]] = []
+    with store.on_commit(lambda queues, ended: heard.append((queues, ended))):
         put_one(store)
         put_one(other)
     put_one(store)
-    assert heard == [(frozenset({"steps"}), False)]
+    assert heard == [(frozenset({"steps"}), frozenset())]
 
 
 def test_a_listener_that_fails_takes_no_answer_along(
     open_embedded: OpenEmbedded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: frozenset[str], __: bool) -> None:
+    def fail(_: frozenset[str], __: frozenset[str]) -> None:
         raise LookupError("a listener of ours")
 
     store = open_embedded()

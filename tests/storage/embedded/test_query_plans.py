@@ -107,6 +107,7 @@ HOT: dict[str, tuple[str, str]] = {
     "active run": (sql.FIND_ACTIVE_RUN, "taquba_job_active_run"),
     "last run": (sql.FIND_LAST_RUN, "taquba_job_run"),
     "read": (sql.GET, "sqlite_autoindex_taquba_job_2_1"),
+    "which go on": (sql.GOING_ON.format(ids=_MARKS), "sqlite_autoindex_taquba_job_2_1"),
     "read active run": (sql.FIND_RUN[0], "taquba_job_active_run"),
     "read last run": (sql.FIND_RUN[1], "taquba_job_run"),
     "is pending": (sql.IS_PENDING, "taquba_job_pending"),
@@ -156,7 +157,8 @@ THOROUGH = {
 
 
 def test_every_statement_of_the_engine_is_looked_at() -> None:
-    looked_at = {statement for statement, _ in HOT.values()} | {sql.RENEW, sql.ADVANCE_MANY, sql.HOLD, sql.HOLD_HISTORY}
+    in_pieces = {sql.RENEW, sql.ADVANCE_MANY, sql.HOLD, sql.HOLD_HISTORY, sql.GOING_ON}
+    looked_at = {statement for statement, _ in HOT.values()} | in_pieces
     table = re.compile(rf"\b(FROM|UPDATE) ({sql.JOB}|{sql.ATTEMPT}|{sql.OVERFLOW})\b")
     statements = {name: value for name, value in vars(sql).items() if name.isupper() and isinstance(value, str)}
     about_jobs = {name for name, value in statements.items() if table.search(value) and value not in looked_at}

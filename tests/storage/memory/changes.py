@@ -45,10 +45,10 @@ class ChangeRoom:
         self._clock_moves += 1
         self.notify()
 
-    def tell(self, woken: frozenset[str], ended_run: bool) -> None:
+    def tell(self, woken: frozenset[str], ended: frozenset[str]) -> None:
         """Call the listeners, outside of every lock."""
         for listener in tuple(self._listeners.values()):
-            listener(woken, ended_run)
+            listener(woken, ended)
 
     def _version(self) -> tuple[int, int]:
         return self._place.commits, self._clock_moves

@@ -55,7 +55,7 @@ def end(
 
 def _notify(tx: Transaction, row: Row) -> Row | None:
     """Insert the notification of a run's end, where somebody has asked for it."""
-    tx.ended_run = True
+    tx.ended.add(row.id)
     subscription = tx.state.queues[row.queue].subscription
     if subscription is None or row.run_id is None or row.finished_ms is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
@@ -104,6 +105,11 @@ def history(state: State, job_id: str) -> list[AttemptRow]:
     """Return a job's ended claims in order."""
     row = state.rows.get(job_id)
     return [] if row is None else list(row.history)
+
+
+def ended(state: State, job_ids: Collection[str]) -> set[str]:
+    """Return which of some jobs have ended, or are not stored."""
+    return {each for each in job_ids if each not in state.rows or state.rows[each].finished_ms is not None}
 
 
 def next_work(state: State, now_ms: int, queue: str, *, retries_only: bool) -> NextWork:

@@ -84,8 +84,8 @@ class MemoryStore:
             concerned = list(self._place.open_by.values()) if is_new else []
         for notify in concerned:
             notify()
-        if is_new and (tx.woken or tx.ended_run):
-            self._changes.tell(frozenset(tx.woken), tx.ended_run)
+        if is_new and (tx.woken or tx.ended):
+            self._changes.tell(frozenset(tx.woken), frozenset(tx.ended))
         return answer
 
     def _state(self) -> State:
@@ -145,6 +145,9 @@ class MemoryStore:
 
     def page(self, queue: str, which: Filter, limit: int, cursor: str | None) -> RowPage:
         return reads.page(self._state(), self._now(), queue, which, limit, cursor)
+
+    def ended(self, job_ids: Collection[str]) -> set[str]:
+        return reads.ended(self._state(), job_ids)
 
     def counts(self) -> dict[str, Counts]:
         return reads.counts(self._state())

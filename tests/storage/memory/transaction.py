@@ -24,7 +24,7 @@ class Transaction:
         self.now_ms = now_ms
         self.owner = owner
         self.woken: set[str] = set()
-        self.ended_run = False
+        self.ended: set[str] = set()
 
     def next_number(self) -> int:
         """Return the next number of the one counter: for a new row, and for a place in line."""

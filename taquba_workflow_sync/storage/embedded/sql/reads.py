@@ -26,6 +26,10 @@ FIND_RUN = (
 )
 
 
+# which of some jobs go on
+GOING_ON = f"SELECT id FROM {JOB} WHERE id IN ({{ids}}) AND finished_ms IS NULL"
+
+
 COUNTS = f"SELECT name, {columns(Counts)} FROM {QUEUE} ORDER BY name"
 
 

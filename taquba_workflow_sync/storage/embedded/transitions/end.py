@@ -94,7 +94,7 @@ def notify(
     termination: int,
 ) -> str | None:
     """Insert the notification of a run's end where a hook is registered; returns its id."""
-    tx.ended_run = True
+    tx.ended.add(held.id)
     subscription = tx.subscription(held.queue)
     if subscription is None or held.run_id is None:
         return None
