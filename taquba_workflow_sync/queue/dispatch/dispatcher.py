@@ -46,6 +46,8 @@ class Dispatcher:
         self._name = name
         self._pid = os.getpid()
         self._state = DispatchState(pools)
+        for pool in pools:
+            pool.serve(self._state.finish, self._lead, lambda: self._state.wants_leader, self._state.wakeup.notify)
         self._heartbeat = Heartbeat(handle, lambda: list(self._state.in_flight.values()), f"taquba-heartbeat-{name}")
         self._settler = Settler(handle, self._state, self._heartbeat.wake)
         self._idle = Idle(handle, self._state)
@@ -135,6 +137,7 @@ class Dispatcher:
 
     def _end(self) -> None:
         atexit.unregister(self._at_exit)
+        self._state.is_shared = False
         self._state.stop_asked = True
         self._heartbeat.stop()
         for pool in self._state.pools:
@@ -155,14 +158,44 @@ class Dispatcher:
 
     def _committed(self, woken: frozenset[str], ended: frozenset[str]) -> None:
         """Hear of a commit of this process."""
-        is_ours = self._thread is not None and self._thread.ident == threading.get_ident()
-        # In a commit that this loop leads its claims come last, so what that puts in line they have seen.
+        is_ours = self._state.leader == threading.get_ident()
+        # In a commit that is led by us the claims come last, so what that puts in line they have seen.
         seen = self._settler.asking if is_ours else ()
         for pool in self._state.pools:
             if pool not in seen and not woken.isdisjoint(pool.lanes):
                 pool.has_backlog = True
                 if not is_ours and pool.free:
                     self._state.wakeup.notify()
+
+    def _lead(self) -> bool:
+        """Settle and claim on the calling thread, which is a pool's, if nobody does and there is something to do.
+
+        Returns whether it did. What goes wrong, and what is done while stopping, is left to the dispatcher's thread.
+        """
+        state, leader = self._state, self._leader
+        if not state.is_shared or leader is None:
+            state.wakeup.notify()
+            return False
+        if not state.wants_leader or not state.turn.acquire(blocking=False):
+            return False
+        try:
+            if not state.is_shared:
+                state.wakeup.notify()
+                return False
+            with leader.here(), state.leading():
+                return self._settler.settle_and_claim(self._flush)
+        except BaseException as error:
+            state.is_shared = False
+            if isinstance(error, Exception):
+                state.failure = error
+            else:
+                state.failure = RuntimeError(f"a turn was interrupted: {error!r}")
+            state.wakeup.notify()
+            return False
+        finally:
+            state.turn.release()
+            if state.sees_nothing and any(pool.free > 0 for pool in state.pools):
+                state.wakeup.notify()
 
     def _flush(self) -> None:
         if self._leader is not None:
@@ -183,21 +216,18 @@ class Dispatcher:
     def _turn(self) -> bool:
         """Do what there is to do, or sleep; True once it is over."""
         state = self._state
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            state.stop_asked = True
-        if any(pool.is_going_down for pool in state.pools):
-            state.stop_asked = True
-        if state.stop_asked and state.stopping_since is None:
-            state.begin_stop()
-        if self._settler.settle_and_claim(self._flush):
-            self._failures = 0
-            self._maintain(is_busy=True)
-            return False
-        if self._is_over():
-            return True
-        if self._is_drained():
-            state.stop_asked = True
-            return False
+        with state.turn, state.leading():
+            try:
+                is_over = self._lead_here()
+            except BaseException:
+                state.is_shared = False
+                raise
+        if is_over is not None:
+            if not is_over:
+                self._maintain(is_busy=True)
+            return is_over
+        if state.wants_leader:
+            return False  # it came during the turn, and was left to this thread
         self._maintain(is_busy=False)
         self._idle.wait(
             min(
@@ -208,6 +238,30 @@ class Dispatcher:
         )
         self._failures = 0
         return False
+
+    def _lead_here(self) -> bool | None:
+        """Lead a turn; True once it is over, False if there may be more to do at once, None if there is not."""
+        state = self._state
+        failure, state.failure = state.failure, None
+        if failure is not None:
+            raise failure
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            state.stop_asked = True
+        if any(pool.is_going_down for pool in state.pools):
+            state.stop_asked = True
+        if state.stop_asked and state.stopping_since is None:
+            state.begin_stop()
+        has_settled = self._settler.settle_and_claim(self._flush)
+        state.is_shared = self._leader is not None and state.stopping_since is None
+        if has_settled:
+            self._failures = 0
+            return False
+        if self._is_over():
+            return True
+        if self._is_drained():
+            state.stop_asked = True
+            return False
+        return None
 
     def _is_drained(self) -> bool:
         wait_ms = self._wait_for_scheduled_ms

@@ -46,7 +46,10 @@ class Idle:
         if free:
             self._store.wait_for_changes(self._seen, left, state.wakeup)
         elif left > 0:
-            state.wakeup.wait(left)
+            state.sees_nothing = True
+            if state.stop_asked or not any(pool.free > 0 for pool in state.pools):
+                state.wakeup.wait(left)  # looked at again after the flag went up, or a thread that is free is missed
+            state.sees_nothing = False
 
     def _poll(self, pools: Sequence[Pool]) -> bool:
         """Look whether anybody has committed, and if so, whether that is work for these pools."""

@@ -39,6 +39,14 @@ def _execute(execution: Execution) -> Settlement:
         return Settlement(row.id, row.token, DeadLetter(f"could not be run: {type(error).__name__}"))
 
 
+def _leads_nothing() -> bool:
+    return False
+
+
+def _tells_nobody() -> None:
+    pass
+
+
 class _Call:
     """One task given to the executor: void if no thread could be started for it, though it stays in the queue there."""
 
@@ -66,9 +74,13 @@ class Pool:
         self._ready: deque[Execution] = deque()
         self._lock = threading.Lock()
         self._active = 0
+        self._working: set[int] = set()
         self._is_calling = False
         self._refusals = 0
         self._not_before = 0.0
+        self._lead: Callable[[], bool] = _leads_nothing
+        self._wants_leader: Callable[[], bool] = _leads_nothing
+        self._tell_dispatcher: Callable[[], None] = _tells_nobody
         self._executor = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
 
     def lanes_to(self, queue: str) -> tuple[str, ...]:
@@ -80,12 +92,25 @@ class Pool:
         """How many more claims the pool can start at once."""
         return self.size - self.in_flight
 
-    def give(self, executions: Sequence[Execution], finish: Callable[[Execution, Settlement], None]) -> None:
-        """Hand claims to the threads; ``finish`` is called by them, with how to settle."""
+    def serve(
+        self,
+        finish: Callable[[Execution, Settlement], None],
+        lead: Callable[[], bool],
+        wants_leader: Callable[[], bool],
+        tell_dispatcher: Callable[[], None],
+    ) -> None:
+        """Say what the threads call: with how to settle; to lead a turn, which tells whether it did; to learn whether
+        that is wanted; and for the dispatcher to see to what no thread can.
+        """
+        self._finish, self._lead = finish, lead
+        self._wants_leader, self._tell_dispatcher = wants_leader, tell_dispatcher
+
+    def give(self, executions: Sequence[Execution]) -> None:
+        """Hand claims to the threads."""
         with self._lock:
             self._ready.extend(executions)
-            self._finish = finish
-            self._call_one()
+            if threading.get_ident() not in self._working:
+                self._call_one()  # one of these threads takes a claim itself when its turn is over, and calls then
 
     def try_again(self) -> float | None:
         """Call a thread if work is ready and one could not be started; when to try again, by the monotonic clock."""
@@ -96,12 +121,18 @@ class Pool:
             return self._not_before if self._refusals and self._ready else None
 
     def _call_one(self) -> None:
-        """Start one more task if work is ready and a thread is free; the lock is held.
+        """Start one more task if work is ready, or a turn waits for a leader, and a thread is free; the lock is held.
 
         Each task calls the next, and only one call is under way at a time: a thread that gets through short work
         before the next one has woken leaves nothing to be woken for.
         """
-        if not self._ready or self._is_calling or self._active >= self.size or time.monotonic() < self._not_before:
+        if not self._ready and not self._wants_leader():
+            return
+        if self._active >= self.size or time.monotonic() < self._not_before:
+            if not self._ready:
+                self._tell_dispatcher()  # every thread is at work, and something waits for a turn
+            return
+        if self._is_calling:
             return
         call = _Call()
         self._active += 1
@@ -133,26 +164,53 @@ class Pool:
             return
         until = time.monotonic() + _SHIFT
         is_new = True
-        while True:
-            with self._lock:
-                if is_new:
-                    self._is_calling = is_new = False
-                # Emptiness is looked at under the lock that `give` holds, or a claim could be left with no thread.
-                if not self._ready:
-                    self._active -= 1
-                    return
-                if time.monotonic() >= until:
-                    self._active -= 1
-                    self._call_one()
-                    if self._is_calling or self.is_going_down:
+        me = threading.get_ident()
+        self._working.add(me)
+        try:
+            while True:
+                with self._lock:
+                    if is_new:
+                        self._is_calling = is_new = False
+                    goes_on, execution = self._take(until)
+                    if not goes_on:
                         return
-                    self._active += 1  # nobody could be called, so this thread goes on
-                execution = self._ready.popleft()
-                self._call_one()
-            settlement = _execute(execution)
-            # From here on the claim may end by this very settlement, so its end is no loss.
-            execution.has_returned = True
-            self._finish(execution, settlement)
+                if execution is None:
+                    # Looked at again after a turn, whoever's it was: who came meanwhile has left it to its leader.
+                    if self._lead() or self._wants_leader():
+                        continue
+                    with self._lock:
+                        # Emptiness is looked at under the lock that `give` holds, or a claim could be left with no
+                        # thread.
+                        if self._ready:
+                            continue
+                        self._active -= 1
+                        is_last = self._active == 0
+                    if is_last:
+                        self._tell_dispatcher()
+                    return
+                settlement = _execute(execution)
+                # From here on the claim may end by this very settlement, so its end is no loss.
+                execution.has_returned = True
+                self._finish(execution, settlement)
+        finally:
+            self._working.discard(me)
+
+    def _take(self, until: float) -> tuple[bool, Execution | None]:
+        """Take what is ready, if anything, and whether to go on: not if another task takes this one's place.
+
+        The lock is held.
+        """
+        if not self._ready:
+            return True, None
+        if time.monotonic() >= until:
+            self._active -= 1
+            self._call_one()
+            if self._is_calling or self.is_going_down:
+                return False, None
+            self._active += 1  # nobody could be called, so this thread goes on
+        execution = self._ready.popleft()
+        self._call_one()
+        return True, execution
 
     def take_back(self) -> list[Execution]:
         """Return what no thread has started, so that it can be released."""

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Settler:
-    """Settles and claims for one dispatcher, on its thread."""
+    """Settles and claims for one dispatcher, on the thread whose turn it is."""
 
     def __init__(self, handle: QueueHandle, state: DispatchState, on_start: Callable[[], None]) -> None:
         self._handle = handle
@@ -159,7 +159,7 @@ class Settler:
             if not executions:
                 continue
             self._on_start()
-            pool.give(executions, state.finish)
+            pool.give(executions)
             if pool.is_going_down:
                 state.release_unstarted()
 

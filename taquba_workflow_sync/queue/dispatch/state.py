@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
@@ -20,7 +21,7 @@ Finished = tuple[Execution, Settlement]
 class DispatchState:
     """Claims on their way: in flight, of them finished by a thread, of them unsettled because the store refused.
 
-    Only the dispatcher's thread changes it, but for ``finish`` and ``ask_to_stop``, which any thread may call.
+    Only the thread whose turn it is changes it, but for ``finish`` and ``ask_to_stop``, which any thread may call.
     """
 
     def __init__(self, pools: Sequence[Pool]) -> None:
@@ -35,6 +36,15 @@ class DispatchState:
         self.stopping_since: float | None = None
         #: What steps see: their process is shutting down.
         self.stopping: threading.Event = threading.Event()
+        #: Held by the thread that settles, claims and hands out; what is not said to be any thread's changes under it.
+        self.turn: threading.Lock = threading.Lock()
+        self.leader: int | None = None
+        #: Whether threads of the pools may take the turn. Stopping, or after a failure, only the dispatcher does.
+        self.is_shared: bool = False
+        #: Why a turn that a pool's thread led has failed, until the dispatcher has seen to it.
+        self.failure: Exception | None = None
+        #: Whether the dispatcher sleeps without an eye on others' commits, since no thread is free for what they bring.
+        self.sees_nothing: bool = False
         self._pool_of = {queue: pool for pool in pools for queue in pool.lanes}
 
     def ask_to_stop(self) -> None:
@@ -45,10 +55,28 @@ class DispatchState:
     def finish(self, execution: Execution, settlement: Settlement) -> None:
         """Take how a thread's work is to be settled."""
         self.finished.append((execution, settlement))
-        self.wakeup.notify()
+        if not self.is_shared or self.stop_asked:
+            self.wakeup.notify()  # else the thread itself leads next, or leaves it to one that does
+
+    @property
+    def wants_leader(self) -> bool:
+        """Whether a turn would settle or claim something, and nobody leads one."""
+        if not self.is_shared or self.stop_asked or self.turn.locked():
+            return False  # who leads looks again afterwards
+        return bool(self.finished or self.unsettled) or any(pool.has_backlog and pool.free > 0 for pool in self.pools)
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """Be the one whose turn it is; the lock is held."""
+        self.leader = threading.get_ident()
+        try:
+            yield
+        finally:
+            self.leader = None
 
     def begin_stop(self) -> None:
         """Tell the steps, and take back what no thread has started."""
+        self.is_shared = False
         self.stopping_since = time.monotonic()
         self.stopping.set()
         self.release_unstarted()

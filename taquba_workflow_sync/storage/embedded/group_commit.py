@@ -27,9 +27,8 @@ _LONGEST_SLEEP: Final = 1.0
 
 
 class _Leading(NamedTuple):
-    """The thread that leads, and how it is told that somebody waits."""
+    """That somebody leads, and how that one is told that somebody waits."""
 
-    thread: int
     on_waiting: Callable[[], None]
 
 
@@ -52,6 +51,8 @@ class GroupCommit:
         self._turn = Room(1)
         self._is_committing = False
         self._leading: _Leading | None = None
+        #: The threads of ours that commit their own calls themselves.
+        self._ours: set[int] = set()
         self._choosing = threading.Lock()
         self.clerk: Clerk = Clerk(self._serve_as_clerk, self.has_waiting)
 
@@ -77,8 +78,7 @@ class GroupCommit:
         call = PendingCall(operations)
         if not operations:
             return call.writes
-        leading = self._leading
-        if leading is not None and leading.thread == me:
+        if me in self._ours:
             self._lead(call)
             return call.writes
         line = self._line
@@ -103,14 +103,26 @@ class GroupCommit:
         with self._choosing:
             if self._leading is not None:
                 return False
-            self._leading = _Leading(threading.get_ident(), on_waiting)
+            self._leading = _Leading(on_waiting)
+            self._ours.add(threading.get_ident())
             return True
 
     def end_leading(self) -> None:
         """Leave it to the clerk again: this first, and then a look at the line."""
+        self._ours.discard(threading.get_ident())
         self._leading = None
         if self._line:
             self.clerk.wake()
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have the calling thread, one of ours, commit its own calls itself while the block runs."""
+        me = threading.get_ident()
+        self._ours.add(me)
+        try:
+            yield
+        finally:
+            self._ours.discard(me)
 
     def flush(self) -> None:
         """Commit what waits, as the leader."""

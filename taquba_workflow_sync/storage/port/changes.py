@@ -26,6 +26,10 @@ class Leader(Protocol):
         """Commit what callers wait for, if anything; they get the errors, not this thread."""
         ...
 
+    def here(self) -> AbstractContextManager[None]:
+        """Let the calling thread, one of ours, commit what it writes itself, together with what callers wait for."""
+        ...
+
 
 class ChangeSource(Protocol):
     """Tells that something was committed, and lets one thread do it for all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from taquba_workflow_sync.clock import Clock, on_advance
 from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
@@ -17,6 +17,10 @@ class _NothingWaits:
 
     def flush(self) -> None:
         """Commit nothing."""
+
+    def here(self) -> AbstractContextManager[None]:
+        """Every call commits where it is made."""
+        return nullcontext()
 
 
 class ChangeRoom:

@@ -1,0 +1,159 @@
+"""Whose turn it is: threads that run steps settle and claim for each other, and nothing that ends is left lying."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from taquba_workflow_sync import Continue, Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowRuntime
+from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.queue.dispatch import dispatcher as dispatcher_module
+from taquba_workflow_sync.queue.dispatch.maintenance import Maintenance
+from taquba_workflow_sync.queue.dispatch.settling import Settler
+from taquba_workflow_sync.storage.port.settlement import Settlement
+from tests.support import PATIENCE, await_event, wait_until
+
+_FOR_EVER = 1e6
+
+
+def ten_steps(step: Step) -> StepOutcome:
+    return Continue() if step.step_number < 9 else Succeed(b"done")
+
+
+def is_of_pool(thread: threading.Thread) -> bool:
+    return thread.name.startswith("taquba-step")
+
+
+@pytest.fixture
+def turns(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> list[tuple[threading.Thread, int]]:
+    """Each turn that the store sees: on which thread, and how many claims it ends."""
+    seen: list[tuple[threading.Thread, int]] = []
+    kind = type(queue.handle.store)
+    original = kind.settle_and_claim
+
+    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any) -> Any:
+        seen.append((threading.current_thread(), len(settlements)))
+        return original(store, settlements, claims)
+
+    monkeypatch.setattr(kind, "settle_and_claim", settle_and_claim)
+    return seen
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_threads_that_run_steps_settle_them(
+    queue: Queue, turns: list[tuple[threading.Thread, int]], threads: int
+) -> None:
+    runtime = WorkflowRuntime(queue, ten_steps, max_concurrent_steps=threads)
+    handles = runtime.submit_many([RunSpec() for _ in range(20)])
+    runtime.run_until_idle(PATIENCE)
+    assert [handle.result(PATIENCE) for handle in handles] == [b"done"] * 20
+    assert sum(ended for _, ended in turns) == 200
+    assert sum(ended for thread, ended in turns if is_of_pool(thread)) > 100
+
+
+def test_one_turn_is_led_at_a_time(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way: list[int] = []
+    most: list[int] = []
+    original = Settler.settle_and_claim
+
+    def settle_and_claim(self: Settler, flush: Callable[[], None]) -> bool:
+        under_way.append(1)
+        most.append(len(under_way))
+        try:
+            return original(self, flush)
+        finally:
+            under_way.pop()
+
+    monkeypatch.setattr(Settler, "settle_and_claim", settle_and_claim)
+    runtime = WorkflowRuntime(queue, ten_steps, max_concurrent_steps=8)
+    runtime.submit_many([RunSpec() for _ in range(40)])
+    runtime.run_until_idle(PATIENCE)
+    assert max(most) == 1
+
+
+def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step's thread leaves it to who leads, who looks again: not at the next tick, which never comes here."""
+    monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
+    go, led = threading.Event(), threading.Event()
+    original = Settler.settle_and_claim
+
+    def settle_and_claim(self: Settler, flush: Callable[[], None]) -> bool:
+        done = original(self, flush)
+        if not done and not is_of_pool(threading.current_thread()) and self._state.in_flight and not led.is_set():
+            # An empty turn of the dispatcher, in the middle of which the step ends.
+            led.set()
+            go.set()
+            wait_until(lambda: self._state.finished, "the step's end")
+            wait_until(lambda: self._state.pools[0]._active == 0, "its thread's leaving")
+        return done
+
+    monkeypatch.setattr(Settler, "settle_and_claim", settle_and_claim)
+
+    def step(each: Step) -> StepOutcome:
+        await_event(go, "the dispatcher's turn")
+        return Succeed(b"done")
+
+    with WorkflowRuntime(queue, step, max_concurrent_steps=1) as runtime:
+        handle = runtime.submit()
+        assert handle.result(PATIENCE) == b"done"
+    assert led.is_set()
+
+
+@pytest.mark.parametrize("error", [StorageError("no"), ValueError("a fault of ours"), KeyboardInterrupt()])
+def test_a_turn_of_a_pools_thread_that_fails_is_seen_to_by_the_dispatcher(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "_BACKOFF", 0.001)
+    failed: list[threading.Thread] = []
+    kind = type(queue.handle.store)
+    original = kind.settle_and_claim
+
+    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any) -> Any:
+        if is_of_pool(threading.current_thread()) and settlements and not failed:
+            failed.append(threading.current_thread())
+            raise error
+        return original(store, settlements, claims)
+
+    monkeypatch.setattr(kind, "settle_and_claim", settle_and_claim)
+    seen: list[int] = []
+
+    def step(each: Step) -> StepOutcome:
+        seen.append(each.step_number)
+        return ten_steps(each)
+
+    runtime = WorkflowRuntime(queue, step, max_concurrent_steps=1)
+    handle = runtime.submit()
+    with caplog.at_level(logging.WARNING):
+        runtime.run_until_idle(PATIENCE)
+    assert failed
+    assert handle.result(PATIENCE) == b"done"
+    assert seen == list(range(10))
+    assert len([each for each in caplog.records if "failed (1 in a row), it goes on" in each.message]) == 1
+
+
+def test_a_slot_that_becomes_free_has_the_dispatcher_look_at_what_others_commit(queue: Queue) -> None:
+    """While every thread was busy it had no eye on them; another handle's commit is seen once one is free."""
+    go, started = threading.Event(), threading.Event()
+
+    def step(each: Step) -> StepOutcome:
+        if each.run_id == "long":
+            started.set()
+            await_event(go, "the test")
+        return Succeed()
+
+    with (
+        WorkflowRuntime(queue, step, max_concurrent_steps=1) as runtime,
+        Queue.open(queue.path, durability="relaxed") as elsewhere,
+    ):
+        long = runtime.submit(run_id="long")
+        await_event(started, "the long step")
+        other = WorkflowRuntime(elsewhere, step).submit()
+        go.set()
+        assert long.wait(PATIENCE).result == b""
+        assert runtime.wait(other.run_id, PATIENCE).result == b""
