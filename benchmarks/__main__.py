@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claims, footprint, latency, machine, peer_rates, recovery, steps, submits
+from benchmarks import claims, footprint, latency, machine, peer_rates, recovery, steps, submits, waiting
 from benchmarks.figures import FULL, QUICK, Bench, Section
 from benchmarks.report import render
 
@@ -26,6 +26,7 @@ THEMES: dict[str, Callable[[Bench], list[Section]]] = {
     "steps": steps.measure,
     "submits": submits.measure,
     "latency": latency.measure,
+    "waiting": waiting.measure,
     "recovery": recovery.measure,
     "footprint": footprint.measure,
     "claims": claims.measure,

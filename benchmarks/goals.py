@@ -62,9 +62,24 @@ def _ratio(key: str) -> Callable[[Figures], float | None]:
     return lambda figures: figures[key].ratio if key in figures else None
 
 
-def _to_peers(figures: Figures) -> float | None:
-    peer = fastest_durable_peer(figures)
-    return None if peer is None or "noop.16" not in figures else figures["noop.16"].value / peer.value
+def _between(key: str, other: str) -> Callable[[Figures], float | None]:
+    return lambda figures: figures[key].value / figures[other].value if {key, other} <= figures.keys() else None
+
+
+def _to_fastest(key: str) -> Callable[[Figures], float | None]:
+    def find(figures: Figures) -> float | None:
+        peer = fastest_durable_peer(figures)
+        return None if peer is None or key not in figures else figures[key].value / peer.value
+
+    return find
+
+
+def _to_peer(name: str) -> Callable[[Figures], float | None]:
+    def find(figures: Figures) -> float | None:
+        peer = next((each for key, each in figures.items() if key.startswith("peer.") and key.endswith(name)), None)
+        return None if peer is None or "noop.16" not in figures else figures["noop.16"].value / peer.value
+
+    return find
 
 
 def _flatness(durability: str) -> Callable[[Figures], float | None]:
@@ -76,8 +91,17 @@ def _flatness(durability: str) -> Callable[[Figures], float | None]:
 
 
 GOALS = (
-    Goal("no-op steps, 16 workers, of the floor", 0.4, "x", _ratio("noop.16"), at_least=True),
-    Goal("no-op steps, 16 workers, of the fastest durable peer", 4.0, "x", _to_peers, at_least=True),
+    Goal("no-op steps, 1 worker, of the floor in batches of 1", 0.6, "x", _ratio("noop.1"), at_least=True),
+    Goal("no-op steps, 16 workers, of the floor in batches of 16", 0.5, "x", _ratio("noop.16"), at_least=True),
+    Goal("no-op steps, 64 workers, of the floor in batches of 16", 0.9, "x", _ratio("noop.64"), at_least=True),
+    Goal("no-op steps, 4 workers, of the fastest durable peer", 1.0, "x", _to_fastest("noop.4"), at_least=True),
+    Goal("no-op steps, 16 workers, of huey", 4.0, "x", _to_peer("huey"), at_least=True),
+    Goal("no-op steps, 16 workers, of dura", 3.0, "x", _to_peer("dura"), at_least=True),
+    Goal("four worker processes together, of one", 0.8, "x", _ratio("share.steps.alone"), at_least=True),
+    Goal("CPU of a run waited for, 1,000 threads to 8", 1.5, "x", _between("wait.cpu.1000", "wait.cpu.8")),
+    Goal("runs waited for, 128 threads to 8", 1.0, "x", _between("wait.rate.128", "wait.rate.8"), at_least=True),
+    Goal("submit to result, one process, median", 5.0, "ms", _value("result.inside")),
+    Goal("submit to result, across processes, median", 15.0, "ms", _value("result.across")),
     Goal("claim cost, the worst of the large stores to a small one", 1.3, "x", _flatness("full")),
     Goal("claim cost, the same without fsync", 1.3, "x", _flatness("relaxed")),
     Goal("submit to start, one process, median", 3.0, "ms", _value("start.inside")),

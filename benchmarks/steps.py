@@ -76,30 +76,37 @@ def _noop(bench: Bench) -> Section:
     section = Section(
         "Steps that do nothing",
         f"Runs of {STEPS_PER_RUN} steps, all submitted before, fsync per commit, one process. The floor is bare sqlite3"
-        " making the same row changes in batches of 16. Each figure stands between two measurements of the floor; the"
-        " ratio is to their mean, the median of the rounds.",
+        " making the same row changes, in batches of 1 for one worker and of 16 for more. Each figure stands between"
+        " two measurements of its floor; the ratio is to their mean, the median of the rounds.",
     )
     cases = [("1 worker" if workers == 1 else f"{workers} workers", workers, False) for workers in WORKERS]
     cases.append(("16 workers and a terminal hook", 16, True))
-    floors: list[list[float]] = []
-    ours: list[list[float]] = []
+    floors: dict[int, list[float]] = {1: [], 16: []}
+    ours: list[list[float]] = [[] for _ in cases]
+    ratios: list[list[float]] = [[] for _ in cases]
     for _ in range(bench.scale.rounds):
-        floors.append([run_floor(bench.place, bench.scale.seconds / 2)])
-        ours.append([])
-        for _, workers, with_hook in cases:
-            ours[-1].append(_timed(bench, workers, guess=2_000, with_hook=with_hook))
-            floors[-1].append(run_floor(bench.place, bench.scale.seconds / 2))
-    section.add("floor", "the floor", [each for row in floors for each in row], "steps/s")
+        batch, before = 0, 0.0
+        for number, (_, workers, with_hook) in enumerate(cases):
+            if batch != _batch_of(workers):
+                batch = _batch_of(workers)
+                before = run_floor(bench.place, bench.scale.seconds / 2, batch)
+                floors[batch].append(before)
+            ours[number].append(_timed(bench, workers, guess=2_000, with_hook=with_hook))
+            after = run_floor(bench.place, bench.scale.seconds / 2, batch)
+            floors[batch].append(after)
+            ratios[number].append(ours[number][-1] / statistics.mean([before, after]))
+            before = after
+    for batch, rates in floors.items():
+        section.add(f"floor.{batch}", f"the floor, in batches of {batch}", rates, "steps/s")
     for number, (what, workers, with_hook) in enumerate(cases):
-        before = [row[number] for row in floors]
-        after = [row[number + 1] for row in floors]
-        ratios = [
-            row[number] / statistics.mean(around[number : number + 2]) for row, around in zip(ours, floors, strict=True)
-        ]
-        against = f"the floor, {statistics.median(before):,.0f} before and {statistics.median(after):,.0f} after"
         key = f"noop.{workers}{'.hook' if with_hook else ''}"
-        section.add(key, what, [row[number] for row in ours], "steps/s", statistics.median(ratios), against)
+        against = f"the floor in batches of {_batch_of(workers)}"
+        section.add(key, what, ours[number], "steps/s", statistics.median(ratios[number]), against)
     return section
+
+
+def _batch_of(workers: int) -> int:
+    return 1 if workers == 1 else 16
 
 
 def _working(bench: Bench) -> Section:

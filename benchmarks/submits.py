@@ -79,28 +79,32 @@ def _in_threads(work: Callable[[int], None], threads: int) -> None:
 def _sharing(bench: Bench) -> Section:
     section = Section(
         "Four processes that write to one store",
-        "All at once, for the same seconds, each fsync'ed. The ratio is the fastest to the slowest of them: 1 is fair.",
+        "All at once, for the same seconds, each fsync'ed. The ratio is the fastest to the slowest of them: 1 is fair."
+        " Beside them, one such process alone.",
     )
     for key, what, work in (
         ("share.steps", "workers on one queue, 16 threads each, all together", _work_for_a_while),
         ("share.submits", "clients that submit one by one, all together", _submit_for_a_while),
     ):
-        totals, spreads = [], []
+        totals, spreads, alone = [], [], []
         for _ in range(bench.scale.rounds):
-            rates = _share(bench, work)
+            alone += _share(bench, work, 1)
+            rates = _share(bench, work, PROCESSES)
             totals.append(sum(rates))
             spreads.append(max(rates) / max(min(rates), 1e-9))
         worst = max(spreads)
         section.add(key, what, totals, "/s", worst, "the fastest to the slowest, worst round")
+        ratio = statistics.median(totals) / statistics.median(alone)
+        section.add(f"{key}.alone", f"{what.partition(',')[0]}: one process alone", alone, "/s", ratio, "all to one")
     return section
 
 
-def _share(bench: Bench, work: Work) -> list[float]:
+def _share(bench: Bench, work: Work, processes: int) -> list[float]:
     with tempfile.TemporaryDirectory(prefix="share-", dir=bench.place) as place, ExitStack() as stack:
         store = Path(place)
         with Queue.open(store) as queue:
             submit_runs(WorkflowClient(queue), ENDLESS_RUNS)
-        children = [stack.enter_context(child(work, store)) for _ in range(PROCESSES)]
+        children = [stack.enter_context(child(work, store)) for _ in range(processes)]
         for each in children:
             each.hear()
         # Everyone counts in the same window, which begins once everyone has been told of it.
