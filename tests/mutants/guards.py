@@ -137,6 +137,36 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "commit.py", "            if is_committing:\n                # It may have",
         "            if False:\n                # It may have",
     ),
+    # the turn
+    "what ends during the dispatcher's turn is left lying": (
+        _DISPATCH + "dispatcher.py", "        if state.wants_leader:\n            return False  #",
+        "        if False:\n            return False  #",
+    ),
+    "what ends during a turn of a pool's thread is left lying": (
+        _DISPATCH + "pool.py", "if self._lead() or self._wants_leader():", "if self._lead():",
+    ),
+    "a turn of a pool's thread that failed is forgotten": (
+        _DISPATCH + "dispatcher.py", "            raise failure\n", "            pass\n",
+    ),
+    "a thread that becomes free is not told of": (
+        _DISPATCH + "dispatcher.py", "if state.sees_nothing and any(", "if False and any(",
+    ),
+    "after a failure every thread tries at once": (
+        _DISPATCH + "dispatcher.py", "                state.is_shared = False\n                raise",
+        "                raise",
+    ),
+    # waiting
+    "a waiter whose line was taken out stays in it": (
+        "taquba_workflow_sync/queue/waiters.py", "if table.get(key) is line:", "if True:",
+    ),
+    "who leaves wakes nobody": (
+        "taquba_workflow_sync/queue/waiters.py", "        finally:\n            self._wake_one(queue)\n",
+        "        finally:\n            pass\n",
+    ),
+    "a looker that leaves leaves nobody looking": (
+        "taquba_workflow_sync/queue/waiters.py", "                    other.wakeup.notify()  # it looks",
+        "                    pass  # it looks",
+    ),
     # the dispatcher
     "a refused settlement is not tried again after a failed COMMIT": (
         _DISPATCH + "settling.py", "if isinstance(refusal, StorageError):", "if False:",

@@ -129,8 +129,8 @@ class Pool:
         if not self._ready and not self._wants_leader():
             return
         if self._active >= self.size or time.monotonic() < self._not_before:
-            if not self._ready:
-                self._tell_dispatcher()  # every thread is at work, and something waits for a turn
+            if self._wants_leader():
+                self._tell_dispatcher()  # every thread there is, is at work: a step may last for hours
             return
         if self._is_calling:
             return

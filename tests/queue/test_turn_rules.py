@@ -1,0 +1,29 @@
+"""The rules of the turn, in every order of their steps: nothing is left lying; and each of them is needed."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from .turn_rules import NAMES, RULES, Model, Stranded
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("endless", [0, 1, 2])
+def test_whatever_the_order_nothing_is_left_lying(threads: int, endless: int) -> None:
+    assert Model(threads, rows=threads, more=2, endless=endless).explore() > 30
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_one_of_the_rules_something_is(rule: str) -> None:
+    with pytest.raises(Stranded):
+        for threads in (1, 2, 3):
+            Model(threads, rows=threads, more=2, endless=2, without=rule).explore()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_of_the_model_is_there_in_the_code(name: str) -> None:
+    module, kind, method = NAMES[name].split(".")
+    found = importlib.import_module(f"taquba_workflow_sync.queue.dispatch.{module}")
+    assert callable(getattr(getattr(found, kind), method))

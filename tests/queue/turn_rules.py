@@ -1,0 +1,180 @@
+"""A model of who leads a turn: threads of one pool, the dispatcher, steps that may last for ever; every order.
+
+An explicit state, breadth first, and no tick of a clock: it would hide that something was left lying. Each step carries
+the name of the code that it stands for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+#: The rules without which something is left lying; a model without one of them must find it.
+RULES: Final = (
+    "a thread that led, or could not, looks again",
+    "the dispatcher looks again after its turn",
+    "who takes a step calls another if more is ready or a turn is wanted",
+    "the dispatcher is told where every thread is at work",
+)
+#: What each step of the model is in the code: module, class and method.
+NAMES: Final = {
+    "take": "pool.Pool._take",
+    "call": "pool.Pool._call_one",
+    "run": "pool.Pool._work",
+    "finish": "state.DispatchState.finish",
+    "lead": "dispatcher.Dispatcher._lead",
+    "try": "dispatcher.Dispatcher._lead",
+    "settle": "settling.Settler.settle_and_claim",
+    "look again": "pool.Pool._work",
+    "leave": "pool.Pool._work",
+    "turn": "dispatcher.Dispatcher._turn",
+    "look after the turn": "dispatcher.Dispatcher._turn",
+}
+_AWAKE: Final = ("take", "lead", "try", "settle", "look again", "leave", "called")
+
+
+class State(NamedTuple):
+    """One moment. A thread is at a step, by name; the dispatcher, too."""
+
+    threads: tuple[str, ...]
+    dispatcher: str
+    is_told: bool
+    holder: int | None
+    batch: int
+    finished: int
+    ready: int
+    calling: int | None
+    #: How many steps each run has left beyond those that are ready, running or finished.
+    more: int
+    #: How many steps may still last for ever.
+    endless: int
+    #: How often the dispatcher may still be woken by what comes from elsewhere.
+    news: int
+
+
+class Stranded(Exception):
+    """Something waits, and nobody is there who would see to it."""
+
+
+DISPATCHER: Final = -1
+
+
+class Model:
+    """The rules, less one if that is asked for."""
+
+    def __init__(self, threads: int, rows: int, more: int, endless: int, without: str | None = None) -> None:
+        assert without is None or without in RULES
+        self._rules = {rule: rule != without for rule in RULES}
+        # The dispatcher has just claimed, and called a thread.
+        idle = ("idle",) * (threads - 1)
+        self.start = State(("called", *idle), "look after the turn", False, None, 0, 0, rows, 0, more, endless, 2)
+
+    def explore(self) -> int:
+        """Go through every state that can be reached; returns how many.
+
+        Raises:
+            Stranded: in one of them something waits for ever.
+        """
+        seen = {self.start}
+        line = deque([self.start])
+        while line:
+            state = line.popleft()
+            self._check(state)
+            for following in self._steps(state):
+                if following not in seen:
+                    seen.add(following)
+                    line.append(following)
+        return len(seen)
+
+    def _check(self, state: State) -> None:
+        # A thread inside a step is no help: the step may last for ever. What is ready waits for one that is idle.
+        waits = state.finished or (state.ready and "idle" in state.threads)
+        is_seen_to = state.holder is not None or any(thread in _AWAKE for thread in state.threads)
+        if waits and not is_seen_to and not state.is_told and state.dispatcher == "sleep":
+            raise Stranded(state)
+
+    def _steps(self, state: State) -> Iterator[State]:
+        for number, step in enumerate(state.threads):
+            yield from self._thread(state, number, step)
+        yield from self._dispatch(state)
+
+    def _wants_leader(self, state: State) -> bool:
+        return state.holder is None and state.finished > 0
+
+    def _call(self, state: State) -> State:
+        if not state.ready and not self._wants_leader(state):
+            return state
+        if "idle" not in state.threads:
+            if self._wants_leader(state) and self._rules["the dispatcher is told where every thread is at work"]:
+                return state._replace(is_told=True)
+            return state
+        if state.calling is not None:
+            return state
+        number = state.threads.index("idle")
+        return _at(state, number, "called")._replace(calling=number)
+
+    def _thread(self, state: State, number: int, step: str) -> Iterator[State]:
+        match step:
+            case "called":
+                yield _at(state, number, "take")._replace(calling=None if state.calling == number else state.calling)
+            case "take":
+                if not state.ready:
+                    yield _at(state, number, "lead")
+                    return
+                taken = _at(state, number, "run")._replace(ready=state.ready - 1)
+                if self._rules["who takes a step calls another if more is ready or a turn is wanted"]:
+                    taken = self._call(taken)
+                yield taken
+            case "run":
+                yield _at(state, number, "take")._replace(finished=state.finished + 1)
+                if state.endless:
+                    yield _at(state, number, "for ever")._replace(endless=state.endless - 1)
+            case "lead":
+                yield _at(state, number, "try" if self._wants_leader(state) else "look again")
+            case "try":
+                if state.holder is None:
+                    yield _at(state, number, "settle")._replace(holder=number, batch=state.finished, finished=0)
+                else:
+                    yield _at(state, number, "look again")
+            case "settle":
+                after = "take" if state.batch else "look again"  # another one may have been there first
+                for going_on in range(min(state.batch, state.more) + 1):
+                    yield _at(state, number, after)._replace(
+                        holder=None, batch=0, ready=state.ready + going_on, more=state.more - going_on
+                    )
+            case "look again":
+                wanted = self._wants_leader(state) and self._rules["a thread that led, or could not, looks again"]
+                yield _at(state, number, "take" if wanted else "leave")
+            case "leave":
+                if state.ready:
+                    yield _at(state, number, "take")
+                else:
+                    left = _at(state, number, "idle")
+                    is_last = all(thread == "idle" for thread in left.threads)
+                    yield left._replace(is_told=left.is_told or is_last)
+
+    def _dispatch(self, state: State) -> Iterator[State]:
+        match state.dispatcher:
+            case "sleep":
+                if state.is_told:
+                    yield state._replace(dispatcher="turn", is_told=False)
+                elif state.news:
+                    yield state._replace(dispatcher="turn", news=state.news - 1)
+            case "turn":
+                if state.holder is None:
+                    yield state._replace(dispatcher="settle", holder=DISPATCHER, batch=state.finished, finished=0)
+            case "settle":
+                after = "turn" if state.batch else "look after the turn"
+                for going_on in range(min(state.batch, state.more) + 1):
+                    settled = state._replace(
+                        dispatcher=after, holder=None, batch=0, ready=state.ready + going_on, more=state.more - going_on
+                    )
+                    yield self._call(settled) if going_on else settled  # what is handed out has a thread called
+            case "look after the turn":
+                again = self._wants_leader(state) and self._rules["the dispatcher looks again after its turn"]
+                yield state._replace(dispatcher="turn" if again else "sleep")
+
+
+def _at(state: State, number: int, step: str) -> State:
+    return state._replace(threads=(*state.threads[:number], step, *state.threads[number + 1 :]))
