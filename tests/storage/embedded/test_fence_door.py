@@ -19,6 +19,7 @@ from taquba_workflow_sync.storage.embedded.sql import fence as door
 from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import advance as advancing
+from taquba_workflow_sync.storage.embedded.transitions import finish as finishing
 from taquba_workflow_sync.storage.embedded.transitions.cancel import cancel
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
@@ -66,6 +67,13 @@ def in_bulk(tx: Transaction, held: ClaimedRow) -> None:
         raise ClaimLostError("left for the single way")
 
 
+def ended_in_bulk(tx: Transaction, held: ClaimedRow) -> None:
+    settlement = Settlement(held.id, held.token, Ack(result=b"result"), yields_to_cancel=True)
+    assert is_plain(settlement)
+    if settle_in_bulk(tx, [settlement]) != {held.token: None}:
+        raise ClaimLostError("left for the single way")
+
+
 def by_reaping(tx: Transaction, held: ClaimedRow) -> None:
     take_back(tx, held.id, held.token, "why")
 
@@ -82,6 +90,7 @@ WAYS: dict[str, tuple[str, NewJob, End]] = {
     "advance from large parts": ("ADVANCE", A_LARGE_RUN, by(Advance(b"next"))),
     "advance later": ("ADVANCE", A_RUN, by(Advance(b"next", delay_ms=5_000))),
     "advance in bulk": ("ADVANCE_MANY", A_RUN, in_bulk),
+    "ack in bulk": ("FINISH_MANY", A_RUN, ended_in_bulk),
     "nack": ("RETRY", A_RUN, by(Nack("boom"))),
     "nack with backoff": ("RETRY", A_RUN, by(Nack("boom", 5_000))),
     "release": ("RELEASE", A_RUN, by(Release())),
@@ -145,8 +154,9 @@ def test_without_the_token_in_its_statement_the_stale_claim_would_get_through(
     name, new, end = WAYS[way]
     held = stale(tx, new)
     monkeypatch.setattr(sql, name, without_token(getattr(sql, name)))
-    statements = {size: without_token(text) for size, text in advancing._STATEMENTS.items()}
-    monkeypatch.setattr(advancing, "_STATEMENTS", statements)
+    for module, forms in ((advancing, "_STATEMENTS"), (finishing, "_FINISH"), (finishing, "_HISTORY")):
+        mutants = {size: without_token(text) for size, text in getattr(module, forms).items()}
+        monkeypatch.setattr(module, forms, mutants)
     end(tx, held)
     row = tx.execute(f"SELECT token, owner, lease_until_ms FROM {sql.JOB} WHERE id = ?", (held.id,)).fetchone()
     assert row in (None, (None, None, None))
@@ -179,7 +189,7 @@ def texts(module: ModuleType) -> dict[str, str]:
 def test_a_statement_of_the_door_has_the_one_predicate_and_clears_the_one_set_of_columns(name: str) -> None:
     statement = texts(door)[name]
     changes, _, condition = statement.partition("WHERE")
-    if name == "ADVANCE_MANY":
+    if name in ("ADVANCE_MANY", "FINISH_MANY"):
         assert f"{sql.JOB}.seq = s.seq AND {sql.JOB}.token = s.token AND status = 'claimed'" in condition
     else:
         assert condition.strip() == "seq = ? AND token = ? AND status = 'claimed'"
@@ -209,7 +219,7 @@ def test_what_keeps_a_claim_singly_has_the_doors_predicate() -> None:
     assert condition.strip() == "seq = ? AND token = ? AND status = 'claimed'"
 
 
-@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY"])
+@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY", "FINISH_HISTORY", "FINISH_MANY"])
 def test_what_keeps_a_claim_stands_behind_the_same_predicate(name: str) -> None:
     _, _, condition = texts(door)[name].partition("WHERE")
     predicate = f"{sql.JOB}.seq = s.seq AND {sql.JOB}.token = s.token AND status = 'claimed'"

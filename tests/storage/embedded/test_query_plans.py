@@ -76,6 +76,10 @@ HOT: dict[str, tuple[str, str]] = {
     "promote": (sql.PROMOTE, "taquba_job_due"),
     "leave the boot clock": (sql.LEAVE_BOOT_CLOCK, "taquba_job_due"),
     "advance in bulk": (sql.ADVANCE_MANY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
+    "ack in bulk": (sql.FINISH_MANY.format(values=",".join(["(?,?,?,?)"] * 16)), "INTEGER PRIMARY KEY"),
+    "history of an ack in bulk": (
+        sql.FINISH_HISTORY.format(values=",".join(["(?,?,?,?)"] * 16)), "INTEGER PRIMARY KEY",
+    ),
     "hold in bulk": (sql.HOLD.format(values=_VALUES), "INTEGER PRIMARY KEY"),
     "hold": (sql.HOLD_ONE, "INTEGER PRIMARY KEY"),
     "history of what is held on": (sql.HOLD_HISTORY.format(values=_VALUES), "INTEGER PRIMARY KEY"),
@@ -157,7 +161,9 @@ THOROUGH = {
 
 
 def test_every_statement_of_the_engine_is_looked_at() -> None:
-    in_pieces = {sql.RENEW, sql.ADVANCE_MANY, sql.HOLD, sql.HOLD_HISTORY, sql.GOING_ON}
+    in_pieces = {
+        sql.RENEW, sql.ADVANCE_MANY, sql.HOLD, sql.HOLD_HISTORY, sql.GOING_ON, sql.FINISH_MANY, sql.FINISH_HISTORY,
+    }  # fmt: skip
     looked_at = {statement for statement, _ in HOT.values()} | in_pieces
     table = re.compile(rf"\b(FROM|UPDATE) ({sql.JOB}|{sql.ATTEMPT}|{sql.OVERFLOW})\b")
     statements = {name: value for name, value in vars(sql).items() if name.isupper() and isinstance(value, str)}

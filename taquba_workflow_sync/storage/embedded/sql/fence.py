@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded.rows import AdvancedRow, Attempt, Held
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, columns
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, QUEUE, columns
 
 _NO_CLAIM: Final = "token = NULL, owner = NULL, lease_until_ms = NULL"
 _HOLDS: Final = "seq = ? AND token = ? AND status = 'claimed'"
@@ -88,11 +88,28 @@ REAP = _leave("status = 'pending', last_error = ?")
 FINISH = _leave(_FINISHED)
 
 
+# ack, in bulk: runs that succeeded, of queues where nobody is told of it; the history first, from what is stored
+_ENDED: Final = ("seq", "token", "result", "result_crc")
+_UNTOLD: Final = f"""cancel_requested = 0 AND overflow = 0 AND run_id IS NOT NULL
+    AND queue IN (SELECT id FROM {QUEUE} WHERE subscription IS NULL)"""
+FINISH_MANY_VALUES = len(_ENDED)
+FINISH_HISTORY = f"""WITH s ({", ".join(_ENDED)}) AS (VALUES {{values}})
+    INSERT INTO {ATTEMPT} ({columns(Attempt)})
+    SELECT {JOB}.seq, ordinal, step, attempts, claimed_ms, ?, 'succeeded', NULL FROM s CROSS JOIN {JOB}
+    WHERE {_HOLD} AND {_UNTOLD}"""
+FINISH_MANY = f"""WITH s ({", ".join(_ENDED)}) AS (VALUES {{values}})
+    UPDATE {JOB} SET status = 'done', verdict = 'succeeded', result = s.result, result_crc = s.result_crc,
+        last_error = NULL, finished_ms = ?, expires_ms = ? + max(ifnull(keep_done_ms, 0), ?),
+        termination = termination + 1, due_ms = NULL, dedup_key = NULL, {_NO_CLAIM}
+    FROM s WHERE {_HOLD} AND {_UNTOLD}
+    RETURNING {JOB}.seq, queue, ordinal"""
+
+
 # ... or gone, where nothing is kept
 DELETE = f"DELETE FROM {JOB} WHERE {_HOLDS}"
 
 
-DOOR: Final = ("ADVANCE", "ADVANCE_MANY", "RETRY", "RELEASE", "REAP", "FINISH", "DELETE")
+DOOR: Final = ("ADVANCE", "ADVANCE_MANY", "RETRY", "RELEASE", "REAP", "FINISH", "FINISH_MANY", "DELETE")
 
 
 # cancel: pending / scheduled -> cancelled

@@ -9,12 +9,10 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
 from taquba_workflow_sync.storage.embedded.rows import AdvancedRow, Attempt, Held
 from taquba_workflow_sync.storage.embedded.transaction import FIRST_ATTEMPTS, Transaction
+from taquba_workflow_sync.storage.embedded.transitions.bulk import LIMIT, size_for, sized
 from taquba_workflow_sync.storage.embedded.transitions.fence import attempt_number, leave, row_number
 from taquba_workflow_sync.storage.port.settlement import Advance, Settlement
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
-
-_VALUES_LIMIT: Final = 64  # rows of one bulk advance; SQLite allows 32,766 variables, the statement cache likes few
-_SIZES: Final = (1, 2, 4, 8, 16, 32, _VALUES_LIMIT)
 
 
 def advance(tx: Transaction, held: Held, token: str, action: Advance) -> None:
@@ -46,8 +44,8 @@ def advance(tx: Transaction, held: Held, token: str, action: Advance) -> None:
 def advance_many(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
     """Advance all that need nothing special, in few statements of the door; returns the tokens advanced."""
     done: set[str] = set()
-    for start in range(0, len(settlements), _VALUES_LIMIT):
-        done |= _advance_chunk(tx, settlements[start : start + _VALUES_LIMIT])
+    for start in range(0, len(settlements), LIMIT):
+        done |= _advance_chunk(tx, settlements[start : start + LIMIT])
     return done
 
 
@@ -63,8 +61,7 @@ def _advance_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[st
         by_row[seq] = settlement
         in_line = None if action.keeps_place else tx.next_seq()
         values += (seq, settlement.token, action.payload, checksum(action.payload), in_line)
-    # Filled up to a power of two with rows that match nothing, so that few statements serve every size.
-    size = 1 << (len(by_row) - 1).bit_length()
+    size = size_for(len(by_row))
     values += (0, "", b"", 0, None) * (size - len(by_row))
     rows = [AdvancedRow._make(row) for row in tx.execute(_STATEMENTS[size], values).fetchall()]
     attempts: list[Attempt] = []
@@ -93,7 +90,4 @@ def _advance_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[st
     return {by_row[row.seq].token for row in rows}
 
 
-_STATEMENTS: Final = {
-    size: sql.ADVANCE_MANY.format(values=",".join([f"({','.join('?' * sql.ADVANCE_MANY_VALUES)})"] * size))
-    for size in _SIZES
-}
+_STATEMENTS: Final = sized(sql.ADVANCE_MANY, sql.ADVANCE_MANY_VALUES)

@@ -10,14 +10,12 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
 from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import FIRST_ATTEMPTS, Transaction
+from taquba_workflow_sync.storage.embedded.transitions.bulk import LIMIT, size_for, sized
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave as leave_claim
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
 from taquba_workflow_sync.storage.embedded.transitions.promote import promote
 from taquba_workflow_sync.storage.port.settlement import Advance, Settlement, lets_go
 from taquba_workflow_sync.storage.port.status import AttemptOutcome
-
-_VALUES_LIMIT: Final = 64
-_SIZES: Final = (1, 2, 4, 8, 16, 32, _VALUES_LIMIT)
 
 
 def token_after(token: str) -> str:
@@ -81,8 +79,8 @@ def hold(tx: Transaction, held: Held, settlement: Settlement) -> None:
 def hold_many(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
     """Hold all that need nothing special, of those that were chosen, in few statements; returns their old tokens."""
     held: set[str] = set()
-    for start in range(0, len(settlements), _VALUES_LIMIT):
-        held |= _hold_chunk(tx, settlements[start : start + _VALUES_LIMIT])
+    for start in range(0, len(settlements), LIMIT):
+        held |= _hold_chunk(tx, settlements[start : start + LIMIT])
     return held
 
 
@@ -97,13 +95,11 @@ def _hold_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
             continue  # a second settlement of one row cannot hold; the single way refuses it
         tokens[seq] = settlement.token
         values += (seq, settlement.token, action.payload, checksum(action.payload), settlement.leave.token)
-    # Filled up to a power of two with rows that match nothing, so that few statements serve every size.
-    size = 1 << (len(tokens) - 1).bit_length()
+    size = size_for(len(tokens))
     values += (0, "", b"", 0, "") * (size - len(tokens))
     values.append(tx.now_ms)
-    history, statement = _STATEMENTS[size]
-    tx.execute(history, values)
-    held = tx.execute(statement, values).fetchall()
+    tx.execute(_HISTORY[size], values)
+    held = tx.execute(_HOLD[size], values).fetchall()
     if held:
         tx.transitions.add("hold")
     for seq, ordinal in held:
@@ -112,9 +108,5 @@ def _hold_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
     return {tokens[seq] for seq, _ in held}
 
 
-def _statements(size: int) -> tuple[str, str]:
-    values = ",".join([f"({','.join('?' * sql.HOLD_VALUES)})"] * size)
-    return sql.HOLD_HISTORY.format(values=values), sql.HOLD.format(values=values)
-
-
-_STATEMENTS: Final = {size: _statements(size) for size in _SIZES}
+_HISTORY: Final = sized(sql.HOLD_HISTORY, sql.HOLD_VALUES)
+_HOLD: Final = sized(sql.HOLD, sql.HOLD_VALUES)

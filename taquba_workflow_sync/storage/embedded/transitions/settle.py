@@ -12,6 +12,7 @@ from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.advance import advance, advance_many
 from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave, read_held
+from taquba_workflow_sync.storage.embedded.transitions.finish import finish_many, is_plain_end
 from taquba_workflow_sync.storage.embedded.transitions.hold import hold, hold_many
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
@@ -74,7 +75,7 @@ def settle(tx: Transaction, settlement: Settlement) -> Ongoing | None:
 def is_plain(settlement: Settlement) -> bool:
     """Whether :func:`settle_in_bulk` may try this one."""
     action = settlement.action
-    return (
+    return is_plain_end(settlement) or (
         type(action) is Advance
         and settlement.yields_to_cancel
         and action.headers is None
@@ -92,6 +93,10 @@ def settle_in_bulk(tx: Transaction, settlements: Sequence[Settlement]) -> dict[s
     answers: dict[str, Ongoing | None] = dict.fromkeys(held, Ongoing.HELD)
     # What was chosen and is not held has been refused: the single way says why, and takes no place in line for it.
     others = [each for each in settlements if each.token not in tx.go_on]
-    if others:
-        answers.update(dict.fromkeys(advance_many(tx, others)))
+    ends = [each for each in others if is_plain_end(each)]
+    advances = [each for each in others if not is_plain_end(each)]
+    if ends:
+        answers.update(dict.fromkeys(finish_many(tx, ends)))
+    if advances:
+        answers.update(dict.fromkeys(advance_many(tx, advances)))
     return answers
