@@ -58,7 +58,7 @@ class StepLane:
             run_id=row.run_id,
             step_number=row.step,
             payload=row.payload,
-            headers=decode_headers(row.headers),
+            headers=dict(execution.headers or {}),
             job_id=row.id,
             attempts=row.attempts,
             max_attempts=row.max_attempts,

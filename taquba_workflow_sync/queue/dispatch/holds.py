@@ -86,6 +86,7 @@ def _following(execution: Execution, token: str, payload: bytes) -> Execution:
     following = Execution(row, execution.lane, execution.stopping)
     following.held_since = execution.held_since
     following.renewed_at = execution.renewed_at
+    following.headers = execution.headers
     # Before the commit: from then on the claim is this token's, and nobody of this process may take it for lost.
     RUNNING.add(token, following.cancel_token)
     return following

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from taquba_workflow_sync.errors import TaqubaError
@@ -20,6 +20,7 @@ class Execution:
         "cancel_token",
         "following",
         "has_returned",
+        "headers",
         "held_since",
         "is_lost",
         "is_repeated",
@@ -39,6 +40,8 @@ class Execution:
         self.renewed_at: float = self.held_since
         #: The next step of the run, while leave is asked to go on with it under the same claim.
         self.following: Execution | None = None
+        #: The row's, once they were found to be sound: a run that goes on keeps them.
+        self.headers: Mapping[str, str] | None = None
         self.has_returned: bool = False
         self.is_lost: bool = False
         self.is_repeated: bool = False

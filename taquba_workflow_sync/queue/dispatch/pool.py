@@ -13,6 +13,7 @@ from typing import Final
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.records import damage_of
 from taquba_workflow_sync.storage.port.claim import LaneClaim
+from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.settlement import DeadLetter, Settlement
 
 _log = logging.getLogger(__name__)
@@ -29,9 +30,11 @@ _REPORT_EVERY: Final = 20
 def _execute(execution: Execution) -> Settlement:
     """Run one claim; whatever goes wrong around the user's code ends as a dead letter, never as a lost thread."""
     row = execution.row
-    damage = damage_of(row)
-    if damage is not None:
-        return Settlement(row.id, row.token, DeadLetter(damage))
+    if execution.headers is None:
+        damage = damage_of(row)
+        if damage is not None:
+            return Settlement(row.id, row.token, DeadLetter(damage))
+        execution.headers = decode_headers(row.headers)
     try:
         return execution.lane.execute(execution)
     except BaseException as error:
@@ -148,6 +151,7 @@ class Pool:
             if isinstance(error, RuntimeError) and "shutdown" in str(error):
                 # The interpreter is going down: there is no other sign of it. What is ready goes back unstarted.
                 self.is_going_down = True
+                self._tell_dispatcher()
                 return
             self._not_before = time.monotonic() + _START_INTERVAL
             self._refusals += 1
