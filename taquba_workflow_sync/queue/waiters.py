@@ -73,8 +73,9 @@ class Waiters:
         if self._pid != os.getpid():
             self._start()  # a forked child: the parent's waiters are not here
         if self._listening is None:
-            self._listening = self._store.on_commit(self._hear)
-            self._listening.__enter__()  # for as long as the store is open: two at once hear everything twice
+            listening = self._store.on_commit(self._hear)
+            listening.__enter__()  # for as long as the store is open; two that come at once hear everything twice
+            self._listening = listening
 
     @property
     def has_waiters(self) -> bool:
