@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from taquba_workflow_sync import Queue, Step, StepOutcome, Succeed, WorkflowRuntime
+from taquba_workflow_sync.queue.dispatch import pool as pool_module
 
 from .support import PATIENCE, await_event, wait_until
 
@@ -92,3 +95,29 @@ def test_a_runtime_whose_dispatcher_cannot_be_started_can_be_started_later(
             runtime.start()
     with runtime:
         assert runtime.submit().result(timeout=PATIENCE) == b"done"
+
+
+@pytest.mark.parametrize("comes_late", [False, True], ids=["never", "late"])
+def test_a_thread_that_was_called_and_does_not_come_is_not_waited_for(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, comes_late: bool
+) -> None:
+    """As one that dies on its way: without another call the work that is ready would wait for it for ever."""
+    monkeypatch.setattr(pool_module, "_CALL_PATIENCE", 0.05)
+    late: list[Callable[[], object]] = []
+    real = ThreadPoolExecutor.submit
+
+    def submit(executor: ThreadPoolExecutor, work: Callable[..., object], *arguments: Any) -> Any:
+        if not late and getattr(work, "__name__", "") == "_work":
+            late.append(lambda: work(*arguments))
+            return None
+        return real(executor, work, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    with WorkflowRuntime(queue, lambda step: Succeed(b"done"), max_concurrent_steps=1) as runtime:
+        assert runtime.submit().result(PATIENCE) == b"done"
+        assert late
+        if comes_late:
+            late[0]()
+        assert runtime.submit().result(PATIENCE) == b"done"
+        (pool,) = runtime._dispatcher._state.pools  # type: ignore[union-attr]
+        wait_until(lambda: pool._active == 0, "the pool's rest")

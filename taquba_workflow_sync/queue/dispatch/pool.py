@@ -25,6 +25,8 @@ _SHIFT: Final = 0.05
 # said.
 _START_INTERVAL: Final = 0.5
 _REPORT_EVERY: Final = 20
+# How long a thread that was called may take to come before another one is: it may have died on its way.
+_CALL_PATIENCE: Final = 2.0
 
 
 def _execute(execution: Execution) -> Settlement:
@@ -51,11 +53,12 @@ def _tells_nobody() -> None:
 
 
 class _Call:
-    """One task given to the executor: void if no thread could be started for it, though it stays in the queue there."""
+    """One task given to the executor: void if no thread came for it, though it stays in the queue there."""
 
-    __slots__ = ("is_void",)
+    __slots__ = ("at", "is_void")
 
     def __init__(self) -> None:
+        self.at = time.monotonic()
         self.is_void = False
 
 
@@ -78,7 +81,7 @@ class Pool:
         self._lock = threading.Lock()
         self._active = 0
         self._working: set[int] = set()
-        self._is_calling = False
+        self._called: _Call | None = None
         self._refusals = 0
         self._not_before = 0.0
         self._lead: Callable[[], bool] = _leads_nothing
@@ -116,11 +119,18 @@ class Pool:
                 self._call_one()  # one of these threads takes a claim itself when its turn is over, and calls then
 
     def try_again(self) -> float | None:
-        """Call a thread if work is ready and one could not be started; when to try again, by the monotonic clock."""
-        if not self._refusals:
+        """Call a thread if one could not be started, or did not come; when to look again, by the monotonic clock."""
+        called = self._called
+        if called is None and not self._refusals:
             return None
         with self._lock:
+            if called is not None and called is self._called and time.monotonic() - called.at > _CALL_PATIENCE:
+                called.is_void = True
+                self._called = None
+                self._active -= 1
             self._call_one()
+            if self._called is not None:
+                return self._called.at + _CALL_PATIENCE
             return self._not_before if self._refusals and self._ready else None
 
     def _call_one(self) -> None:
@@ -135,11 +145,11 @@ class Pool:
             if self._wants_leader():
                 self._tell_dispatcher()  # every thread there is, is at work: a step may last for hours
             return
-        if self._is_calling:
+        if self._called is not None:
             return
         call = _Call()
         self._active += 1
-        self._is_calling = True
+        self._called = call
         try:
             self._executor.submit(self._work, call)
             self._refusals = 0
@@ -147,12 +157,14 @@ class Pool:
             # The executor has taken the task all the same; whoever meets it there drops it.
             call.is_void = True
             self._active -= 1
-            self._is_calling = False
+            self._called = None
             if isinstance(error, RuntimeError) and "shutdown" in str(error):
                 # The interpreter is going down: there is no other sign of it. What is ready goes back unstarted.
                 self.is_going_down = True
                 self._tell_dispatcher()
                 return
+            if self._wants_leader():
+                self._tell_dispatcher()
             self._not_before = time.monotonic() + _START_INTERVAL
             self._refusals += 1
             if self._refusals == 1 or self._refusals % _REPORT_EVERY == 0:
@@ -164,17 +176,17 @@ class Pool:
                 )
 
     def _work(self, call: _Call) -> None:
-        if call.is_void:
-            return
+        with self._lock:
+            if call.is_void:
+                return
+            if self._called is call:
+                self._called = None
         until = time.monotonic() + _SHIFT
-        is_new = True
         me = threading.get_ident()
         self._working.add(me)
         try:
             while True:
                 with self._lock:
-                    if is_new:
-                        self._is_calling = is_new = False
                     goes_on, execution = self._take(until)
                     if not goes_on:
                         return
@@ -209,7 +221,7 @@ class Pool:
         if time.monotonic() >= until:
             self._active -= 1
             self._call_one()
-            if self._is_calling or self.is_going_down:
+            if self._called is not None or self.is_going_down:
                 return False, None
             self._active += 1  # nobody could be called, so this thread goes on
         execution = self._ready.popleft()
