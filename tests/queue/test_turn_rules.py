@@ -9,17 +9,21 @@ import pytest
 from .turn_rules import NAMES, RULES, Model, Stranded
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("endless", [0, 1, 2])
+@pytest.mark.parametrize(("threads", "endless"), [(1, 0), (1, 1), (2, 0), (2, 1), (3, 2)])
 def test_whatever_the_order_nothing_is_left_lying(threads: int, endless: int) -> None:
     assert Model(threads, rows=threads, more=2, endless=endless).explore() > 30
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stop_at_any_moment_leaves_nothing_lying(threads: int) -> None:
+    assert Model(threads, rows=threads, more=2, endless=1, may_stop=True).explore() > 100
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_without_one_of_the_rules_something_is(rule: str) -> None:
     with pytest.raises(Stranded):
         for threads in (1, 2, 3):
-            Model(threads, rows=threads, more=2, endless=2, without=rule).explore()
+            Model(threads, rows=threads, more=2, endless=2, may_stop=threads < 3, without=rule).explore()
 
 
 @pytest.mark.parametrize("name", NAMES)

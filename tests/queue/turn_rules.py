@@ -16,6 +16,8 @@ RULES: Final = (
     "the dispatcher looks again after its turn",
     "who takes a step calls another if more is ready or a turn is wanted",
     "the dispatcher is told where every thread is at work",
+    "a step that ends while stopping tells the dispatcher",
+    "whoever leads looks at the stop with the turn in hand",
 )
 #: What each step of the model is in the code: module, class and method.
 NAMES: Final = {
@@ -23,6 +25,9 @@ NAMES: Final = {
     "call": "pool.Pool._call_one",
     "run": "pool.Pool._work",
     "finish": "state.DispatchState.finish",
+    "tell": "state.DispatchState.finish",
+    "stop": "state.DispatchState.ask_to_stop",
+    "begin the stop": "state.DispatchState.begin_stop",
     "lead": "dispatcher.Dispatcher._lead",
     "try": "dispatcher.Dispatcher._lead",
     "settle": "settling.Settler.settle_and_claim",
@@ -31,7 +36,7 @@ NAMES: Final = {
     "turn": "dispatcher.Dispatcher._turn",
     "look after the turn": "dispatcher.Dispatcher._turn",
 }
-_AWAKE: Final = ("take", "lead", "try", "settle", "look again", "leave", "called")
+_AWAKE: Final = ("take", "tell", "lead", "try", "settle", "look again", "leave", "called")
 
 
 class State(NamedTuple):
@@ -51,6 +56,10 @@ class State(NamedTuple):
     endless: int
     #: How often the dispatcher may still be woken by what comes from elsewhere.
     news: int
+    #: Whether a stop may still be asked for, was asked for, and has begun: then only the dispatcher leads.
+    may_stop: bool
+    stop_asked: bool
+    is_stopping: bool
 
 
 class Stranded(Exception):
@@ -63,12 +72,18 @@ DISPATCHER: Final = -1
 class Model:
     """The rules, less one if that is asked for."""
 
-    def __init__(self, threads: int, rows: int, more: int, endless: int, without: str | None = None) -> None:
+    def __init__(
+        self, threads: int, rows: int, more: int, endless: int, *, may_stop: bool = False, without: str | None = None
+    ) -> None:
         assert without is None or without in RULES
         self._rules = {rule: rule != without for rule in RULES}
         # The dispatcher has just claimed, and called a thread.
         idle = ("idle",) * (threads - 1)
-        self.start = State(("called", *idle), "look after the turn", False, None, 0, 0, rows, 0, more, endless, 2)
+        self.start = State(
+            threads=("called", *idle), dispatcher="look after the turn", is_told=False, holder=None, batch=0, finished=0,
+            ready=rows, calling=0, more=more, endless=endless, news=1, may_stop=may_stop, stop_asked=False,
+            is_stopping=False,
+        )  # fmt: skip
 
     def explore(self) -> int:
         """Go through every state that can be reached; returns how many.
@@ -89,7 +104,7 @@ class Model:
 
     def _check(self, state: State) -> None:
         # A thread inside a step is no help: the step may last for ever. What is ready waits for one that is idle.
-        waits = state.finished or (state.ready and "idle" in state.threads)
+        waits = state.finished or (state.ready and ("idle" in state.threads or state.is_stopping))
         is_seen_to = state.holder is not None or any(thread in _AWAKE for thread in state.threads)
         if waits and not is_seen_to and not state.is_told and state.dispatcher == "sleep":
             raise Stranded(state)
@@ -98,9 +113,11 @@ class Model:
         for number, step in enumerate(state.threads):
             yield from self._thread(state, number, step)
         yield from self._dispatch(state)
+        if state.may_stop:
+            yield state._replace(may_stop=False, stop_asked=True, is_told=True)
 
     def _wants_leader(self, state: State) -> bool:
-        return state.holder is None and state.finished > 0
+        return not state.stop_asked and state.holder is None and state.finished > 0
 
     def _call(self, state: State) -> State:
         if not state.ready and not self._wants_leader(state):
@@ -127,19 +144,27 @@ class Model:
                     taken = self._call(taken)
                 yield taken
             case "run":
-                yield _at(state, number, "take")._replace(finished=state.finished + 1)
+                yield _at(state, number, "tell")._replace(finished=state.finished + 1)
                 if state.endless:
                     yield _at(state, number, "for ever")._replace(endless=state.endless - 1)
+            case "tell":
+                tells = state.stop_asked and self._rules["a step that ends while stopping tells the dispatcher"]
+                yield _at(state, number, "take")._replace(is_told=state.is_told or tells)
             case "lead":
                 yield _at(state, number, "try" if self._wants_leader(state) else "look again")
             case "try":
-                if state.holder is None:
+                looks = self._rules["whoever leads looks at the stop with the turn in hand"]
+                if state.is_stopping and looks:
+                    yield _at(state, number, "look again")._replace(is_told=True)
+                elif state.holder is None:
                     yield _at(state, number, "settle")._replace(holder=number, batch=state.finished, finished=0)
                 else:
                     yield _at(state, number, "look again")
             case "settle":
                 after = "take" if state.batch else "look again"  # another one may have been there first
                 for going_on in range(min(state.batch, state.more) + 1):
+                    if going_on and state.is_stopping:
+                        raise Stranded(state)  # handed out once stopping: nobody would release it
                     yield _at(state, number, after)._replace(
                         holder=None, batch=0, ready=state.ready + going_on, more=state.more - going_on
                     )
@@ -163,10 +188,15 @@ class Model:
                     yield state._replace(dispatcher="turn", news=state.news - 1)
             case "turn":
                 if state.holder is None:
-                    yield state._replace(dispatcher="settle", holder=DISPATCHER, batch=state.finished, finished=0)
+                    batch = state.finished + (state.ready if state.stop_asked else 0)  # what is ready is released
+                    ready = 0 if state.stop_asked else state.ready
+                    yield state._replace(
+                        dispatcher="settle", holder=DISPATCHER, batch=batch, finished=0, ready=ready,
+                        is_stopping=state.stop_asked,
+                    )  # fmt: skip
             case "settle":
                 after = "turn" if state.batch else "look after the turn"
-                for going_on in range(min(state.batch, state.more) + 1):
+                for going_on in range(1 if state.is_stopping else min(state.batch, state.more) + 1):
                     settled = state._replace(
                         dispatcher=after, holder=None, batch=0, ready=state.ready + going_on, more=state.more - going_on
                     )
