@@ -80,8 +80,8 @@ class Model:
         # The dispatcher has just claimed, and called a thread.
         idle = ("idle",) * (threads - 1)
         self.start = State(
-            threads=("called", *idle), dispatcher="look after the turn", is_told=False, holder=None, batch=0, finished=0,
-            ready=rows, calling=0, more=more, endless=endless, news=1, may_stop=may_stop, stop_asked=False,
+            threads=("called", *idle), dispatcher="look after the turn", is_told=False, holder=None, batch=0,
+            finished=0, ready=rows, calling=0, more=more, endless=endless, news=1, may_stop=may_stop, stop_asked=False,
             is_stopping=False,
         )  # fmt: skip
 
