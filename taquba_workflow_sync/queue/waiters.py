@@ -24,7 +24,7 @@ from taquba_workflow_sync.wakeup import WakeUp
 # How long a sleeper trusts that another one looks: the looker may have been interrupted.
 _TRUST: Final = 0.5
 # Between two looks at what others committed: so long, and so many times what the last look took.
-_LEAST_PAUSE: Final = 0.005
+_LEAST_PAUSE: Final = 0.001
 _SHARE: Final = 10.0
 
 
