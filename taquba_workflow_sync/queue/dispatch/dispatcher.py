@@ -226,16 +226,20 @@ class Dispatcher:
             if not is_over:
                 self._maintain(is_busy=True)
             return is_over
-        if state.wants_leader:
-            return False  # it came during the turn, and was left to this thread
-        self._maintain(is_busy=False)
-        self._idle.wait(
-            min(
-                self._maintenance.next_due,
-                self._retry_threads(),
-                _FOR_EVER if self._deadline is None else self._deadline,
+        state.is_awake = False
+        try:
+            if state.wants_leader:
+                return False  # it came during the turn, and was left to this thread
+            self._maintain(is_busy=False)
+            self._idle.wait(
+                min(
+                    self._maintenance.next_due,
+                    self._retry_threads(),
+                    _FOR_EVER if self._deadline is None else self._deadline,
+                )
             )
-        )
+        finally:
+            state.is_awake = True
         self._failures = 0
         return False
 

@@ -41,6 +41,8 @@ class DispatchState:
         self.leader: int | None = None
         #: Whether threads of the pools may take the turn. Stopping, or after a failure, only the dispatcher does.
         self.is_shared: bool = False
+        #: Whether the dispatcher is about to lead: then what ends is left to it, in one turn with what callers bring.
+        self.is_awake: bool = True
         #: Why a turn that a pool's thread led has failed, until the dispatcher has seen to it.
         self.failure: Exception | None = None
         #: Whether the dispatcher sleeps without an eye on others' commits, since no thread is free for what they bring.
@@ -55,13 +57,13 @@ class DispatchState:
     def finish(self, execution: Execution, settlement: Settlement) -> None:
         """Take how a thread's work is to be settled."""
         self.finished.append((execution, settlement))
-        if not self.is_shared or self.stop_asked:
+        if not self.is_shared or self.stop_asked or self.is_awake:
             self.wakeup.notify()  # else the thread itself leads next, or leaves it to one that does
 
     @property
     def wants_leader(self) -> bool:
         """Whether a turn would settle or claim something, and nobody leads one."""
-        if not self.is_shared or self.stop_asked or self.turn.locked():
+        if not self.is_shared or self.stop_asked or self.is_awake or self.turn.locked():
             return False  # who leads looks again afterwards
         return bool(self.finished or self.unsettled) or any(pool.has_backlog and pool.free > 0 for pool in self.pools)
 
