@@ -139,8 +139,8 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # the turn
     "what ends during the dispatcher's turn is left lying": (
-        _DISPATCH + "dispatcher.py", "        if state.wants_leader:\n            return False  #",
-        "        if False:\n            return False  #",
+        _DISPATCH + "dispatcher.py", "            if state.wants_leader:\n                return False  #",
+        "            if False:\n                return False  #",
     ),
     "what ends during a turn of a pool's thread is left lying": (
         _DISPATCH + "pool.py", "if self._lead() or self._wants_leader():", "if self._lead():",
