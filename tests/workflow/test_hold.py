@@ -131,7 +131,10 @@ def test_a_step_runs_once_though_it_is_unknown_whether_its_commit_happened(
     assert list(RUNNING) == []
 
 
-def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(queue: Queue, turns: Any) -> None:
+@pytest.mark.parametrize("others_wait", [False, True])
+def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(
+    queue: Queue, turns: Any, caplog: pytest.LogCaptureFixture, others_wait: bool
+) -> None:
     steps = Steps(3)
     runtime = WorkflowRuntime(queue, steps)
 
@@ -145,6 +148,8 @@ def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(queue: Que
             original(store, settlements, claims)
             assert runtime._dispatcher is not None
             runtime._dispatcher.ask_to_stop()
+            for pool in runtime._dispatcher._state.pools:
+                pool.has_backlog = others_wait
             return [StorageError("the outcome of this write is unknown")] * len(settlements), []
 
         return turn
@@ -160,6 +165,7 @@ def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(queue: Que
     assert (job.step, job.attempts, state(runtime, handle.run_id)) == (1, 0, RunState.PENDING)
     assert queue.stats(STEPS).claimed == 0
     assert list(RUNNING) == []
+    assert "Traceback" not in caplog.text
     runtime.stop()
     runtime.run_until_idle(PATIENCE)
     assert steps.numbers == [0, 1, 2]

@@ -84,7 +84,8 @@ class Settler:
             lanes, limit = pool.claims, pool.free + freed[pool]
             if state.stop_asked:
                 lanes, limit = _reserved(pool, limit)
-            if ((limit > 0 or held[pool]) and pool.has_backlog) or (state.abandoned and lanes):
+            wants_more = (limit > 0 or held[pool]) and pool.has_backlog
+            if lanes and (wants_more or state.abandoned):  # stopping, it has none but for its own hooks
                 pool.has_backlog = False
                 asking.append(pool)
                 requests.append(ClaimRequest(lanes, limit, abandoned=state.abandoned, never_reap=RUNNING))
