@@ -38,7 +38,7 @@ def test_without_the_guard_the_overlap_is_reported(scene: WalScene, breach: str)
     pid, at = scene.hold("write", DATABASE, writers)
     for writer in writers:
         do(writer, "rest")
-    found = scene.finish()
+    found = scene.finish(is_guarded=False)
     checkpoint = around(found.checkpoints, at)
     (other,) = {each.pid for each in writers} - {pid}
     assert any(text.endswith(f"inside the {checkpoint}") and f"process {other}" in text for text in found.violations)
