@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import os
 import platform
@@ -13,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+import taquba_workflow_sync
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPENDENCIES = ("diskcache", "filelock", "requests")
@@ -75,7 +76,5 @@ def _filesystem(place: Path) -> str:
 
 
 def _own_version() -> str:
-    # The benchmarks run from a source tree, which need not be installed.
-    metadata = configparser.ConfigParser()
-    metadata.read(ROOT / "setup.cfg")
-    return metadata.get("metadata", "version", fallback="unknown")
+    """The version of the tree that is measured, whatever is installed."""
+    return taquba_workflow_sync.__version__
