@@ -55,6 +55,9 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     "a hold begun before the stop is begun after it": (
         _DISPATCH + "settling.py", "if state.stopping_since is None:", "if True:",
     ),
+    "a claim is held on though its lease is due": (
+        _DISPATCH + "holds.py", "or not is_due_for_renewal(execution, now)", "or True",
+    ),
     "leave to hold is asked for once stopping": (
         _DISPATCH + "holds.py", "    if state.stop_asked:\n        return list(batch)\n", "",
     ),
@@ -178,7 +181,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _DISPATCH + "orphans.py", " and token not in abandoned}", "}",
     ),
     "the heartbeat renews nothing": (
-        _DISPATCH + "heartbeat.py", ">= lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
+        _DISPATCH + "heartbeat.py", ">= execution.lane.lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
     ),
 }  # fmt: skip
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taquba_workflow_sync import Continue, Queue, RunState, Step, StepOutcome, Succeed, WorkflowRuntime
+from taquba_workflow_sync import Continue, Queue, QueueConfig, RunState, Step, StepOutcome, Succeed, WorkflowRuntime
 from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
 from taquba_workflow_sync.storage.port.settlement import Answer, Ongoing, Settlement
@@ -186,3 +189,32 @@ def test_a_cancel_between_two_steps_ends_the_run_there(queue: Queue) -> None:
     assert status is not None
     assert (status.state, status.current_step) == (RunState.CANCELLED, 1)
     assert list(RUNNING) == []
+
+
+def test_a_run_of_short_steps_is_claimed_anew_when_its_lease_is_due(
+    tmp_path: Path, turns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat renews by tokens, and finds none where each step has another before it has written: as here."""
+    monkeypatch.setattr(Heartbeat, "_renew", lambda self, running: None)
+    claimed: list[int] = []
+
+    def noting(original: Turn) -> Turn:
+        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+            answers, rows = original(store, settlements, claims)
+            claimed.extend(row.lease_until_ms for row in rows)
+            return answers, rows
+
+        return turn
+
+    turns(noting)
+    began = time.monotonic()
+
+    def step(each: Step) -> StepOutcome:
+        return Continue() if time.monotonic() - began < 0.5 else Succeed()
+
+    with Queue.open(tmp_path / "s", durability="relaxed", default_config=QueueConfig(lease_duration=0.6)) as queue:
+        runtime = WorkflowRuntime(queue, step, max_concurrent_steps=1)
+        runtime.submit()
+        runtime.run_until_idle(PATIENCE)
+    assert len(claimed) >= 2
+    assert claimed == sorted(set(claimed)), "each with a lease that ends later"

@@ -30,6 +30,11 @@ def _pause_after_failure(running: list[Execution]) -> float:
     return max(_TICK, min(_LONGEST_PAUSE, shortest / 6))
 
 
+def is_due_for_renewal(execution: Execution, now: float) -> bool:
+    """Whether so much of a claim's lease is over that it is to be renewed; ``now`` is monotonic."""
+    return now - execution.renewed_at >= execution.lane.lease_ms / 1000 * _RENEW_AFTER
+
+
 class Heartbeat:
     """Renews the leases of what runs; sets the tokens of steps that were cancelled or whose claim was lost.
 
@@ -128,7 +133,7 @@ class Heartbeat:
         due: dict[int, list[Execution]] = {}
         for execution in running:
             lease_ms = execution.lane.lease_ms
-            if not execution.is_lost and now - execution.renewed_at >= lease_ms / 1000 * _RENEW_AFTER:
+            if not execution.is_lost and is_due_for_renewal(execution, now):
                 due.setdefault(lease_ms, []).append(execution)
         for lease_ms, executions in due.items():
             _, renewed = self._store.renew([each.row.token for each in executions], lease_ms)

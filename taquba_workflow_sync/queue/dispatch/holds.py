@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from taquba_workflow_sync.queue.dispatch.heartbeat import is_due_for_renewal
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished
@@ -27,15 +28,16 @@ def ask(store: Store, state: DispatchState, batch: Sequence[Finished]) -> list[F
     """
     if state.stop_asked:
         return list(batch)
-    ending = Counter(
-        state.pool_of(execution) for execution, settlement in batch if not _may_go_on(execution, settlement)
-    )
     now = time.monotonic()
+    going_on = [_may_go_on(execution, settlement, now) for execution, settlement in batch]
+    ending = Counter(
+        state.pool_of(execution) for (execution, _), goes_on in zip(batch, going_on, strict=True) if not goes_on
+    )
     return [
         (execution, _asking(store, state, execution, settlement, ending, now))
-        if _may_go_on(execution, settlement) and execution.following is None
+        if goes_on and execution.following is None
         else (execution, settlement)
-        for execution, settlement in batch
+        for (execution, settlement), goes_on in zip(batch, going_on, strict=True)
     ]
 
 
@@ -46,9 +48,13 @@ def give_up(execution: Execution) -> None:
         execution.following = None
 
 
-def _may_go_on(execution: Execution, settlement: Settlement) -> bool:
+def _may_go_on(execution: Execution, settlement: Settlement, now: float) -> bool:
     action = settlement.action
-    return isinstance(action, Advance) and execution.lane.holds and not action.delay_ms and action.headers is None
+    if not (isinstance(action, Advance) and execution.lane.holds and not action.delay_ms and action.headers is None):
+        return False
+    # A hold leaves the lease alone, and a heartbeat that renews by a token finds it replaced where steps are short:
+    # once the lease is due for renewal, the run goes back in line and is claimed anew.
+    return execution.following is not None or not is_due_for_renewal(execution, now)
 
 
 def _asking(
