@@ -22,6 +22,8 @@ from taquba_workflow_sync.testing import ManualClock
 from .bench import (
     ACTIONS,
     KEEP_MS,
+    LANE,
+    check_counters,
     claim,
     claims,
     counts_of,
@@ -32,10 +34,12 @@ from .bench import (
     put_one,
     put_run,
     refusal,
+    rows_of,
     run,
     settle,
     status,
     stored,
+    subscribe,
     writes_nothing,
 )
 
@@ -330,3 +334,49 @@ def test_an_advance_into_the_future_and_back_keeps_one_row(store: Store, clock: 
     settle(store, claim(store), Ack(result=b"end"))
     assert stored(store, job_id).step == 5
     assert [each.step for each in store.history(job_id)] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["nobody is told", "somebody is told"])
+@pytest.mark.parametrize("keep_ms", [None, 0, KEEP_MS])
+def test_runs_that_succeed_together_end_as_each_would_alone(
+    store: Store, clock: ManualClock, is_told: bool, keep_ms: int | None
+) -> None:
+    if is_told:
+        subscribe(store)
+    names = put(store, *(run(f"r{number}", keep_done_ms=keep_ms) for number in range(4)))
+    held = claims(store)
+    *together, alone = held
+    settlements = [ending(row, Ack(result=b"result"), yields_to_cancel=True) for row in together]
+    assert store.settle_and_claim(settlements, [])[0] == [None] * 3
+    settle(store, alone, Ack(result=b"result"))
+
+    shown = [stored(store, name)._replace(id="", run_id="", enqueued_ms=0) for name in names]
+    assert shown == [shown[-1]] * 4
+    histories = [[each._replace(ordinal=0) for each in store.history(name)] for name in names]
+    assert histories == [histories[-1]] * 4
+    assert counts_of(store, LANE).pending == (4 if is_told else 0)
+    assert sorted(row.id for row in rows_of(store, LANE)) == (sorted(f"{name}-1" for name in names) if is_told else [])
+    clock.advance(max(keep_ms or 0, 60_000) / 1000 - 0.001)
+    assert store.sweep() == 0
+    clock.advance(0.001)
+    assert store.sweep() == 4
+    check_counters(store)
+
+
+def test_bare_jobs_that_are_done_together_are_removed_like_one(store: Store) -> None:
+    names = put(store, *(job() for _ in range(3)))
+    settlements = [ending(row, Ack(result=b"result"), yields_to_cancel=True) for row in claims(store)]
+    assert store.settle_and_claim(settlements, [])[0] == [None] * 3
+    assert [status(store, name) for name in names] == [None] * 3
+    check_counters(store)
+
+
+def test_runs_that_succeed_together_leave_out_one_that_was_asked_to_cancel_and_one_that_is_large(store: Store) -> None:
+    names = put(store, run("plain"), run("cancelled"), run("large", b"x" * 3_000))
+    held = claims(store)
+    store.cancel(names[1])
+    answers, _ = store.settle_and_claim([ending(row, Ack(result=b"r"), yields_to_cancel=True) for row in held], [])
+    assert [None if each is None else type(each).__name__ for each in answers] == [None, "CancelRequestedError", None]
+    assert [status(store, name) for name in names] == ["done", "claimed", "done"]
+    assert [stored(store, name).result for name in (names[0], names[2])] == [b"r", b"r"]
+    assert stored(store, names[2]).payload == b"x" * 3_000
