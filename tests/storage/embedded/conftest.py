@@ -62,8 +62,7 @@ def owners(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-def me(owners: Path) -> Iterator[Owner]:
+def _living(owners: Path) -> Iterator[Owner]:
     owner = Owner(owners, is_exclusive=False)
     owner.take()
     yield owner
@@ -71,8 +70,10 @@ def me(owners: Path) -> Iterator[Owner]:
 
 
 @pytest.fixture
+def me(owners: Path) -> Iterator[Owner]:
+    yield from _living(owners)
+
+
+@pytest.fixture
 def alive(owners: Path) -> Iterator[Owner]:
-    other = Owner(owners, is_exclusive=False)
-    other.take()
-    yield other
-    other.leave(has_claims=False)
+    yield from _living(owners)
