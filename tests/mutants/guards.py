@@ -56,7 +56,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _DISPATCH + "settling.py", "if state.stopping_since is None:", "if True:",
     ),
     "a claim is held on though its lease is due": (
-        _DISPATCH + "holds.py", "or not is_due_for_renewal(execution, now)", "or True",
+        _DISPATCH + "holds.py", "or not execution.is_due_for_renewal(now)", "or True",
     ),
     "leave to hold is asked for once stopping": (
         _DISPATCH + "holds.py", "    if state.stop_asked:\n        return list(batch)\n", "",
@@ -142,8 +142,8 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # the turn
     "what ends during the dispatcher's turn is left lying": (
-        _DISPATCH + "dispatcher.py", "            if state.wants_leader:\n                return False  #",
-        "            if False:\n                return False  #",
+        _DISPATCH + "state.py", "self.stop_asked or self.is_awake:\n            self.wakeup",
+        "self.stop_asked:\n            self.wakeup",
     ),
     "what ends during a turn of a pool's thread is left lying": (
         _DISPATCH + "pool.py", "if self._lead() or self._wants_leader():", "if self._lead():",
@@ -155,8 +155,8 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _DISPATCH + "dispatcher.py", "if state.sees_nothing and any(", "if False and any(",
     ),
     "after a failure every thread tries at once": (
-        _DISPATCH + "dispatcher.py", "                state.is_shared = False\n                raise",
-        "                raise",
+        _DISPATCH + "dispatcher.py", "            state.is_shared = False\n            if isinstance(error, Exc",
+        "            if isinstance(error, Exc",
     ),
     # waiting
     "a waiter whose line was taken out stays in it": (
@@ -181,7 +181,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _DISPATCH + "orphans.py", " and token not in abandoned}", "}",
     ),
     "the heartbeat renews nothing": (
-        _DISPATCH + "heartbeat.py", ">= execution.lane.lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
+        _DISPATCH + "lane.py", ">= self.lane.lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
     ),
 }  # fmt: skip
 

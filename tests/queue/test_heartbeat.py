@@ -11,7 +11,9 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
+from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
 
 
 class Failing:
@@ -66,9 +68,8 @@ class HalfBlind:
 
 def test_a_look_that_fails_costs_no_lease() -> None:
     store = HalfBlind()
-    lane = SimpleNamespace(lease_ms=30)
-    row = SimpleNamespace(token="t.1.1")
-    execution = cast(Any, SimpleNamespace(lane=lane, row=row, is_lost=False, renewed_at=0.0, has_returned=False))
+    row = cast(ClaimedRow, SimpleNamespace(token="t.1.1", cancel_requested=False))
+    execution = Execution(row, cast(Lane, SimpleNamespace(lease_ms=30)), threading.Event())
     heartbeat = Heartbeat(cast(QueueHandle, SimpleNamespace(store=store)), lambda: [execution], "heartbeat")
     heartbeat.wake()
     try:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 #: The rules without which something is left lying; a model without one of them must find it.
 RULES: Final = (
     "a thread that led, or could not, looks again",
-    "the dispatcher looks again after its turn",
+    "a step that ends while the dispatcher is awake tells it",
     "who takes a step calls another if more is ready or a turn is wanted",
     "the dispatcher is told where every thread is at work",
     "a step that ends while stopping tells the dispatcher",
@@ -34,9 +34,12 @@ NAMES: Final = {
     "look again": "pool.Pool._work",
     "leave": "pool.Pool._work",
     "turn": "dispatcher.Dispatcher._turn",
-    "look after the turn": "dispatcher.Dispatcher._turn",
+    "rest": "dispatcher.Dispatcher._turn",
+    "wake": "dispatcher.Dispatcher._turn",
 }
-_AWAKE: Final = ("take", "tell", "lead", "try", "settle", "look again", "leave", "called")
+_AT_WORK: Final = ("take", "tell", "lead", "try", "settle", "look again", "leave", "called")
+#: Where the dispatcher is said to be about to lead, and what ends is left to it.
+_AWAKE: Final = ("turn", "settle", "rest")
 
 
 class State(NamedTuple):
@@ -80,7 +83,7 @@ class Model:
         # The dispatcher has just claimed, and called a thread.
         idle = ("idle",) * (threads - 1)
         self.start = State(
-            threads=("called", *idle), dispatcher="look after the turn", is_told=False, holder=None, batch=0,
+            threads=("called", *idle), dispatcher="rest", is_told=False, holder=None, batch=0,
             finished=0, ready=rows, calling=0, more=more, endless=endless, news=1, may_stop=may_stop, stop_asked=False,
             is_stopping=False,
         )  # fmt: skip
@@ -105,7 +108,7 @@ class Model:
     def _check(self, state: State) -> None:
         # A thread inside a step is no help: the step may last for ever. What is ready waits for one that is idle.
         waits = state.finished or (state.ready and ("idle" in state.threads or state.is_stopping))
-        is_seen_to = state.holder is not None or any(thread in _AWAKE for thread in state.threads)
+        is_seen_to = state.holder is not None or any(thread in _AT_WORK for thread in state.threads)
         if waits and not is_seen_to and not state.is_told and state.dispatcher == "sleep":
             raise Stranded(state)
 
@@ -117,7 +120,8 @@ class Model:
             yield state._replace(may_stop=False, stop_asked=True, is_told=True)
 
     def _wants_leader(self, state: State) -> bool:
-        return not state.stop_asked and state.holder is None and state.finished > 0
+        is_left_to_it = state.stop_asked or state.dispatcher in _AWAKE
+        return not is_left_to_it and state.holder is None and state.finished > 0
 
     def _call(self, state: State) -> State:
         if not state.ready and not self._wants_leader(state):
@@ -148,7 +152,10 @@ class Model:
                 if state.endless:
                     yield _at(state, number, "for ever")._replace(endless=state.endless - 1)
             case "tell":
-                tells = state.stop_asked and self._rules["a step that ends while stopping tells the dispatcher"]
+                rules = self._rules
+                stopping = state.stop_asked and rules["a step that ends while stopping tells the dispatcher"]
+                is_awake = state.dispatcher in _AWAKE
+                tells = stopping or (is_awake and rules["a step that ends while the dispatcher is awake tells it"])
                 yield _at(state, number, "take")._replace(is_told=state.is_told or tells)
             case "lead":
                 yield _at(state, number, "try" if self._wants_leader(state) else "look again")
@@ -183,9 +190,11 @@ class Model:
         match state.dispatcher:
             case "sleep":
                 if state.is_told:
-                    yield state._replace(dispatcher="turn", is_told=False)
+                    yield state._replace(dispatcher="wake", is_told=False)
                 elif state.news:
-                    yield state._replace(dispatcher="turn", news=state.news - 1)
+                    yield state._replace(dispatcher="wake", news=state.news - 1)
+            case "wake":
+                yield state._replace(dispatcher="turn")
             case "turn":
                 if state.holder is None:
                     batch = state.finished + (state.ready if state.stop_asked else 0)  # what is ready is released
@@ -195,15 +204,14 @@ class Model:
                         is_stopping=state.stop_asked,
                     )  # fmt: skip
             case "settle":
-                after = "turn" if state.batch else "look after the turn"
+                after = "turn" if state.batch else "rest"
                 for going_on in range(1 if state.is_stopping else min(state.batch, state.more) + 1):
                     settled = state._replace(
                         dispatcher=after, holder=None, batch=0, ready=state.ready + going_on, more=state.more - going_on
                     )
                     yield self._call(settled) if going_on else settled  # what is handed out has a thread called
-            case "look after the turn":
-                again = self._wants_leader(state) and self._rules["the dispatcher looks again after its turn"]
-                yield state._replace(dispatcher="turn" if again else "sleep")
+            case "rest":
+                yield state._replace(dispatcher="sleep")
 
 
 def _at(state: State, number: int, step: str) -> State:

@@ -274,11 +274,14 @@ def test_what_waits_in_a_lane_that_is_served_first(store: Store) -> None:
     assert answer(store, holding(store, held, lanes=(LANE, QUEUE), is_within_slice=True)) is None
 
 
-def test_what_waits_in_another_queue_is_no_reason(store: Store) -> None:
+@pytest.mark.parametrize("lanes", [(QUEUE,), (LANE, QUEUE)])
+def test_what_waits_in_another_queue_is_no_reason(store: Store, lanes: tuple[str, ...]) -> None:
     put_run(store, "held")
     held = claim(store)
+    put(store, job(LANE))
+    claims(store, queue=LANE)
     put(store, job("elsewhere", priority=1))
-    assert answer(store, holding(store, held)) is HELD
+    assert answer(store, holding(store, held, lanes=lanes)) is HELD
 
 
 @pytest.mark.parametrize(("waiting", "room"), [(1, 0), (3, 1), (3, 0), (9, 0)])

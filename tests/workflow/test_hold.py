@@ -176,6 +176,32 @@ def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(
     assert steps.numbers == [0, 1, 2]
 
 
+def test_once_stopping_no_run_asks_to_go_on(queue: Queue, turns: Any) -> None:
+    """It would only be released again, in a commit of its own."""
+    asked: list[bool] = []
+
+    def noting(original: Turn) -> Turn:
+        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+            asked.append(asks(settlements))
+            return original(store, settlements, claims)
+
+        return turn
+
+    def step(each: Step) -> StepOutcome:
+        dispatcher = runtime._dispatcher
+        assert dispatcher is not None
+        dispatcher.ask_to_stop()
+        return Continue()
+
+    turns(noting)
+    runtime = WorkflowRuntime(queue, step)
+    handle = runtime.submit()
+    runtime.start()
+    wait_until(lambda: runtime._dispatcher is None or not runtime._dispatcher.is_running, "the end of the runtime")
+    assert asked and not any(asked)
+    assert state(runtime, handle.run_id) is RunState.PENDING
+
+
 def test_a_cancel_between_two_steps_ends_the_run_there(queue: Queue) -> None:
     def step(each: Step) -> StepOutcome:
         if each.step_number == 1:

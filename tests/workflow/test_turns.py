@@ -13,6 +13,7 @@ from taquba_workflow_sync import Continue, Queue, RunSpec, Step, StepOutcome, Su
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.queue.dispatch import dispatcher as dispatcher_module
 from taquba_workflow_sync.queue.dispatch.maintenance import Maintenance
+from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.settling import Settler
 from taquba_workflow_sync.storage.port.settlement import Settlement
 from tests.support import PATIENCE, await_event, wait_until
@@ -78,31 +79,56 @@ def test_one_turn_is_led_at_a_time(queue: Queue, monkeypatch: pytest.MonkeyPatch
 def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step's thread leaves it to who leads, who looks again: not at the next tick, which never comes here."""
+    """The step's thread leaves it to who leads: not to the next tick, which never comes here, nor to the last thread
+    that leaves, since another one is inside a step.
+    """
     monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
-    go, led = threading.Event(), threading.Event()
+    go, led, over = threading.Event(), threading.Event(), threading.Event()
     original = Settler.settle_and_claim
 
     def settle_and_claim(self: Settler, flush: Callable[[], None]) -> bool:
         done = original(self, flush)
-        if not done and not is_of_pool(threading.current_thread()) and self._state.in_flight and not led.is_set():
+        runs = {execution.row.run_id for execution in self._state.in_flight.values()}
+        if not done and not is_of_pool(threading.current_thread()) and "short" in runs and not led.is_set():
             # An empty turn of the dispatcher, in the middle of which the step ends.
             led.set()
             go.set()
             wait_until(lambda: self._state.finished, "the step's end")
-            wait_until(lambda: self._state.pools[0]._active == 0, "its thread's leaving")
+            wait_until(lambda: self._state.pools[0]._active == 1, "its thread's leaving")
         return done
 
     monkeypatch.setattr(Settler, "settle_and_claim", settle_and_claim)
 
     def step(each: Step) -> StepOutcome:
-        await_event(go, "the dispatcher's turn")
+        await_event(over if each.run_id == "long" else go, "the test")
         return Succeed(b"done")
 
-    with WorkflowRuntime(queue, step, max_concurrent_steps=1) as runtime:
-        handle = runtime.submit()
-        assert handle.result(PATIENCE) == b"done"
+    with WorkflowRuntime(queue, step, max_concurrent_steps=2) as runtime:
+        runtime.submit(run_id="long")
+        try:
+            assert runtime.submit(run_id="short").result(PATIENCE) == b"done"
+        finally:
+            over.set()
     assert led.is_set()
+
+
+def test_a_thread_whose_turn_brought_nothing_looks_for_what_came_meanwhile() -> None:
+    """Whoever came during that turn has left it to its leader."""
+    pool = Pool("turns", [], 2)
+    turns: list[int] = []
+    told = threading.Event()
+
+    def lead() -> bool:
+        turns.append(1)
+        return len(turns) == 2
+
+    pool.serve(lambda execution, settlement: None, lead, lambda: len(turns) < 2, told.set)
+    try:
+        pool.give([])
+        await_event(told, "the thread's leaving")
+    finally:
+        pool.shut_down()
+    assert len(turns) == 3, "the first brought nothing, the second something, and after the third nothing is wanted"
 
 
 @pytest.mark.parametrize("error", [StorageError("no"), ValueError("a fault of ours"), KeyboardInterrupt()])
@@ -137,23 +163,33 @@ def test_a_turn_of_a_pools_thread_that_fails_is_seen_to_by_the_dispatcher(
     assert len([each for each in caplog.records if "failed (1 in a row), it goes on" in each.message]) == 1
 
 
-def test_a_slot_that_becomes_free_has_the_dispatcher_look_at_what_others_commit(queue: Queue) -> None:
-    """While every thread was busy it had no eye on them; another handle's commit is seen once one is free."""
-    go, started = threading.Event(), threading.Event()
+def test_a_slot_that_becomes_free_has_the_dispatcher_look_at_what_others_commit(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While every thread was busy it had no eye on them; another handle's commit is seen once one is free, though the
+    other one stays inside its step and no tick comes.
+    """
+    monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
+    go, over = threading.Event(), threading.Event()
 
     def step(each: Step) -> StepOutcome:
-        if each.run_id == "long":
-            started.set()
-            await_event(go, "the test")
+        if each.run_id in ("short", "long"):
+            await_event(go if each.run_id == "short" else over, "the test")
         return Succeed()
 
     with (
-        WorkflowRuntime(queue, step, max_concurrent_steps=1) as runtime,
+        WorkflowRuntime(queue, step, max_concurrent_steps=2) as runtime,
         Queue.open(queue.path, durability="relaxed") as elsewhere,
     ):
-        long = runtime.submit(run_id="long")
-        await_event(started, "the long step")
-        other = WorkflowRuntime(elsewhere, step).submit()
-        go.set()
-        assert long.wait(PATIENCE).result == b""
-        assert runtime.wait(other.run_id, PATIENCE).result == b""
+        short, _ = runtime.submit_many([RunSpec(run_id="short"), RunSpec(run_id="long")])
+        assert runtime._dispatcher is not None
+        dispatching = runtime._dispatcher._state
+        try:
+            wait_until(lambda: dispatching.sees_nothing, "the dispatcher's sleep")
+            go.set()
+            assert short.wait(PATIENCE).result == b""
+            # The end of the short step is the last that this process has committed.
+            other = WorkflowRuntime(elsewhere, step).submit()
+            assert runtime.wait(other.run_id, PATIENCE).result == b""
+        finally:
+            over.set()

@@ -217,19 +217,13 @@ class Dispatcher:
         """Do what there is to do, or sleep; True once it is over."""
         state = self._state
         with state.turn, state.leading():
-            try:
-                is_over = self._lead_here()
-            except BaseException:
-                state.is_shared = False
-                raise
+            is_over = self._lead_here()
         if is_over is not None:
             if not is_over:
                 self._maintain(is_busy=True)
             return is_over
-        state.is_awake = False
+        state.is_awake = False  # what ended before has notified, and ends the wait
         try:
-            if state.wants_leader:
-                return False  # it came during the turn, and was left to this thread
             self._maintain(is_busy=False)
             self._idle.wait(
                 min(

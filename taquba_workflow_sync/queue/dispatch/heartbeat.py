@@ -17,8 +17,6 @@ _log = logging.getLogger(__name__)
 
 # A cancel in another process must reach the running step within 250 ms; looking costs one PRAGMA.
 _TICK: Final = 0.1
-# Leases are renewed when a third of them has passed: two more tries before another process may begin to watch them.
-_RENEW_AFTER: Final = 1 / 3
 _SLEEP_AFTER: Final = 1.0
 _LONGEST_PAUSE: Final = 2.0
 _REPORT_EVERY: Final = 20
@@ -28,11 +26,6 @@ def _pause_after_failure(running: list[Execution]) -> float:
     """Return how long to wait at most while the store fails: two tries and more before a lease is over."""
     shortest = min((execution.lane.lease_ms for execution in running), default=0) / 1000
     return max(_TICK, min(_LONGEST_PAUSE, shortest / 6))
-
-
-def is_due_for_renewal(execution: Execution, now: float) -> bool:
-    """Whether so much of a claim's lease is over that it is to be renewed; ``now`` is monotonic."""
-    return now - execution.renewed_at >= execution.lane.lease_ms / 1000 * _RENEW_AFTER
 
 
 class Heartbeat:
@@ -133,7 +126,7 @@ class Heartbeat:
         due: dict[int, list[Execution]] = {}
         for execution in running:
             lease_ms = execution.lane.lease_ms
-            if not execution.is_lost and is_due_for_renewal(execution, now):
+            if not execution.is_lost and execution.is_due_for_renewal(now):
                 due.setdefault(lease_ms, []).append(execution)
         for lease_ms, executions in due.items():
             _, renewed = self._store.renew([each.row.token for each in executions], lease_ms)

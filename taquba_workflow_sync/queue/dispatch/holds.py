@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from taquba_workflow_sync.queue.dispatch.heartbeat import is_due_for_renewal
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished
@@ -54,7 +53,7 @@ def _may_go_on(execution: Execution, settlement: Settlement, now: float) -> bool
         return False
     # A hold leaves the lease alone, and a heartbeat that renews by a token finds it replaced where steps are short:
     # once the lease is due for renewal, the run goes back in line and is claimed anew.
-    return execution.following is not None or not is_due_for_renewal(execution, now)
+    return execution.following is not None or not execution.is_due_for_renewal(now)
 
 
 def _asking(

@@ -6,11 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.queue.cancel_token import CancelToken
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import Settlement
+
+# Leases are renewed when a third of them has passed: two more tries before another process may begin to watch them.
+_RENEW_AFTER: Final = 1 / 3
 
 
 class Execution:
@@ -47,6 +51,10 @@ class Execution:
         self.is_repeated: bool = False
         if row.cancel_requested:
             self.cancel_token.set()
+
+    def is_due_for_renewal(self, now: float) -> bool:
+        """Whether so much of the claim's lease is over that it is to be renewed; ``now`` is monotonic."""
+        return now - self.renewed_at >= self.lane.lease_ms / 1000 * _RENEW_AFTER
 
 
 def _nothing() -> int:

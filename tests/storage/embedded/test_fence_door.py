@@ -219,8 +219,8 @@ def test_what_keeps_a_claim_singly_has_the_doors_predicate() -> None:
     assert condition.strip() == "seq = ? AND token = ? AND status = 'claimed'"
 
 
-@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY", "FINISH_HISTORY", "FINISH_MANY"])
-def test_what_keeps_a_claim_stands_behind_the_same_predicate(name: str) -> None:
+@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY", "FINISH_HISTORY", "FINISH_MANY", "ADVANCE_MANY"])
+def test_what_is_done_in_bulk_stands_behind_the_same_predicate(name: str) -> None:
     _, _, condition = texts(door)[name].partition("WHERE")
     predicate = f"{sql.JOB}.seq = s.seq AND {sql.JOB}.token = s.token AND status = 'claimed'"
     assert condition.strip().startswith(f"{predicate} AND cancel_requested = 0 AND overflow = 0")
