@@ -9,20 +9,30 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync import Continue, Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowRuntime
+from taquba_workflow_sync import Continue, Queue, RunSpec, RunState, Step, StepOutcome, Succeed, WorkflowRuntime
 from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.dispatch import dispatcher as dispatcher_module
+from taquba_workflow_sync.queue.dispatch.idle import Idle
 from taquba_workflow_sync.queue.dispatch.maintenance import Maintenance
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.settling import Settler
 from taquba_workflow_sync.storage.port.settlement import Settlement
 from tests.support import PATIENCE, await_event, wait_until
+from tests.workflow.support import state
 
 _FOR_EVER = 1e6
 
 
 def ten_steps(step: Step) -> StepOutcome:
     return Continue() if step.step_number < 9 else Succeed(b"done")
+
+
+def nothing_else_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dispatcher has no house to keep and no thread to try again, and no lease is renewed or runs out."""
+    monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
+    monkeypatch.setattr(Pool, "try_again", lambda self: None)
+    monkeypatch.setattr(QueueConfig, "lease_ms", 3_600_000)
 
 
 def is_of_pool(thread: threading.Thread) -> bool:
@@ -82,7 +92,7 @@ def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
     """The step's thread leaves it to who leads: not to the next tick, which never comes here, nor to the last thread
     that leaves, since another one is inside a step.
     """
-    monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
+    nothing_else_wakes_it(monkeypatch)
     go, led, over = threading.Event(), threading.Event(), threading.Event()
     original = Settler.settle_and_claim
 
@@ -92,6 +102,7 @@ def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
         if not done and not is_of_pool(threading.current_thread()) and "short" in runs and not led.is_set():
             # An empty turn of the dispatcher, in the middle of which the step ends.
             led.set()
+            self._state.wakeup.wait(0.0)  # what the submit has left
             go.set()
             wait_until(lambda: self._state.finished, "the step's end")
             wait_until(lambda: self._state.pools[0]._active == 1, "its thread's leaving")
@@ -100,13 +111,18 @@ def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
     monkeypatch.setattr(Settler, "settle_and_claim", settle_and_claim)
 
     def step(each: Step) -> StepOutcome:
-        await_event(over if each.run_id == "long" else go, "the test")
+        if each.run_id == "long":
+            over.wait()
+        else:
+            await_event(go, "the dispatcher's turn")
         return Succeed(b"done")
 
     with WorkflowRuntime(queue, step, max_concurrent_steps=2) as runtime:
         runtime.submit(run_id="long")
         try:
-            assert runtime.submit(run_id="short").result(PATIENCE) == b"done"
+            runtime.submit(run_id="short")
+            # Looked at from outside: who waits for a run wakes the dispatcher.
+            wait_until(lambda: state(runtime, "short") is RunState.SUCCEEDED, "the run's end")
         finally:
             over.set()
     assert led.is_set()
@@ -135,18 +151,30 @@ def test_a_thread_whose_turn_brought_nothing_looks_for_what_came_meanwhile() -> 
 def test_a_turn_of_a_pools_thread_that_fails_is_seen_to_by_the_dispatcher(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
+    """And by nobody else: the thread itself leaves, though what it put back waits."""
     monkeypatch.setattr(dispatcher_module, "_BACKOFF", 0.001)
     failed: list[threading.Thread] = []
+    leaders: list[threading.Thread] = []
     kind = type(queue.handle.store)
     original = kind.settle_and_claim
 
     def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any) -> Any:
+        if failed:
+            leaders.append(threading.current_thread())
         if is_of_pool(threading.current_thread()) and settlements and not failed:
             failed.append(threading.current_thread())
             raise error
         return original(store, settlements, claims)
 
     monkeypatch.setattr(kind, "settle_and_claim", settle_and_claim)
+    original_wait = Idle.wait
+
+    def wait(self: Idle, until: float) -> None:
+        original_wait(self, until)
+        if failed and not leaders:
+            wait_until(lambda: self._state.pools[0]._active == 0, "the thread's leaving")
+
+    monkeypatch.setattr(Idle, "wait", wait)
     seen: list[int] = []
 
     def step(each: Step) -> StepOutcome:
@@ -158,6 +186,7 @@ def test_a_turn_of_a_pools_thread_that_fails_is_seen_to_by_the_dispatcher(
     with caplog.at_level(logging.WARNING):
         runtime.run_until_idle(PATIENCE)
     assert failed
+    assert not is_of_pool(leaders[0])
     assert handle.result(PATIENCE) == b"done"
     assert seen == list(range(10))
     assert len([each for each in caplog.records if "failed (1 in a row), it goes on" in each.message]) == 1
@@ -169,12 +198,14 @@ def test_a_slot_that_becomes_free_has_the_dispatcher_look_at_what_others_commit(
     """While every thread was busy it had no eye on them; another handle's commit is seen once one is free, though the
     other one stays inside its step and no tick comes.
     """
-    monkeypatch.setattr(Maintenance, "next_due", _FOR_EVER)
+    nothing_else_wakes_it(monkeypatch)
     go, over = threading.Event(), threading.Event()
 
     def step(each: Step) -> StepOutcome:
-        if each.run_id in ("short", "long"):
-            await_event(go if each.run_id == "short" else over, "the test")
+        if each.run_id == "short":
+            await_event(go, "the test")
+        if each.run_id == "long":
+            over.wait()
         return Succeed()
 
     with (

@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
 from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
@@ -196,7 +197,7 @@ class Site:
             before, began, kills = self.reading(), time.monotonic(), sum(self.faults.values())
             ended = self.queues()[LIVE]["done"]
             end = min(began + self._schedule.period, max(until, began + 1))
-            probes = [probe(self._directory / "probe")]
+            probes, cpu = [probe(self._directory / "probe")], Cpu.now()
             while (now := time.monotonic()) < end:
                 if now >= next_kill:
                     next_kill += self._schedule.kill_interval
@@ -206,8 +207,12 @@ class Site:
                 time.sleep(0.05)
             took = time.monotonic() - began
             period = self._period(self.reading().since(before), took)
+            runs, used = self.queues()[LIVE]["done"] - ended, Cpu.now().since(cpu)
             period.values |= {
-                "runs/s": (self.queues()[LIVE]["done"] - ended) / took,
+                "runs/s": runs / took,
+                "CPU ms/run": used.busy * 1000 / max(1, runs),
+                "idle": used.idle / used.all,
+                "steal": used.steal / used.all,
                 "kills": sum(self.faults.values()) - kills,
                 "probe": statistics.median(probes),
             }
@@ -300,6 +305,28 @@ def resources_of(pid: int) -> dict[str, float]:
     return {"rss": int(fields["VmRSS"].split()[0]) * 1024, "threads": int(fields["Threads"]), "fds": descriptors}
 
 
+class Cpu(NamedTuple):
+    """Seconds of all cores: at work, idle, and taken away by the host, since the machine began."""
+
+    busy: float
+    idle: float
+    steal: float
+
+    @classmethod
+    def now(cls) -> Cpu:
+        with open("/proc/stat") as file:
+            user, nice, system, idle, iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+        ticks = os.sysconf("SC_CLK_TCK")
+        return cls((user + nice + system + irq + softirq) / ticks, (idle + iowait) / ticks, steal / ticks)
+
+    def since(self, other: Cpu) -> Cpu:
+        return Cpu(*(now - then for now, then in zip(self, other, strict=True)))
+
+    @property
+    def all(self) -> float:
+        return sum(self) or 1.0
+
+
 def probe(path: Path) -> float:
     """Return the seconds that a few synced writes and a computation take now: what the machine gives, without us."""
     began = time.perf_counter()
@@ -321,7 +348,8 @@ def _line(period: Period) -> str:
         f"p50/p99 {latencies}; db {values['db bytes'] / 2**20:.1f} MiB, WAL {values['wal bytes'] / 2**20:.1f} MiB, "
         f"{values['finished rows']:.0f} finished rows, sweep lag {values['sweep lag']:.1f} s, "
         f"RSS up to {memory / 2**20:.0f} MiB, {values['kills']:.0f} kills, held back {values['held back']:.0f}, "
-        f"probe {values['probe'] * 1000:.0f} ms"
+        f"probe {values['probe'] * 1000:.0f} ms, CPU {values['CPU ms/run']:.2f} ms a run, idle {values['idle']:.0%},"
+        f" stolen {values['steal']:.0%}"
     )
 
 
@@ -368,6 +396,9 @@ def _judge_drift(figures: Figures, first: list[Period], last: list[Period], *, i
     While clients are held back, a latency says how long the line is allowed to be, and nothing of the store.
     """
     machine = _median(last, "probe") / _median(first, "probe")
+    cpu = ", ".join(
+        f"{name} {_median(first, name):.2f} -> {_median(last, name):.2f}" for name in ("CPU ms/run", "idle", "steal")
+    )
     free_first, free_last = ([each for each in some if not each.values["held back"]] for some in (first, last))
     drifts = []
     for name in ("submits/s", "steps/s", "runs/s", *(f"{each} {p}" for each in LATENCIES for p in ("p50", "p99"))):
@@ -383,7 +414,8 @@ def _judge_drift(figures: Figures, first: list[Period], last: list[Period], *, i
             holds = min(worse, worse / machine) <= tolerance
             figures.expect("flat", holds, f"{name} went from {then:.1f} to {now:.1f}, the probe by {machine:.2f}")
     figures.notes.append(
-        f"medians of the first and the last third: {', '.join(drifts)}; the machine's probe by {machine:.2f}; clients"
+        f"medians of the first and the last third: {', '.join(drifts)}; the machine's probe by {machine:.2f},"
+        f" its {cpu}; clients"
         f" held back in {len(first) - len(free_first)} and {len(last) - len(free_last)} of {len(first)} periods;"
         + (f" tolerated: {_TOLERANCE} x, {_TOLERANCE_AT_P99} x at p99" if is_judged else " too short to judge")
     )
