@@ -177,7 +177,7 @@ class Waiters:
             self._wake_one(queue)
 
     def _wake_all(self, line: Iterable[Waiter]) -> None:
-        for waiter in line:
+        for waiter in tuple(line):  # a copy: one that leaves meanwhile would have the next one passed over
             waiter.wake()
 
     def _wake_one(self, queue: str) -> None:

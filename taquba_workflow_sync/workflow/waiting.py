@@ -37,9 +37,10 @@ def wait_for_end(handle: QueueHandle, run_id: str, job_id: str, limit: float | N
         RunNotFoundError: its row is gone.
     """
     began = time.monotonic()
-    with handle.waiters.end_of(job_id) as waiter:
-        while True:
-            was_woken, waiter.is_woken = waiter.is_woken, False
+    was_woken = False
+    while True:
+        # Anew each time: whoever told of an end has struck the waiters off, and the run may have been retried since.
+        with handle.waiters.end_of(job_id) as waiter:
             row = handle.get(job_id, with_payload=was_woken)
             if row is not None and row.finished_ms is not None and not was_woken:
                 row = handle.get(job_id)
@@ -51,3 +52,4 @@ def wait_for_end(handle: QueueHandle, run_id: str, job_id: str, limit: float | N
             if left <= 0:
                 raise TimeoutError(f"run {run_id!r} has not ended within {limit} s; it goes on")
             handle.waiters.sleep(waiter, min(left, _LONGEST_WAIT))
+            was_woken = waiter.is_woken

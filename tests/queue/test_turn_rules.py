@@ -6,7 +6,8 @@ import importlib
 
 import pytest
 
-from .turn_rules import NAMES, RULES, Model, Stranded
+from .exploring import Stranded
+from .turn_rules import NAMES, RULES, Model
 
 
 @pytest.mark.parametrize(("threads", "endless"), [(1, 0), (1, 1), (2, 0), (2, 1), (3, 2)])

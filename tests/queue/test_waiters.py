@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from taquba_workflow_sync import Queue, Succeed, WorkflowClient, WorkflowRuntime
+from taquba_workflow_sync import Fail, Queue, Step, StepOutcome, Succeed, WorkflowClient, WorkflowRuntime
 from taquba_workflow_sync.queue import claiming
 from taquba_workflow_sync.queue import waiters as waiters_module
 from taquba_workflow_sync.queue.handle import QueueHandle
@@ -19,7 +19,7 @@ from taquba_workflow_sync.storage.port.reads import NextWork, Ready
 from taquba_workflow_sync.wakeup import WakeUp
 from taquba_workflow_sync.workflow import waiting
 
-from .support import PATIENCE, in_thread, wait_until
+from .support import PATIENCE, await_event, in_thread, wait_until
 
 _FOR_EVER = 1e6
 
@@ -233,6 +233,44 @@ def test_a_run_that_is_waited_for_is_read_twice_however_many_others_end(
     with WorkflowRuntime(queue, lambda step: Succeed(b"done"), max_concurrent_steps=2):
         assert [join().result for join in joins] == [b"done"] * 30
     assert sorted(reads) == sorted([handle.first_job_id for handle in handles] * 2)
+
+
+def test_a_run_that_is_retried_before_its_waiter_looks_is_waited_for_on(
+    queue: Queue, nobody_looks_again: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever told of the first end has struck the waiter off."""
+    goes_on = threading.Event()
+    retried: list[str] = []
+    original_get, original_sleep = QueueHandle.get, Waiters.sleep
+
+    def step(each: Step) -> StepOutcome:
+        if not retried:
+            return Fail("no")
+        await_event(goes_on, "the waiter's second sleep")
+        return Succeed(b"done")
+
+    def get(self: QueueHandle, job_id: str, **options: Any) -> Any:
+        row = original_get(self, job_id, **options)
+        if row is None or row.finished_ms is None or retried:
+            return row
+        retried.append(job_id)
+        client.retry("r")
+        return original_get(self, job_id, **options)
+
+    def sleep(self: Waiters, waiter: Waiter, timeout: float) -> None:
+        if retried:
+            goes_on.set()
+        original_sleep(self, waiter, timeout)
+
+    client = WorkflowClient(queue)
+    client.submit(run_id="r")
+    monkeypatch.setattr(QueueHandle, "get", get)
+    monkeypatch.setattr(Waiters, "sleep", sleep)
+    join = in_thread(lambda: client.wait("r", _FOR_EVER))
+    wait_until(lambda: queue.handle.waiters.has_waiters)
+    with WorkflowRuntime(queue, step):
+        assert join().result == b"done"
+    assert retried
 
 
 def test_claimers_that_wait_do_not_all_try_for_one_job(

@@ -6,9 +6,10 @@ the name of the code that it stands for.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
+
+from .exploring import Stranded, explore
 
 #: The rules without which something is left lying; a model without one of them must find it.
 RULES: Final = (
@@ -65,10 +66,6 @@ class State(NamedTuple):
     is_stopping: bool
 
 
-class Stranded(Exception):
-    """Something waits, and nobody is there who would see to it."""
-
-
 DISPATCHER: Final = -1
 
 
@@ -94,18 +91,9 @@ class Model:
         Raises:
             Stranded: in one of them something waits for ever.
         """
-        seen = {self.start}
-        line = deque([self.start])
-        while line:
-            state = line.popleft()
-            self._check(state)
-            for following in self._steps(state):
-                if following not in seen:
-                    seen.add(following)
-                    line.append(following)
-        return len(seen)
+        return explore(self.start, self._steps, self._check)
 
-    def _check(self, state: State) -> None:
+    def _check(self, state: State, _: bool) -> None:
         # A thread inside a step is no help: the step may last for ever. What is ready waits for one that is idle.
         waits = state.finished or (state.ready and ("idle" in state.threads or state.is_stopping))
         is_seen_to = state.holder is not None or any(thread in _AT_WORK for thread in state.threads)
