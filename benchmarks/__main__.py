@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claims, footprint, latency, machine, peer_rates, recovery, steps, submits, waiting
+from benchmarks import claims, footprint, latency, machine, peer_rates, recovery, step_profile, steps, submits, waiting
 from benchmarks.figures import FULL, QUICK, Bench, Section
 from benchmarks.report import render
 
@@ -30,6 +30,7 @@ THEMES: dict[str, Callable[[Bench], list[Section]]] = {
     "recovery": recovery.measure,
     "footprint": footprint.measure,
     "claims": claims.measure,
+    "profile": step_profile.measure,
 }
 
 

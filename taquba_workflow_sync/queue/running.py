@@ -10,7 +10,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -57,15 +56,9 @@ class RunningTokens:
         if event is not None:
             event.set()
 
-    @contextmanager
-    def inside(self, what: Inside) -> Iterator[None]:
-        """Mark the calling thread as running that while the block runs."""
-        before = self.here()
-        self._thread.stack = (*before, what)
-        try:
-            yield
-        finally:
-            self._thread.stack = before
+    def mark(self, stack: tuple[Inside, ...]) -> None:
+        """Note what the calling thread is inside of from now on; who changes it restores what :meth:`here` said."""
+        self._thread.stack = stack
 
     def here(self) -> tuple[Inside, ...]:
         """Return what the calling thread is inside of, outermost first; empty outside of steps."""

@@ -62,6 +62,7 @@ class Waiters:
         self._work: dict[str, list[Waiter]] = {}
         self._present: dict[Waiter, None] = {}
         self._looker: Waiter | None = None
+        self._looked_at = 0.0
         self._seen: object = None
         #: Whether there was a commit that nobody has looked into.
         self._is_owing = False
@@ -136,15 +137,22 @@ class Waiters:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            looker = self._looker
-            if looker is None or looker is waiter or looker not in self._present:
+            if not self._has_looker(waiter):
                 # Two that take it at once both look, which costs one look too many.
                 self._looker = waiter
                 self._look(waiter, min(left, _TRUST))
             else:
                 waiter.wakeup.wait(min(left, _TRUST))
 
+    def _has_looker(self, waiter: Waiter) -> bool:
+        """Whether another one looks. One that was interrupted may be there yet, and look no more."""
+        looker = self._looker
+        if looker is None or looker is waiter or looker not in self._present:
+            return False
+        return time.monotonic() - self._looked_at < 2 * _TRUST
+
     def _look(self, waiter: Waiter, timeout: float) -> None:
+        self._looked_at = time.monotonic()
         if self._is_owing:
             timeout = min(timeout, max(self._look_again - time.monotonic(), 0.0))
         changes = self._store.wait_for_changes(self._seen, timeout, waiter.wakeup)

@@ -27,7 +27,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "transitions/advance.py", "if seq in by_row:", "if False:",
     ),
     "the second plain settlement of a claim is answered as applied": (
-        _ENGINE + "settling.py", "answers.pop(settle.settlement.token)", "answers[settle.settlement.token]",
+        _ENGINE + "settling.py", "answers.pop(end.settlement.token)", "answers[end.settlement.token]",
     ),
     # hold
     "a claim is held though something better waits": (

@@ -97,6 +97,29 @@ def test_a_runtime_whose_dispatcher_cannot_be_started_can_be_started_later(
         assert runtime.submit().result(timeout=PATIENCE) == b"done"
 
 
+def test_a_thread_that_dies_of_a_fault_of_ours_leaves_its_place() -> None:
+    pool = pool_module.Pool("faulty", [], 1)
+    told = threading.Event()
+    calls: list[int] = []
+
+    def lead() -> bool:
+        calls.append(1)
+        if len(calls) == 1:
+            raise AssertionError("a fault of ours")
+        return False
+
+    pool.serve(lambda execution, settlement: None, lead, lambda: len(calls) < 2, told.set)
+    try:
+        pool.give([])
+        await_event(told, "its end")
+        told.clear()
+        pool.give([])
+        await_event(told, "another thread's end")
+    finally:
+        pool.shut_down()
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("comes_late", [False, True], ids=["never", "late"])
 def test_a_thread_that_was_called_and_does_not_come_is_not_waited_for(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, comes_late: bool

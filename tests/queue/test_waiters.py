@@ -198,6 +198,18 @@ def test_an_interrupted_waiter_leaves_nothing_behind(waiters: Waiters, commits: 
     assert waiters._ends == {}, "a line that nobody stands in goes with its run"
 
 
+def test_a_looker_that_was_interrupted_and_looks_no_more_is_replaced(
+    waiters: Waiters, commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiters_module, "_TRUST", 0.01)
+    gone = Waiter(0)
+    waiters._present[gone] = None
+    waiters._looker = gone
+    join = waits_for(waiters, "a")
+    commits.commit_elsewhere(ended=["a"])
+    assert join()
+
+
 def test_a_close_wakes_everybody(waiters: Waiters, commits: Commits) -> None:
     joins = [waits_for(waiters, name) for name in ("a", "b")]
     wait_until(lambda: commits.sleeping)

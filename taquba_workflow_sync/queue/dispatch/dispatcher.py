@@ -182,8 +182,8 @@ class Dispatcher:
             if not state.is_shared:
                 state.wakeup.notify()
                 return False
-            with leader.here(), state.leading():
-                return self._settler.settle_and_claim(self._flush)
+            with leader.here():
+                return state.leading(self._settle_and_claim)
         except BaseException as error:
             state.is_shared = False
             if isinstance(error, Exception):
@@ -196,6 +196,9 @@ class Dispatcher:
             state.turn.release()
             if state.sees_nothing and any(pool.free > 0 for pool in state.pools):
                 state.wakeup.notify()
+
+    def _settle_and_claim(self) -> bool:
+        return self._settler.settle_and_claim(self._flush)
 
     def _flush(self) -> None:
         if self._leader is not None:
@@ -216,8 +219,8 @@ class Dispatcher:
     def _turn(self) -> bool:
         """Do what there is to do, or sleep; True once it is over."""
         state = self._state
-        with state.turn, state.leading():
-            is_over = self._lead_here()
+        with state.turn:
+            is_over = state.leading(self._lead_here)
         if is_over is not None:
             if not is_over:
                 self._maintain(is_busy=True)
@@ -249,7 +252,7 @@ class Dispatcher:
             state.stop_asked = True
         if state.stop_asked and state.stopping_since is None:
             state.begin_stop()
-        has_settled = self._settler.settle_and_claim(self._flush)
+        has_settled = self._settle_and_claim()
         state.is_shared = self._leader is not None and state.stopping_since is None
         if has_settled:
             self._failures = 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from taquba_workflow_sync.queue.dispatch.lane import Execution
@@ -28,16 +26,19 @@ def ask(store: Store, state: DispatchState, batch: Sequence[Finished]) -> list[F
     if state.stop_asked:
         return list(batch)
     now = time.monotonic()
-    going_on = [_may_go_on(execution, settlement, now) for execution, settlement in batch]
-    ending = Counter(
-        state.pool_of(execution) for (execution, _), goes_on in zip(batch, going_on, strict=True) if not goes_on
-    )
-    return [
-        (execution, _asking(store, state, execution, settlement, ending, now))
-        if goes_on and execution.following is None
-        else (execution, settlement)
-        for (execution, settlement), goes_on in zip(batch, going_on, strict=True)
-    ]
+    ending: dict[Pool, int] = {}
+    asked = list(batch)
+    asking: list[int] = []
+    for number, (execution, settlement) in enumerate(batch):
+        if not _may_go_on(execution, settlement, now):
+            pool = state.pool_of(execution)
+            ending[pool] = ending.get(pool, 0) + 1
+        elif execution.following is None:
+            asking.append(number)
+    for number in asking:
+        execution, settlement = batch[number]
+        asked[number] = execution, _asking(store, state, execution, settlement, ending, now)
+    return asked
 
 
 def give_up(execution: Execution) -> None:
@@ -61,7 +62,7 @@ def _asking(
     state: DispatchState,
     execution: Execution,
     settlement: Settlement,
-    ending: Counter[Pool],
+    ending: dict[Pool, int],
     now: float,
 ) -> Settlement:
     action, row, pool = settlement.action, execution.row, state.pool_of(execution)
@@ -71,11 +72,12 @@ def _asking(
         priority=row.priority,
         place=row.place,
         lanes=pool.lanes_to(row.queue),
-        room=max(pool.free + ending[pool], 0),
+        room=max(pool.free + ending.get(pool, 0), 0),
         is_within_slice=now - execution.held_since < SLICE_S,
     )
     execution.following = _following(execution, hold.token, action.payload)
-    return settlement._replace(action=replace(action, hold=hold))
+    asking = Advance(action.payload, keeps_place=action.keeps_place, hold=hold)
+    return Settlement(settlement.job_id, settlement.token, asking, settlement.yields_to_cancel)
 
 
 def _following(execution: Execution, token: str, payload: bytes) -> Execution:

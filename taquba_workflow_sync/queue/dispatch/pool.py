@@ -32,12 +32,12 @@ _CALL_PATIENCE: Final = 2.0
 def _execute(execution: Execution) -> Settlement:
     """Run one claim; whatever goes wrong around the user's code ends as a dead letter, never as a lost thread."""
     row = execution.row
-    if execution.headers is None:
-        damage = damage_of(row)
-        if damage is not None:
-            return Settlement(row.id, row.token, DeadLetter(damage))
-        execution.headers = decode_headers(row.headers)
     try:
+        if execution.headers is None:
+            damage = damage_of(row)
+            if damage is not None:
+                return Settlement(row.id, row.token, DeadLetter(damage))
+            execution.headers = decode_headers(row.headers)
         return execution.lane.execute(execution)
     except BaseException as error:
         _log.exception("job %s could not be run", row.id, extra={"job_id": row.id, "queue": row.queue})
@@ -184,11 +184,13 @@ class Pool:
         until = time.monotonic() + _SHIFT
         me = threading.get_ident()
         self._working.add(me)
+        is_counted = True
         try:
             while True:
                 with self._lock:
                     goes_on, execution = self._take(until)
                     if not goes_on:
+                        is_counted = False
                         return
                 if execution is None:
                     # Looked at again after a turn, whoever's it was: who came meanwhile has left it to its leader.
@@ -200,6 +202,7 @@ class Pool:
                         if self._ready:
                             continue
                         self._active -= 1
+                        is_counted = False
                         is_last = self._active == 0
                     if is_last:
                         self._tell_dispatcher()
@@ -210,6 +213,10 @@ class Pool:
                 self._finish(execution, settlement)
         finally:
             self._working.discard(me)
+            if is_counted:  # it dies of a fault of ours, or for want of memory: another one takes its place
+                with self._lock:
+                    self._active -= 1
+                self._tell_dispatcher()
 
     def _take(self, until: float) -> tuple[bool, Execution | None]:
         """Take what is ready, if anything, and whether to go on: not if another task takes this one's place.

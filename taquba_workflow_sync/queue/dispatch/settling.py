@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from taquba_workflow_sync.errors import ClaimLostError, StorageError, TaqubaError
@@ -76,19 +75,26 @@ class Settler:
     def _requests(self, batch: Sequence[Finished]) -> list[ClaimRequest]:
         state = self._state
         # What may be held frees a thread only if it is let go of, and then the claims of the same commit know.
-        freed = Counter(state.pool_of(execution) for execution, settlement in batch if settlement.leave is None)
-        held = Counter(state.pool_of(execution) for execution, settlement in batch if settlement.leave is not None)
+        freed: dict[Pool, int] = {}
+        held: set[Pool] = set()
+        for execution, settlement in batch:
+            pool = state.pool_of(execution)
+            if settlement.leave is None:
+                freed[pool] = freed.get(pool, 0) + 1
+            else:
+                held.add(pool)
         asking: list[Pool] = []
         requests: list[ClaimRequest] = []
         for pool in state.pools:
-            lanes, limit = pool.claims, pool.free + freed[pool]
+            lanes, limit = pool.claims, pool.free + freed.get(pool, 0)
             if state.stop_asked:
                 lanes, limit = _reserved(pool, limit)
-            wants_more = (limit > 0 or held[pool]) and pool.has_backlog
+            wants_more = (limit > 0 or pool in held) and pool.has_backlog
             if lanes and (wants_more or state.abandoned):  # stopping, it has none but for its own hooks
                 pool.has_backlog = False
                 asking.append(pool)
-                requests.append(ClaimRequest(lanes, limit, abandoned=state.abandoned, never_reap=RUNNING))
+                is_spare = limit <= 0 and state.abandoned is None
+                requests.append(ClaimRequest(lanes, limit, False, state.abandoned, RUNNING, is_spare))
         self.asking = tuple(asking)
         state.abandoned = None
         return requests
@@ -138,18 +144,18 @@ class Settler:
     ) -> None:
         state = self._state
         going_on: dict[Pool, list[Execution]] = {}
-        let_go: Counter[Pool] = Counter()
+        let_go: dict[Pool, int] = {}
         for (execution, settlement), answer in zip(batch, answers, strict=True):
             pool = state.pool_of(execution)
             if isinstance(answer, Ongoing):
                 going_on.setdefault(pool, []).append(execution)
             elif answer is None and settlement.leave is not None:
-                let_go[pool] += 1
+                let_go[pool] = let_go.get(pool, 0) + 1
         for pool in state.pools:
             lanes = pool.lanes
             executions = [Execution(row, lanes[row.queue], state.stopping) for row in claimed if row.queue in lanes]
             for request in requests:
-                if request.lanes[0] in pool.claims and len(executions) == request.limit + let_go[pool]:
+                if request.lanes[0] in pool.claims and len(executions) == request.limit + let_go.get(pool, 0):
                     pool.has_backlog = True  # there may be more
             state.take_in(pool, executions)
             held = [state.go_on(each) for each in going_on.get(pool, ())]

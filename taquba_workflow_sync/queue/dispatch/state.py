@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.port.settlement import Release, Settlement
 from taquba_workflow_sync.wakeup import WakeUp
 
 Finished = tuple[Execution, Settlement]
+_T = TypeVar("_T")
 
 
 class DispatchState:
@@ -67,12 +68,11 @@ class DispatchState:
             return False  # who leads looks again afterwards
         return bool(self.finished or self.unsettled) or any(pool.has_backlog and pool.free > 0 for pool in self.pools)
 
-    @contextmanager
-    def leading(self) -> Iterator[None]:
-        """Be the one whose turn it is; the lock is held."""
+    def leading(self, turn: Callable[[], _T]) -> _T:
+        """Return what ``turn`` does, which is the calling thread's; the lock is held."""
         self.leader = threading.get_ident()
         try:
-            yield
+            return turn()
         finally:
             self.leader = None
 

@@ -27,9 +27,10 @@ def calling(what: Inside, function: Callable[_P, _T]) -> Callable[_P, _T]:
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         process = os.getpid()
         status = 0
+        before = RUNNING.here()
         try:
-            with RUNNING.inside(what):
-                return function(*args, **kwargs)
+            RUNNING.mark((*before, what))
+            return function(*args, **kwargs)
         except SystemExit as error:
             status = _status_of(error)
             raise
@@ -39,6 +40,7 @@ def calling(what: Inside, function: Callable[_P, _T]) -> Callable[_P, _T]:
                 _log.error("a child that a step forked raised %s", type(error).__name__, exc_info=error)
             raise
         finally:
+            RUNNING.mark(before)
             if os.getpid() != process:
                 _end_child(status)
 

@@ -93,6 +93,8 @@ class Access:
     def _run_repairing(self, operations: Sequence[Operation]) -> list[PendingWrite]:
         """Commit; what the stored data kept from it is tried once more, after that was repaired or is passed over."""
         writes = self._commits.run(operations)
+        if all(write.error is None for write in writes):
+            return writes
         invalid = [write for write in writes if is_about_data(write.error)]
         if invalid and self.repair():
             self._run_again(invalid)

@@ -20,6 +20,7 @@ from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, s
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
 from taquba_workflow_sync.storage.port.settlement import (
     Answer,
+    Hold,
     Ongoing,
     Release,
     Settlement,
@@ -35,10 +36,10 @@ class _Turn:
     def __init__(self) -> None:
         self.let_go: dict[str, str] = {}
 
-    def note(self, settlement: Settlement, answer: Ongoing | None) -> None:
-        """Note what became of one that had leave to hold."""
-        if settlement.leave is not None and answer is None:
-            self.let_go[settlement.token] = settlement.leave.lanes[-1]
+    def note(self, settlement: Settlement, leave: Hold | None, answer: Ongoing | None) -> None:
+        """Note what became of one, if it had leave to hold."""
+        if leave is not None and answer is None:
+            self.let_go[settlement.token] = leave.lanes[-1]
 
     def widened(self, request: ClaimRequest) -> ClaimRequest:
         """Return what to claim, with the room of what was let go of."""
@@ -51,15 +52,16 @@ class _Turn:
 class _Settle:
     """A settlement on its way through a transaction; a class, so that a batch can tell which go in bulk."""
 
-    __slots__ = ("settlement", "turn")
+    __slots__ = ("leave", "settlement", "turn")
 
     def __init__(self, settlement: Settlement, turn: _Turn) -> None:
         self.settlement = settlement
+        self.leave = settlement.leave
         self.turn = turn
 
     def __call__(self, tx: Transaction, /) -> Ongoing | None:
         answer = settle(tx, self.settlement)
-        self.turn.note(self.settlement, answer)
+        self.turn.note(self.settlement, self.leave, answer)
         return answer
 
 
@@ -82,29 +84,22 @@ class _Claim:
 
 def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequence[PendingWrite]:
     """Choose the claims that go on, and apply a batch's plain settlements together; returns what is left to be done."""
-    all_ends = [write.operation.settlement for write in batch if isinstance(write.operation, _Settle)]
-    asking = [each for each in all_ends if each.leave is not None]
+    ends = [(write, write.operation) for write in batch if isinstance(write.operation, _Settle)]
+    asking = [end.settlement for _, end in ends if end.leave is not None]
     if asking:
         tx.go_on = choose(tx, asking)
-    plain = [settle for write in batch if (settle := _plain_of(write)) is not None]
+    plain = [each for each in ends if is_plain(each[1].settlement)]
     if len(plain) < 2 and not tx.go_on:
         return batch
-    answers = settle_in_bulk(tx, [each.settlement for each in plain])
-    left: list[PendingWrite] = []
-    for write in batch:
-        settle = _plain_of(write)
-        if settle is not None and settle.settlement.token in answers:
-            # The first plain one is what was applied; any other settlement of the claim meets the fence.
-            write.value = answers.pop(settle.settlement.token)
-            settle.turn.note(settle.settlement, write.value)
-        else:
-            left.append(write)
-    return left
-
-
-def _plain_of(write: PendingWrite) -> _Settle | None:
-    operation = write.operation
-    return operation if isinstance(operation, _Settle) and is_plain(operation.settlement) else None
+    answers = settle_in_bulk(tx, [end.settlement for _, end in plain])
+    settled: set[PendingWrite] = set()
+    for write, end in plain:
+        # The first plain one is what was applied; any other settlement of the claim meets the fence.
+        if end.settlement.token in answers:
+            write.value = answers.pop(end.settlement.token)
+            end.turn.note(end.settlement, end.leave, write.value)
+            settled.add(write)
+    return [write for write in batch if write not in settled]
 
 
 def settle_and_claim(

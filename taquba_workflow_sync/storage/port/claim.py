@@ -23,7 +23,8 @@ class ClaimRequest(NamedTuple):
 
     ``is_bare``: nobody renews the claims, their lease alone decides. ``abandoned``: evidence of this store whose claims
     may be taken over; it is checked again inside. ``never_reap``: tokens whose steps run in this process, which are
-    taken back on no evidence.
+    taken back on no evidence. ``is_spare``: only for the room of claims that the same call lets go of though they had
+    leave to hold; where it comes to none, an engine need not look at the lanes.
     """
 
     lanes: tuple[LaneClaim, ...]
@@ -31,6 +32,7 @@ class ClaimRequest(NamedTuple):
     is_bare: bool = False
     abandoned: Abandoned | None = None
     never_reap: Collection[str] = NOTHING_RUNS
+    is_spare: bool = False
 
 
 class ClaimedRow(NamedTuple):

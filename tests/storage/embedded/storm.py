@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import sys
 import threading
 import time
@@ -20,23 +18,14 @@ from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from tests.interruptions import Interruption, Limit, Storm
 
 QUEUE = "a"
 STALL_S = 20.0
 ALL = 1_000_000
-#: How often one call is interrupted at most: what catches it is interrupted, too, and must not be without end.
-HITS_OF_A_CALL = 2
 #: A storm of less proves nothing; on a busy machine it takes longer than it was told.
 LEAST = 60
 LONGEST_S = 80.0
-
-
-class Interruption(BaseException):
-    """As KeyboardInterrupt."""
-
-
-class Limit(Exception):
-    """As a job runner's time limit."""
 
 
 class Callers:
@@ -76,33 +65,6 @@ class Callers:
             threading.Event().wait(0.2)
 
 
-class Storm:
-    """Raises in the main thread, between the arming and the disarming."""
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.is_armed = False
-        self.hits = 0
-        self.left = 0
-        signal.signal(signal.SIGALRM, self._raise)
-
-    def _raise(self, *_: object) -> None:
-        if self.is_armed and self.left:
-            self.hits += 1
-            self.left -= 1
-            raise Limit if self.chance.random() < 0.5 else Interruption
-
-    def arm(self) -> None:
-        again = self.chance.uniform(5e-5, 3e-3) if self.chance.random() < 0.5 else 0
-        self.left = HITS_OF_A_CALL
-        self.is_armed = True
-        signal.setitimer(signal.ITIMER_REAL, self.chance.uniform(5e-5, 3e-3), again)
-
-    def disarm(self) -> None:
-        self.is_armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 def main(place: str, seconds: float) -> dict[str, Any]:
     store = EmbeddedStore(Path(place), OpenOptions())
     callers, storm = Callers(store), Storm(1)
@@ -118,21 +80,13 @@ def main(place: str, seconds: float) -> dict[str, Any]:
         lasted < seconds or min(raised, len(callers.acknowledged)) < LEAST
     ):
         number += 1
-        try:
-            try:
-                try:
-                    storm.arm()
-                    callers.submit("main", number)
-                finally:
-                    storm.disarm()
-            except BaseException:
-                storm.disarm()
-                raise
-        except (Limit, Interruption):
-            raised += 1
-        except BaseException as error:
-            others.append(repr(error))
-        storm.disarm()
+        match storm.strikes(lambda: callers.submit("main", number)):  # noqa: B023
+            case None:
+                pass
+            case Limit() | Interruption():
+                raised += 1
+            case error:
+                others.append(repr(error))
     callers.is_over = True
     for thread in threads:
         thread.join(STALL_S)

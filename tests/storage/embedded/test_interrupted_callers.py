@@ -10,19 +10,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from taquba_workflow_sync.storage.embedded import clerk as clerk_module
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability
+from tests.interruptions import Interruption, Limit, inject
 from tests.storage.bench import QUEUE, claims, job, put_one, rows_of, status
 
 from .callers import LIMIT, Caller, Faults, until
 from .conftest import OpenEmbedded
-from .storm import Interruption, Limit
 
 STORM_S = 5.0
 _ENGINE = str(Path("taquba_workflow_sync", "storage", "embedded"))
@@ -160,48 +158,6 @@ def test_a_claim_whose_caller_was_interrupted_is_given_back(
 # At every step
 
 
-class _Injection:
-    """Raises before the n-th step of this thread inside the engine, counted over all its frames."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.steps = 0
-        self.where = ""
-
-    @property
-    def has_struck(self) -> bool:
-        return self.steps >= self.at
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
-        if _ENGINE not in frame.f_code.co_filename:
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._step
-
-    def _step(self, frame: FrameType, event: str, _: object) -> Any:
-        if event == "opcode":
-            self.steps += 1
-            if self.steps == self.at:
-                self.where = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
-                raise Limit(self.where) if self.at % 2 else Interruption(self.where)
-        return self._step
-
-
-def _inject(store: EmbeddedStore, at: int) -> tuple[bool, str | None]:
-    """Submit with an exception at one step; whether it was reached, and the id if the submit returned."""
-    injection = _Injection(at)
-    answer = None
-    try:
-        sys.settrace(injection)
-        try:
-            answer = store.insert([job()])[0].job_id
-        finally:
-            sys.settrace(None)
-    except (Limit, Interruption) as error:
-        assert error.args == (injection.where,)
-    return injection.has_struck, answer
-
-
 def _submit_until(store: EmbeddedStore, is_over: threading.Event) -> list[str]:
     told = []
     while not is_over.wait(0.0005):
@@ -224,7 +180,7 @@ def test_an_exception_at_any_step_of_a_submit_strands_nobody(
     try:
         while missed < 3:
             at += 1
-            has_struck, answer = _inject(store, at)
+            has_struck, answer = inject(lambda: put_one(store), at, _ENGINE)
             missed = 0 if has_struck else missed + 1
             if answer is not None:
                 told.append(answer)

@@ -24,6 +24,8 @@ _holds: Final = RowCheck(TakenRow._fields)
 def claim(tx: Transaction, request: ClaimRequest) -> list[ClaimedRow]:
     """Claim up to the request's limit, in the order of its lanes and of the line in each."""
     claimed: list[ClaimedRow] = []
+    if request.is_spare and request.limit <= 0:
+        return claimed
     for lane in request.lanes:
         queue = tx.find_queue(lane.queue)
         if queue is None:

@@ -89,12 +89,16 @@ def settle_in_bulk(tx: Transaction, settlements: Sequence[Settlement]) -> dict[s
 
     The others (refused, or of rows with large parts) are left as they were, for :func:`settle`.
     """
-    held = hold_many(tx, [each for each in settlements if each.leave is not None and each.token in tx.go_on])
-    answers: dict[str, Ongoing | None] = dict.fromkeys(held, Ongoing.HELD)
+    chosen: list[Settlement] = []
+    ends: list[Settlement] = []
+    advances: list[Settlement] = []
+    for each in settlements:
+        if each.token not in tx.go_on:
+            (ends if is_plain_end(each) else advances).append(each)
+        elif each.leave is not None:
+            chosen.append(each)
     # What was chosen and is not held has been refused: the single way says why, and takes no place in line for it.
-    others = [each for each in settlements if each.token not in tx.go_on]
-    ends = [each for each in others if is_plain_end(each)]
-    advances = [each for each in others if not is_plain_end(each)]
+    answers: dict[str, Ongoing | None] = dict.fromkeys(hold_many(tx, chosen), Ongoing.HELD)
     if ends:
         answers.update(dict.fromkeys(finish_many(tx, ends)))
     if advances:
