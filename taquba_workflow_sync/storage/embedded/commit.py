@@ -26,9 +26,12 @@ from taquba_workflow_sync.wakeup import WakeUp
 _log = logging.getLogger(__name__)
 
 # Sleeps between tries for the write lock. SQLite's own busy handler starved whole processes (159 commits of one to
-# 10,387 of another); with these four processes got equal shares.
-_RETRY_LEAST: Final = 0.0002
-_RETRY_MOST: Final = 0.0015
+# 10,387 of another); with these four processes got equal shares. Short at first, since the lock is mostly held for less
+# than a millisecond and lies idle while all sleep: with 0.2 to 1.5 ms four processes did a tenth to a fifth less.
+_RETRY_LEAST: Final = 0.00005
+_RETRY_MOST: Final = 0.0006
+_RETRY_LONG: Final = 0.0015
+_SHORT_RETRIES: Final = 20
 
 
 class GaveWay(Exception):
@@ -112,13 +115,15 @@ class Transactor:
     def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None, gives_way: Callable[[], bool]) -> None:
         now_ms = None if self._clock_is_ours else self._read_user_clock()
         deadline = time.monotonic() + BEGIN_TIMEOUT
+        tries = 0
         while True:
             tx = self._try_once(batch, bulk, now_ms, is_last=time.monotonic() >= deadline)
             if tx is not None:
                 break
             if gives_way():
                 raise GaveWay
-            self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST))
+            tries += 1
+            self._pause.wait(random.uniform(_RETRY_LEAST, _RETRY_MOST if tries <= _SHORT_RETRIES else _RETRY_LONG))
         if tx.woken or tx.ended:
             self._tell(tx)
         if self.writer.others_write:

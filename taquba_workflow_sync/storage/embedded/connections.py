@@ -26,11 +26,15 @@ _NORMAL: Final = 1
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
+    found = _stat(path)
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        found = os.stat(path)  # never opened: closing any descriptor of it drops SQLite's locks
+        return os.stat(path)  # never opened: closing any descriptor of it drops SQLite's locks
     except OSError:
         return None
-    return found.st_dev, found.st_ino
 
 
 class _Watcher:
@@ -60,6 +64,8 @@ class Connections:
         """Start afresh with no connection and a new gate: the parent's may count threads that are not here."""
         self.gate: Gate = Gate()
         self._wal_identity: tuple[int, int] | None = None
+        #: How large the log was when its identity was last checked.
+        self.log_bytes: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None
         self._idle_readers: list[sqlite3.Connection] = []
@@ -89,10 +95,13 @@ class Connections:
         """
         if self._identity is not None and _identity_of(self._database) != self._identity:
             raise LostDatabaseError(f"the database of {self.root} was deleted, moved or replaced under this process")
-        if self._wal_identity is not None and _identity_of(self._wal) != self._wal_identity:
-            raise LostDatabaseError(
-                f"the log of the database of {self.root} was deleted or replaced under this process"
-            )
+        if self._wal_identity is not None:
+            log = _stat(self._wal)
+            if log is None or (log.st_dev, log.st_ino) != self._wal_identity:
+                raise LostDatabaseError(
+                    f"the log of the database of {self.root} was deleted or replaced under this process"
+                )
+            self.log_bytes = log.st_size
 
     def writer(self) -> sqlite3.Connection:
         """Return the connection that writes; the caller leads the commits and is inside the gate."""

@@ -26,7 +26,7 @@ def page(
     found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     if found is None:
         return RowPage([], None)
-    number, _ = found
+    number, *_ = found
     where, values = _conditions(which, now)
     statement = sql.PAGE.format(index=_choose_index(connection, queue, which), where=where)
     seqs: list[int] = []

@@ -77,6 +77,11 @@ class _Claim:
     def __call__(self, tx: Transaction, /) -> list[ClaimedRow]:
         return claim(tx, self.turn.widened(self.request))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no room, as long as nothing more is let go of."""
+        return self.request.is_spare and not self.turn.let_go and self.request.limit <= 0
+
     def to_retract(self, answer: list[ClaimedRow]) -> list[Operation]:
         turn = _Turn()
         return [_Settle(Settlement(row.id, row.token, Release()), turn) for row in answer]
@@ -99,7 +104,12 @@ def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequ
             write.value = answers.pop(end.settlement.token)
             end.turn.note(end.settlement, end.leave, write.value)
             settled.add(write)
-    return [write for write in batch if write not in settled]
+    left = [write for write in batch if write not in settled]
+    if all(isinstance(write.operation, _Claim) and write.operation.is_idle for write in left):
+        for write in left:
+            write.value = []
+        return ()
+    return left
 
 
 def settle_and_claim(

@@ -72,6 +72,7 @@ class Transaction:
         self.go_on: set[str] = set()
         self._queues: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._scheduled: dict[int, int] = {}
         self._subscriptions: dict[int, Subscription | None] = {}
         self._counts: dict[int, list[int]] = {}
         self._next_seq = 0
@@ -93,8 +94,8 @@ class Transaction:
             row = self.execute(sql.FIND_QUEUE, (name,)).fetchone()
             if row is None:
                 return None
-            number, subscription = row
-            self._learn(number, name, subscription)
+            number, *about = row
+            self._learn(number, name, *about)
         return number
 
     def make_queue(self, name: str) -> int:
@@ -103,15 +104,20 @@ class Transaction:
         if number is None:
             rowid = self.execute(sql.ADD_QUEUE, (name,)).lastrowid
             assert rowid is not None
-            number = self._learn(rowid, name, None)
+            number = self._learn(rowid, name, None, 0)
         return number
 
     def queue_name(self, number: int) -> str:
         """Return the name of a queue."""
         if number not in self._names:
-            name, subscription = self.execute(sql.QUEUE_NAME, (number,)).fetchone()
-            self._learn(number, name, subscription)
+            name, *about = self.execute(sql.QUEUE_NAME, (number,)).fetchone()
+            self._learn(number, name, *about)
         return self._names[number]
+
+    def has_scheduled(self, number: int) -> bool:
+        """Whether anything waited for its time in a queue when it was first asked for, by its counter."""
+        self.queue_name(number)
+        return self._scheduled[number] > 0
 
     def subscription(self, number: int) -> Subscription | None:
         """Return who is told of a queue's terminated runs."""
@@ -128,9 +134,10 @@ class Transaction:
         """Read again who is told, when that is next asked for."""
         self._names.pop(number, None)
 
-    def _learn(self, number: int, name: str, subscription: str | None) -> int:
+    def _learn(self, number: int, name: str, subscription: str | None, scheduled: int) -> int:
         self._queues[name] = number
         self._names[number] = name
+        self._scheduled[number] = scheduled
         self._subscriptions[number] = None if subscription is None else Subscription(**json.loads(subscription))
         return number
 

@@ -31,13 +31,13 @@ DROP_META = f"DELETE FROM {META} WHERE key = ?"
 WRITE_NEXT_SEQ = f"UPDATE {META} SET value = ? WHERE key = 'next_seq'"
 
 
-FIND_QUEUE = f"SELECT id, subscription FROM {QUEUE} WHERE name = ?"
+FIND_QUEUE = f"SELECT id, subscription, scheduled FROM {QUEUE} WHERE name = ?"
 
 
 ADD_QUEUE = f"INSERT INTO {QUEUE} (name) VALUES (?)"
 
 
-QUEUE_NAME = f"SELECT name, subscription FROM {QUEUE} WHERE id = ?"
+QUEUE_NAME = f"SELECT name, subscription, scheduled FROM {QUEUE} WHERE id = ?"
 
 
 ADD_COUNTS = f"UPDATE {QUEUE} SET {', '.join(f'{each} = {each} + ?' for each in Counts._fields)} WHERE id = ?"

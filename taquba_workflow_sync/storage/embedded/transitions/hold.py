@@ -38,7 +38,8 @@ def _choose(tx: Transaction, lanes: tuple[str, ...], group: Sequence[Settlement]
     room = group[0].leave.room
     queues = [queue for lane in lanes if (queue := tx.find_queue(lane)) is not None]
     for queue in queues:
-        promote(tx, queue)  # what is due waits, too
+        if tx.has_scheduled(queue):
+            promote(tx, queue)  # what is due waits, too
     for queue in queues[:-1]:
         (waiting,) = tx.execute(tx.unreadable.pass_over(sql.WAITING), (queue, room + len(group))).fetchone()
         room -= waiting

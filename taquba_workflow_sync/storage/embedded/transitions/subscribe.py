@@ -20,7 +20,7 @@ def is_subscribed(connection: sqlite3.Connection, queue: str, subscription: Subs
     row = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     if row is None:
         return False
-    _, registered = row
+    _, registered, _ = row
     return bool(registered == _text(subscription))
 
 
