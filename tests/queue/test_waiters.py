@@ -198,6 +198,19 @@ def test_an_interrupted_waiter_leaves_nothing_behind(waiters: Waiters, commits: 
     assert waiters._ends == {}, "a line that nobody stands in goes with its run"
 
 
+def test_a_waiter_that_leaves_as_its_line_is_woken_has_nobody_passed_over(waiters: Waiters, commits: Commits) -> None:
+    class Leaving(Waiter):
+        def wake(self) -> None:
+            super().wake()
+            line.remove(self)
+
+    with waiters.end_of("a") as last:
+        line = waiters._ends["a"]
+        line.insert(0, Leaving(0))
+        commits.commit_here(ended=["a"])
+        assert last.is_woken
+
+
 def test_a_looker_that_was_interrupted_and_looks_no_more_is_replaced(
     waiters: Waiters, commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,14 +297,27 @@ def test_as_many_are_let_go_of_as_it_takes_the_first_first(store: Store, waiting
     check_counters(store)
 
 
-def test_the_claims_of_the_same_call_take_the_room_of_what_was_let_go_of(store: Store) -> None:
+@pytest.mark.parametrize("is_spare", [False, True])
+def test_the_claims_of_the_same_call_take_the_room_of_what_was_let_go_of(store: Store, is_spare: bool) -> None:
     put(store, run("a"), run("b"))
     held = claims(store)
     put(store, run("c"))
-    request = ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 0)
+    request = ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 0, is_spare=is_spare)
     answers, (row,) = store.settle_and_claim([holding(store, each) for each in held], [request])
     assert answers == [None, HELD]
     assert row.run_id == "c"
+
+
+def test_a_claim_without_room_that_is_none_of_the_spare_ones_promotes_all_the_same(
+    store: Store, clock: ManualClock
+) -> None:
+    put(store, run("a"), run("b"))
+    held = claims(store)
+    put(store, job("elsewhere", run_at_ms=stored(store, held[0].id).enqueued_ms + 1_000))
+    clock.advance(2)
+    request = ClaimRequest((LaneClaim("elsewhere", LEASE_MS),), 0)
+    assert store.settle_and_claim([holding(store, each) for each in held], [request]) == ([HELD, HELD], [])
+    assert counts_of(store, "elsewhere").pending == 1
 
 
 def test_the_claims_of_other_queues_do_not(store: Store) -> None:
