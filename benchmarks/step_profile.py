@@ -40,14 +40,14 @@ PARTS = {
     "in line for the commit": "storage.embedded.group_commit:GroupCommit.run",
     "one transaction": "storage.embedded.commit:Transactor._transact",
     "inside the gate": "storage.embedded.commit:Transactor._try_once",
-    "the file is still the store's (two stats)": "storage.embedded.connections:Connections.check_identity",
+    "the files are still the store's (a stat of the directory)": "storage.embedded.connections:Connections.check_identity",
     "the transaction's state is made": "storage.embedded.transaction:Transaction.__init__",
     "settled in bulk": "storage.embedded.commit:Transactor._fill",
     "which claims go on": "storage.embedded.settling:choose",
     "held, advanced, ended": "storage.embedded.settling:settle_in_bulk",
     "settled or claimed singly": "storage.embedded.commit:Transactor._run_one",
     "counters written": "storage.embedded.transaction:Transaction.finish",
-    "is a checkpoint due (one stat)": "storage.embedded.checkpoint:Checkpointer.run_if_due",
+    "is a checkpoint due (a stat every 10 ms)": "storage.embedded.checkpoint:Checkpointer.run_if_due",
 }
 _ROOT = "the pool's loop"
 

@@ -76,7 +76,7 @@ class Writer:
     def checkpoint(self) -> None:
         """Checkpoint if the log has grown; what was asked for is committed already, so a failure costs only room."""
         try:
-            self._checkpointer.run_if_due(self._connections.log_bytes)
+            self._checkpointer.run_if_due()
         except (sqlite3.Error, StorageError) as error:
             _log.warning("cannot checkpoint: %s", error)
             self._connections.drop_writer()

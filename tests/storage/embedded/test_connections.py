@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
+from taquba_workflow_sync.storage.embedded import connections as connections_module
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.bench import claims, put_one, version_of
@@ -94,3 +97,78 @@ def test_callers_that_wait_are_told_when_the_store_is_deleted(open_embedded: Ope
         with pytest.raises(StorageError, match="deleted, moved or replaced"):
             caller.answer()
     assert len({id(caller.error) for caller in callers}) == 5, "each has an exception of its own"
+
+
+# How it is known that the files are still the store's
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are looked at to tell whether they are still the same."""
+    seen: list[str] = []
+    original = connections_module._identity_of
+
+    def identity_of(path: Path) -> tuple[int, int] | None:
+        seen.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(connections_module, "_identity_of", identity_of)
+    return seen
+
+
+def test_the_files_are_not_looked_at_while_nothing_changes_in_their_directory(
+    open_embedded: OpenEmbedded, looked_at: list[str]
+) -> None:
+    store = open_embedded()
+    put_one(store)
+    time.sleep(2 * connections_module._SETTLED_NS / 1e9)
+    put_one(store)
+    looked_at.clear()
+    for _ in range(20):
+        put_one(store)
+    assert looked_at == []
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db-wal"])
+@pytest.mark.parametrize("how", ["removed", "replaced", "moved away with its directory"])
+def test_a_file_that_was_taken_is_noticed_by_the_next_write(
+    open_embedded: OpenEmbedded, root: Path, name: str, how: str
+) -> None:
+    store = open_embedded()
+    put_one(store)
+    time.sleep(2 * connections_module._SETTLED_NS / 1e9)
+    put_one(store)
+    file = root / "db" / name
+    if how == "removed":
+        file.unlink()
+    elif how == "replaced":
+        other = root / "db" / "other"
+        shutil.copy(file, other)
+        other.rename(file)
+    else:
+        (root / "db").rename(root / "elsewhere")
+        shutil.copytree(root / "elsewhere", root / "db")
+    with pytest.raises(StorageError, match="deleted"):
+        put_one(store)
+
+
+def test_a_directory_that_has_just_changed_tells_nothing(open_embedded: OpenEmbedded, looked_at: list[str]) -> None:
+    """Two changes in one tick of an older kernel's clock have the same time."""
+    store = open_embedded()
+    put_one(store)
+    for number in range(3):
+        (store._connections.root / "db" / f"other-{number}").touch()
+        looked_at.clear()
+        put_one(store)
+        put_one(store)
+        assert len(looked_at) >= 4, "both files, both times"
+
+
+def test_a_directory_of_the_future_tells_nothing(open_embedded: OpenEmbedded, root: Path, looked_at: list[str]) -> None:
+    store = open_embedded()
+    put_one(store)
+    tomorrow = time.time() + 86_400
+    os.utime(root / "db", (tomorrow, tomorrow))
+    looked_at.clear()
+    put_one(store)
+    assert looked_at
