@@ -40,7 +40,7 @@ PARTS = {
     "in line for the commit": "storage.embedded.group_commit:GroupCommit.run",
     "one transaction": "storage.embedded.commit:Transactor._transact",
     "inside the gate": "storage.embedded.commit:Transactor._try_once",
-    "the files are still the store's (a stat of the directory)": "storage.embedded.connections:Connections.check_identity",
+    "the files are the same (a stat of the directory)": "storage.embedded.connections:Connections.check_identity",
     "the transaction's state is made": "storage.embedded.transaction:Transaction.__init__",
     "settled in bulk": "storage.embedded.commit:Transactor._fill",
     "which claims go on": "storage.embedded.settling:choose",

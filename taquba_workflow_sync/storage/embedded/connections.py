@@ -118,7 +118,7 @@ class Connections:
         except OSError:
             return None
         changed = max(found.st_mtime_ns, found.st_ctime_ns)
-        if not 0 <= changed < time.time_ns() - _SETTLED_NS:
+        if changed >= time.time_ns() - _SETTLED_NS:
             return None
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
