@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 # is quicker than to append (a sync of 24 KB took 108 microseconds instead of 153); larger, it has come to its end.
 CHECKPOINT_BYTES: Final = 4 << 20
 _WARN_BYTES: Final = 64 << 20
-# How often the WAL's size is looked at, at most: each look makes the next sync dearer (see Connections). At 50 MiB/s it
-# has grown by half a MiB meanwhile.
+# How often the WAL's size is looked at, at most, with that threshold: each look makes the next sync dearer (see
+# Connections). At 50 MiB/s it has grown by half a MiB meanwhile.
 _LOOK_INTERVAL: Final = 0.01
 _LONGEST_BACKOFF: Final = 60.0
 
@@ -56,7 +56,7 @@ class Checkpointer:
         now = time.monotonic()
         if now < self._look_again:
             return False
-        self._look_again = now + _LOOK_INTERVAL
+        self._look_again = now + _LOOK_INTERVAL * self._threshold / CHECKPOINT_BYTES
         try:
             size = os.stat(self._wal).st_size  # never opened: closing any descriptor of it drops SQLite's locks
         except OSError:
