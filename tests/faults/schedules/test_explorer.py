@@ -134,7 +134,7 @@ def test_a_replay_makes_the_same_steps(scenario: Scenario, tmp_path: Path) -> No
 
 
 def test_no_module_of_the_engine_goes_by_another_clock() -> None:
-    # boot_clock asks for CLOCK_BOOTTIME by itself, presence is given its clock, connections compares times of files.
+    # boot_clock asks for CLOCK_BOOTTIME by itself, presence is given its clock, that of connections stands still.
     excused = {"boot_clock", "presence", "connections"}
     files = Path(store.__file__).parent.rglob("*.py")
     named = {path.stem for path in files if re.search("^import time$", path.read_text(), re.MULTILINE)}
