@@ -16,10 +16,9 @@ from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, L
 from taquba_workflow_sync.wakeup import WakeUp
 
 # A look costs 65 to 200 microseconds of CPU, most of it for waking a thread: often while there is something to see,
-# seldom otherwise. At 30 ms an idle process starts what another one submits within 25 ms in the median, and uses less
-# than a hundredth of a core.
+# seldom otherwise (every 30 ms, an idle worker used more than a hundredth of a core).
 _LOOK_WHEN_ACTIVE: Final = 0.005
-_LOOK_WHEN_IDLE: Final = 0.03
+_LOOK_WHEN_IDLE: Final = 0.04
 _ACTIVE_FOR: Final = 1.0
 
 
