@@ -2,8 +2,7 @@
 
 The parts are timed on the pool's thread, which with one worker runs the step, settles it and commits. A part's time is
 its own: what the parts and statements that it calls take is theirs. So the table adds up to the time of a step; timing
-it costs about a microsecond for each part, which is in the figures. Without fsync the same work shows what is Python's
-and SQLite's.
+it costs about a microsecond for each part, which is in the figures.
 """
 
 from __future__ import annotations
