@@ -46,10 +46,11 @@ class _Injection:
         return self._step
 
 
-def inject(call: Callable[[], _T], at: int, *places: str) -> tuple[bool, _T | None]:
+def inject(call: Callable[[], _T], at: int, *places: str) -> tuple[int, _T | None]:
     """Make a call with an exception before its ``at``-th step in the files that have one of ``places`` in their path.
 
-    Returns whether it came to that step, and what the call returned, if it did: the exception may come in vain.
+    Returns to how many steps it came, ``at`` of them at most before the exception, and what the call returned, if it
+    did: the exception may come in vain.
     """
     injection = _Injection(at, places)
     answer = None
@@ -61,7 +62,7 @@ def inject(call: Callable[[], _T], at: int, *places: str) -> tuple[bool, _T | No
             sys.settrace(None)
     except (Limit, Interruption) as error:
         assert error.args == (injection.where,)
-    return injection.steps >= at, answer
+    return injection.steps, answer
 
 
 class Storm:
