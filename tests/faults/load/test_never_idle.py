@@ -11,7 +11,7 @@ from taquba_workflow_sync.testing import ManualClock
 from tests.faults.checker import looking_at
 from tests.support import PATIENCE, no_thread_left_behind, wait_until
 
-_EXPIRED = 3_000
+_EXPIRED = 8_000
 _BUSY_WITH = 24_000
 _KEPT = 60.0  # the shortest there is
 
