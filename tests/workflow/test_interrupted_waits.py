@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +11,9 @@ import pytest
 
 from taquba_workflow_sync import Queue, Step, StepOutcome, Succeed, WorkflowRuntime
 from taquba_workflow_sync.errors import ClaimLostError
-from tests.interruptions import inject
+from tests.interruptions import assert_weathers, inject
 from tests.support import PATIENCE, in_thread, wait_until
 
-_STORM_S = 5.0
 #: How many steps a call has at least, whatever it meets.
 _LEAST = 100
 _WAITING = ("queue/waiters.py", "workflow/waiting.py", "taquba_workflow_sync/wakeup.py")
@@ -116,16 +112,4 @@ def test_an_exception_at_any_step_of_a_claim_that_waits_loses_no_job(queue: Queu
 @pytest.mark.embedded
 def test_a_storm_of_interrupted_waits_strands_nobody(tmp_path: Path) -> None:
     """The main thread submits and waits while a handler raises after 50 microseconds to 3 ms; others do it beside."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.workflow.wait_storm", str(tmp_path / "store"), str(_STORM_S)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(done.stdout)
-    assert figures["raised"] > 50 and figures["waited for"] > 50, figures
-    for nothing in ("lost", "doubled", "stuck", "errors", "others in main"):
-        assert not figures[nothing], figures
+    assert_weathers("tests.workflow.wait_storm", tmp_path / "store")

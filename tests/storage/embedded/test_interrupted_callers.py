@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import _thread
-import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +13,12 @@ import pytest
 from taquba_workflow_sync.storage.embedded import clerk as clerk_module
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability
-from tests.interruptions import Interruption, Limit, inject
+from tests.interruptions import Interruption, Limit, assert_weathers, inject
 from tests.storage.bench import QUEUE, claims, job, put_one, rows_of, status
 
 from .callers import LIMIT, Caller, Faults, until
 from .conftest import OpenEmbedded
 
-STORM_S = 5.0
 _ENGINE = str(Path("taquba_workflow_sync", "storage", "embedded"))
 
 
@@ -48,19 +44,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_storm_of_interrupted_callers_strands_nobody(tmp_path: Path) -> None:
     """The main thread submits while a handler raises after 50 microseconds to 3 ms; three threads submit beside it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.storage.embedded.storm", str(tmp_path / "store"), str(STORM_S)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=Path(__file__).parents[3],
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(done.stdout)
-    assert figures["raised"] > 50 and figures["acknowledged"] > 50, figures
-    for nothing in ("lost", "doubled", "stuck", "errors", "others in main"):
-        assert not figures[nothing], figures
+    assert_weathers("tests.storage.embedded.storm", tmp_path / "store")
 
 
 # Exactly the interrupted caller, unchanged
