@@ -97,9 +97,17 @@ class _Connection:
     def execute(self, statement: str, *arguments: Any) -> Any:
         timed = self._timed.get(statement)
         if timed is None:
-            name = self._names.get(statement) or " ".join(statement.split()[:2])
+            name = self._names.get(statement) or self._name_of_many(statement)
             timed = self._timed[statement] = self._profile.timed(f"SQL: {name}", self._connection.execute)
         return timed(statement, *arguments)
+
+    def _name_of_many(self, statement: str) -> str:
+        """Return the name of a statement that was made for some number of rows."""
+        for text, name in self._names.items():
+            before, values, after = text.partition("{values}")
+            if values and statement.startswith(before) and statement.endswith(after):
+                return name
+        return " ".join(statement.split()[:2])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)

@@ -183,6 +183,36 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     "the heartbeat renews nothing": (
         _DISPATCH + "lane.py", ">= self.lane.lease_ms / 1000 * _RENEW_AFTER", ">= 1e9",
     ),
+    # spare claims, and what is not looked at
+    "a spare claim is left out though a claim was let go of": (
+        _ENGINE + "settling.py", "self.request.is_spare and not self.turn.let_go and", "self.request.is_spare and",
+    ),
+    "a claim without room is left out though it is no spare one": (
+        _ENGINE + "settling.py", "return self.request.is_spare and not", "return not",
+    ),
+    "what the dead have left is not taken back where no thread is free": (
+        _DISPATCH + "settling.py", "is_spare = limit <= 0 and state.abandoned is None", "is_spare = limit <= 0",
+    ),
+    "a claim is held though what is due goes first": (
+        _ENGINE + "transaction.py", "return self._scheduled[number] > 0", "return False",
+    ),
+    "a database that was taken away is not missed": (
+        _ENGINE + "connections.py", "directory is not None and directory == self._directory_seen:",
+        "self._directory_seen is not None:",
+    ),
+    "a directory that has just changed is trusted": (
+        _ENGINE + "connections.py", "if changed >= time.time_ns() - _SETTLED_NS:", "if False:",
+    ),
+    # threads that leave
+    "a thread that leaves a line has the next one passed over": (
+        "taquba_workflow_sync/queue/waiters.py", "for waiter in tuple(line):", "for waiter in line:",
+    ),
+    "a looker that looks no more is trusted for ever": (
+        "taquba_workflow_sync/queue/waiters.py", "time.monotonic() - self._looked_at < 2 * _TRUST", "True",
+    ),
+    "a pool's thread that dies keeps its place": (
+        _DISPATCH + "pool.py", "            if is_counted:", "            if False:",
+    ),
 }  # fmt: skip
 
 

@@ -97,6 +97,27 @@ def test_a_runtime_whose_dispatcher_cannot_be_started_can_be_started_later(
         assert runtime.submit().result(timeout=PATIENCE) == b"done"
 
 
+def test_a_run_whose_headers_cannot_be_read_for_want_of_memory_ends_and_the_others_go_on(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread would be lost else, and the run held for ever: its lease is renewed for as long as it is in flight."""
+    original = pool_module.decode_headers
+    failed: list[str] = []
+
+    def decode_headers(text: str) -> Any:
+        if not failed:
+            failed.append(text)
+            raise MemoryError
+        return original(text)
+
+    monkeypatch.setattr(pool_module, "decode_headers", decode_headers)
+    with WorkflowRuntime(queue, lambda step: Succeed(b"done"), max_concurrent_steps=1) as runtime:
+        first, second = runtime.submit(), runtime.submit()
+        outcome = first.wait(PATIENCE)
+        assert (outcome.status.value, outcome.error) == ("failed", "could not be run: MemoryError")
+        assert second.wait(PATIENCE).result == b"done"
+
+
 def test_a_thread_that_dies_of_a_fault_of_ours_leaves_its_place() -> None:
     pool = pool_module.Pool("faulty", [], 1)
     told = threading.Event()
