@@ -17,7 +17,24 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claims, footprint, latency, machine, peer_rates, recovery, step_profile, steps, submits, waiting
+from benchmarks import (
+    claims,
+    flask_submit,
+    flows,
+    footprint,
+    groups,
+    latency,
+    limits,
+    machine,
+    memo,
+    peer_rates,
+    recovery,
+    signals,
+    step_profile,
+    steps,
+    submits,
+    waiting,
+)
 from benchmarks.figures import FULL, QUICK, Bench, Section
 from benchmarks.report import render
 
@@ -31,6 +48,12 @@ THEMES: dict[str, Callable[[Bench], list[Section]]] = {
     "footprint": footprint.measure,
     "claims": claims.measure,
     "profile": step_profile.measure,
+    "memo": memo.measure,
+    "flows": flows.measure,
+    "signals": signals.measure,
+    "limits": limits.measure,
+    "groups": groups.measure,
+    "flask": flask_submit.measure,
 }
 
 

@@ -14,20 +14,35 @@ from benchmarks.figures import Bench, Section
 from benchmarks.footprint import memory_over
 from benchmarks.steps import PAYLOAD
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
+from taquba_workflow_sync.storage.embedded.belongings import Belonging
 from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.signals import WAIT
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import Advance, Release, Settlement
+from taquba_workflow_sync.storage.port.wait import NEVER_MS
 
 BATCH = 16
 WARMUP_TURNS = 50
 SUBMIT_BATCH = 10_000
 LEASE_MS = 30_000
 
-# Runs that wait become runs that have succeeded, a day ago and kept for a month; the store is not open meanwhile.
-FINISH = f"""UPDATE {JOB} SET status = 'done', verdict = 'succeeded', termination = 1, attempts = 1, ordinal = 1,
+# Runs in line become runs that wait for a signal without a timeout; the store is not open meanwhile.
+WAIT_FOR_SIGNAL = (
+    f"""INSERT INTO {WAIT} (job, kind, name, crc) SELECT seq, 'signal', 'approved', 0 FROM {JOB}
+    WHERE status = 'pending'""",
+    f"""UPDATE {JOB} SET status = 'scheduled', due_ms = {NEVER_MS}, belongings = {int(Belonging.WAIT)}
+    WHERE status = 'pending'""",
+    f"UPDATE {QUEUE} SET scheduled = scheduled + pending, pending = 0",
+)
+# What waits for a signal becomes what has succeeded, a day ago and kept for a month.
+FINISH = (
+    f"""UPDATE {JOB} SET status = 'done', verdict = 'succeeded', termination = 1, attempts = 1, ordinal = 1,
+    due_ms = NULL, belongings = 0,
     finished_ms = :now - 86400000, expires_ms = :now + 30 * 86400000, keep_done_ms = 31 * 86400000
-    WHERE status = 'pending'"""
-COUNT_FINISHED = f"UPDATE {QUEUE} SET done = done + pending, pending = 0"
+    WHERE status = 'scheduled'""",
+    f"DELETE FROM {WAIT}",
+    f"UPDATE {QUEUE} SET done = done + scheduled, scheduled = 0",
+)
 
 
 def measure(bench: Bench) -> list[Section]:
@@ -37,8 +52,9 @@ def measure(bench: Bench) -> list[Section]:
         "Stores with many jobs",
         f"One turn is one transaction: {BATCH} steps advance and the next {BATCH} are claimed; the median of"
         f" {scale.turns}, also without fsync (durability relaxed), which otherwise hides what the turn itself costs."
-        f" Waiting runs were put in by submit_many, {SUBMIT_BATCH:,} at a time; finished ones were made of them by one"
-        f" SQL UPDATE of the job table. The ratio is to a store with {smallest:,} waiting, turn by turn beside it.",
+        f" Waiting runs were put in by submit_many, {SUBMIT_BATCH:,} at a time; of them were made those that wait"
+        f" for a signal, and of these finished ones, by SQL. The ratio is to a store with {smallest:,} waiting, turn by"
+        f" turn beside it.",
     )
     with tempfile.TemporaryDirectory(prefix="claims-", dir=bench.place) as place:
         small, store = Path(place) / "small", Path(place) / "store"
@@ -51,10 +67,13 @@ def measure(bench: Bench) -> list[Section]:
         section.add("fill", f"filling it, submit_many of {SUBMIT_BATCH:,}, without fsync", [rate], "runs/s")
         _add_stats(section, bench, store, waiting)
         section.figures += memory_over(store, waiting)
-        _finish_all(store)
-        _fill(store, scale.finished - waiting + smallest)
-        _expect(store, pending=smallest, done=scale.finished)
-        _add_turns(section, bench, (small, store), f"{scale.finished:,} finished, {smallest:,} waiting", "finished")
+        _rewrite(store, WAIT_FOR_SIGNAL)
+        _fill(store, smallest)
+        _expect(store, pending=smallest, scheduled=waiting)
+        _add_turns(section, bench, (small, store), f"{waiting:,} waiting for a signal, {smallest:,} in line", "signal")
+        _rewrite(store, FINISH)
+        _expect(store, pending=smallest, done=waiting)
+        _add_turns(section, bench, (small, store), f"{waiting:,} finished, {smallest:,} in line", "finished")
     return [section]
 
 
@@ -123,23 +142,24 @@ def _add_stats(section: Section, bench: Bench, store: Path, waiting: int) -> Non
             began = time.perf_counter()
             queue.stats(name)
             took.append((time.perf_counter() - began) * 1000)
-    _expect(store, pending=waiting, done=0)
+    _expect(store, pending=waiting)
     section.add("stats", f"stats() of {waiting:,} waiting", took, "ms")
 
 
-def _finish_all(store: Path) -> None:
+def _rewrite(store: Path, statements: tuple[str, ...]) -> None:
     # No handle of this process has the store open, so a connection of our own is as good as another program's.
     with closing(sqlite3.connect(store / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(FINISH, {"now": time.time_ns() // 1_000_000})
-        connection.execute(COUNT_FINISHED)
+        for statement in statements:
+            connection.execute(statement, {"now": time.time_ns() // 1_000_000})
         connection.execute("COMMIT")
 
 
-def _expect(store: Path, *, pending: int, done: int) -> None:
+def _expect(store: Path, *, pending: int, scheduled: int = 0, done: int = 0) -> None:
     """Raise RuntimeError unless the store holds what is about to be measured."""
     with Queue.open(store) as queue:
         stats = queue.stats(WorkflowClient(queue).queue_name)
-    if (stats.pending, stats.done) != (pending, done):
-        raise RuntimeError(f"{stats.pending} waiting and {stats.done} done, not {pending} and {done}")
+    found = (stats.pending, stats.scheduled, stats.done)
+    if found != (pending, scheduled, done):
+        raise RuntimeError(f"{found} in line, waiting and done, not {(pending, scheduled, done)}")

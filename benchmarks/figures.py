@@ -21,12 +21,11 @@ class Scale:
     idle_seconds: float
     # Jobs waiting while a turn is timed; the last one is also the backlog for stats and memory.
     waiting: tuple[int, ...]
-    finished: int
     turns: int
 
 
-FULL = Scale(3, 4.0, 300, 20, 10.0, (1_000, 100_000, 1_000_000), 1_000_000, 400)
-QUICK = Scale(1, 1.0, 40, 3, 3.0, (1_000, 10_000, 100_000), 100_000, 150)
+FULL = Scale(3, 4.0, 300, 20, 10.0, (1_000, 100_000, 1_000_000), 400)
+QUICK = Scale(1, 1.0, 40, 3, 3.0, (1_000, 10_000, 100_000), 150)
 
 
 @dataclass(frozen=True, slots=True)

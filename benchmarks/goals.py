@@ -74,10 +74,10 @@ def _to_fastest(key: str) -> Callable[[Figures], float | None]:
     return find
 
 
-def _to_peer(name: str) -> Callable[[Figures], float | None]:
+def _to_peer(name: str, ours: str = "noop.16") -> Callable[[Figures], float | None]:
     def find(figures: Figures) -> float | None:
         peer = next((each for key, each in figures.items() if key.startswith("peer.") and key.endswith(name)), None)
-        return None if peer is None or "noop.16" not in figures else figures["noop.16"].value / peer.value
+        return None if peer is None or ours not in figures else figures[ours].value / peer.value
 
     return find
 
@@ -97,6 +97,15 @@ GOALS = (
     Goal("no-op steps, 4 workers, of the fastest durable peer", 1.0, "x", _to_fastest("noop.4"), at_least=True),
     Goal("no-op steps, 16 workers, of huey", 4.0, "x", _to_peer("huey"), at_least=True),
     Goal("no-op steps, 16 workers, of dura", 3.0, "x", _to_peer("dura"), at_least=True),
+    Goal("memo.put one by one, of dura's checkpoints", 1.0, "x", _to_peer("dura", "memo.1"), at_least=True),
+    Goal("memo.put by four steps, of dura's checkpoints", 2.0, "x", _to_peer("dura", "memo.4"), at_least=True),
+    Goal("CPU of a flow's step, of the same over bytes", 1.15, "x", _ratio("flows.flow")),
+    Goal("signal to start, one process, median", 5.0, "ms", _value("signal.inside")),
+    Goal("signal to start, across processes, median", 25.0, "ms", _value("signal.across")),
+    Goal("claim cost beside 100,000 parked runs of 1,000 keys, runs of keys", 1.3, "x", _ratio("limits.keyed")),
+    Goal("claim cost beside 100,000 parked runs of 1,000 keys, other runs", 1.3, "x", _ratio("limits.plain")),
+    Goal("submit_group, of submit_many", 0.5, "x", _ratio("groups.one"), at_least=True),
+    Goal("end of a group to the start of who waits, median", 25.0, "ms", _value("groups.wake")),
     Goal("four worker processes together, of one", 0.8, "x", _ratio("share.steps.alone"), at_least=True),
     Goal("CPU of a run waited for, 1,000 threads to 8", 1.5, "x", _between("wait.cpu.1000", "wait.cpu.8")),
     Goal("runs waited for, 128 threads to 8", 1.0, "x", _between("wait.rate.128", "wait.rate.8"), at_least=True),

@@ -9,65 +9,12 @@ number of the step. ``RESERVED_HEADER_PREFIX``: what they begin with; a submit w
 ``__version__``: the version, as it is published.
 """
 
+import importlib
 import logging
+from typing import TYPE_CHECKING
 
-from taquba_workflow_sync.clock import Clock
-from taquba_workflow_sync.errors import (
-    CancelRequestedError,
-    ClaimLostError,
-    DuplicateJobIdError,
-    InputMismatchError,
-    InvalidNameError,
-    InvalidRunIdError,
-    InvalidStateError,
-    InvalidStepHeaderError,
-    JobNotFoundError,
-    MissingHeaderError,
-    PayloadTooLargeError,
-    PermanentFailure,
-    ReservedHeaderError,
-    RunCancelledError,
-    RunFailedError,
-    RunNotFoundError,
-    SchemaVersionError,
-    StepError,
-    StepErrorKind,
-    StorageError,
-    StoreClosedError,
-    StoreInUseError,
-    TaqubaError,
-    UnsupportedFilesystemError,
-)
-from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
-from taquba_workflow_sync.queue import (
-    PRIORITY_HIGH,
-    PRIORITY_LOW,
-    PRIORITY_NORMAL,
-    AttemptOutcome,
-    CancelOutcome,
-    CheckReport,
-    Claim,
-    JobAttempt,
-    JobPage,
-    JobRecord,
-    JobStatus,
-    Queue,
-    QueueConfig,
-    QueueStats,
-    Worker,
-    run_worker,
-)
-from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, RESERVED_HEADER_PREFIX
-from taquba_workflow_sync.storage.port.run import IfFinished
-from taquba_workflow_sync.webhooks import WebhookRequest, WebhookTarget, WebhookWorker, enqueue_webhook
-from taquba_workflow_sync.workflow.client import RunHandle, WorkflowClient
-from taquba_workflow_sync.workflow.hooks import NoopTerminalHook, TerminalHook
-from taquba_workflow_sync.workflow.outcomes import Cancel, Continue, ContinueAfter, Fail, StepOutcome, Succeed
-from taquba_workflow_sync.workflow.runner import Step, StepRunner
-from taquba_workflow_sync.workflow.runtime import WorkflowRuntime, WorkflowRuntimeBuilder
-from taquba_workflow_sync.workflow.spec import RunSpec, StepOrder
-from taquba_workflow_sync.workflow.status import RunCounts, RunPage, RunState, RunStatus
-from taquba_workflow_sync.workflow.webhook_hook import WebhookTerminalHook
+if TYPE_CHECKING:
+    from taquba_workflow_sync._public import *
 
 __all__ = [
     "HEADER_RUN_ID",
@@ -86,8 +33,20 @@ __all__ = [
     "Clock",
     "Continue",
     "ContinueAfter",
+    "ContinueOnGroup",
+    "ContinueOnSignal",
     "DuplicateJobIdError",
+    "EffectConflictError",
+    "Effects",
+    "EffectsSealedError",
+    "EventKind",
     "Fail",
+    "Group",
+    "GroupMismatchError",
+    "GroupNotFoundError",
+    "GroupPage",
+    "GroupStatus",
+    "Histogram",
     "IfFinished",
     "InputMismatchError",
     "InvalidNameError",
@@ -99,25 +58,41 @@ __all__ = [
     "JobPage",
     "JobRecord",
     "JobStatus",
+    "KeyValuePage",
+    "KeyValueStore",
+    "KeyValueView",
+    "Limit",
+    "Memo",
+    "MemoFullError",
+    "MinuteActivity",
     "MissingHeaderError",
     "NoopTerminalHook",
     "PayloadTooLargeError",
     "PermanentFailure",
     "Queue",
     "QueueConfig",
+    "QueueFullError",
+    "QueueMetrics",
     "QueueStats",
     "ReservedHeaderError",
     "RunCancelledError",
     "RunCounts",
+    "RunEvent",
     "RunFailedError",
     "RunHandle",
     "RunNotFoundError",
     "RunOutcome",
     "RunPage",
+    "RunProgress",
     "RunSpec",
     "RunState",
     "RunStatus",
+    "Schedule",
+    "ScheduleNotFoundError",
     "SchemaVersionError",
+    "Signal",
+    "SignalBufferFullError",
+    "SignalOutcome",
     "Step",
     "StepError",
     "StepErrorKind",
@@ -127,6 +102,7 @@ __all__ = [
     "StorageError",
     "StoreClosedError",
     "StoreInUseError",
+    "StoreMetrics",
     "Succeed",
     "TaqubaError",
     "TerminalHook",
@@ -140,6 +116,7 @@ __all__ = [
     "WorkflowClient",
     "WorkflowRuntime",
     "WorkflowRuntimeBuilder",
+    "content_key",
     "enqueue_webhook",
     "run_worker",
 ]
@@ -147,3 +124,21 @@ __all__ = [
 __version__ = "0.1.0"
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+if not TYPE_CHECKING:  # or a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import all that is public when something of it is first asked for.
+
+        Until then who needs none of it, or one module, does not pay for the rest: pytest, which imports the plugin of
+        an installed package at every start; a command that only looks.
+        """
+        if not name.startswith("_"):
+            public = vars(importlib.import_module("taquba_workflow_sync._public"))
+            globals().update((each, public[each]) for each in __all__)
+            if name in globals():  # or a part of the package, which the others have brought along
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

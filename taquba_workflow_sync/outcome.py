@@ -19,7 +19,7 @@ class TerminalStatus(enum.StrEnum):
 class RunOutcome:
     """How a run ended. (``job_id``, ``termination``) names this ending: a retried run can end again.
 
-    ``result`` is set if it succeeded, ``error`` if it failed, or was cancelled with a reason by its runner.
+    ``result`` is set if it succeeded, ``error`` if it failed, or was cancelled with a reason.
     """
 
     run_id: str

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Final, Literal
+
+CancelCause = Literal["cancelled", "claim lost", "deadline", "step timeout"]
+
+#: What decides how the step ends goes first.
+_ORDER: Final[tuple[CancelCause, ...]] = ("claim lost", "cancelled", "deadline", "step timeout")
 
 
 class CancelToken(threading.Event):
@@ -13,6 +19,18 @@ class CancelToken(threading.Event):
 
     def __init__(self) -> None:
         self._is_set = False
+        self._cause: CancelCause | None = None
+
+    @property
+    def cause(self) -> CancelCause | None:
+        """Why it was set, if the library set it; of several causes the one that decides."""
+        return self._cause
+
+    def stop(self, cause: CancelCause) -> None:
+        """Tell the step to stop, and why."""
+        if self._cause is None or _ORDER.index(cause) < _ORDER.index(self._cause):
+            self._cause = cause
+        self.set()
 
     def is_set(self) -> bool:
         """Whether the step should stop."""

@@ -25,6 +25,8 @@ class QueueConfig:
     at once. ``retry_jitter``: wait a random part of that, between half and all.
     ``keep_done_jobs``: how long done and cancelled bare jobs stay readable; None leaves no row.
     ``dead_retention``: how long dead letters of bare jobs stay; None keeps them until they are requeued.
+    ``priority_aging``: 1,000 points of priority are worth so much waiting in line, so that nothing waits for ever
+    behind what is more urgent; None: priority is strict.
 
     Raises:
         TypeError: a value of the wrong type.
@@ -39,6 +41,7 @@ class QueueConfig:
     retry_jitter: bool = False
     keep_done_jobs: Duration | None = None
     dead_retention: Duration | None = timedelta(days=7)
+    priority_aging: Duration | None = None
 
     def __post_init__(self) -> None:
         validation.integer(self.max_attempts, "max_attempts", least=1)
@@ -50,6 +53,8 @@ class QueueConfig:
         for name in ("keep_done_jobs", "dead_retention"):
             if getattr(self, name) is not None:
                 validation.duration_ms(getattr(self, name), name)
+        if self.priority_aging is not None:
+            validation.duration_ms(self.priority_aging, "priority_aging", least=1)
 
     @property
     def lease_ms(self) -> int:
@@ -67,3 +72,9 @@ class QueueConfig:
         """``dead_retention`` in milliseconds."""
         kept = self.dead_retention
         return None if kept is None else validation.duration_ms(kept, "dead_retention")
+
+    @property
+    def aging_ms(self) -> int | None:
+        """``priority_aging`` in milliseconds."""
+        aging = self.priority_aging
+        return None if aging is None else validation.duration_ms(aging, "priority_aging", least=1)

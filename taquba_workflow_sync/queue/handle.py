@@ -10,14 +10,17 @@ from typing import Final, NoReturn, Protocol
 
 from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
-from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import QueueConfig
+from taquba_workflow_sync.queue.features import Features
+from taquba_workflow_sync.queue.group_handle import GroupHandle
+from taquba_workflow_sync.queue.paging import page_of
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.queue.waiters import Waiters
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.job import Inserted, JobRow, NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.port.operators import Piece
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts, Filter, RowPage
 from taquba_workflow_sync.storage.port.settlement import Ongoing, Settlement
@@ -49,7 +52,7 @@ class Loop(Protocol):
         ...
 
 
-class QueueHandle:
+class QueueHandle(Features, GroupHandle):
     """One open store with the configuration of its queues; after ``close``, everything raises ``StoreClosedError``.
 
     ``abandoned_here`` are tokens of this handle whose steps have ended and whose ends could not be stored: their
@@ -114,13 +117,15 @@ class QueueHandle:
         assert not isinstance(answer, Ongoing), "nobody but a dispatcher holds a claim"
         return answer
 
-    def cancel(self, job_id: str, deliver: LaneClaim | None = None) -> Cancellation:
+    def cancel(self, job_id: str, deliver: LaneClaim | None = None, reason: str | None = None) -> Cancellation:
         """Cancel a waiting job, or ask its claim to stop, in whichever process; see :meth:`Transitions.cancel`."""
         row = self.store.get(job_id, with_payload=False)
         abandoned = None
         if row is not None and row.status is JobStatus.CLAIMED:
             abandoned = self.abandoned_claims(suspect=row.owner)
-        cancellation = self.store.cancel(job_id, abandoned=abandoned, never_reap=RUNNING, deliver=deliver)
+        cancellation = self.store.cancel(
+            job_id, reason=reason, abandoned=abandoned, never_reap=RUNNING, deliver=deliver
+        )
         if cancellation.token is not None:
             RUNNING.cancel(cancellation.token)
         return cancellation
@@ -133,9 +138,33 @@ class QueueHandle:
             self._abandoned = self.store.abandoned_claims(suspect=suspect)
         return self._abandoned
 
-    def requeue(self, job_id: str, *, failed_run: bool = False) -> None:
+    def cancel_some(self, queue_name: str, which: Filter, cursor: str | None, reason: str | None) -> Piece:
+        """Cancel some runs, or ask their claims to stop; see :meth:`Operators.cancel_some`."""
+        abandoned = self.abandoned_claims()
+        piece = self.store.cancel_some(
+            queue_name, which, cursor, reason=reason, abandoned=abandoned, never_reap=RUNNING
+        )
+        for token in piece.tokens:
+            RUNNING.cancel(token)
+        return piece
+
+    def retry_some(self, queue_name: str, which: Filter, cursor: str | None) -> Piece:
+        """Put some failed runs back in line; see :meth:`Operators.retry_some`."""
+        return self.store.retry_some(queue_name, which, cursor)
+
+    def remove(self, job_id: str) -> None:
+        """Remove a dead job."""
+        self.store.remove(job_id)
+
+    def remove_some(self, queue_name: str, which: Filter, cursor: str | None) -> Piece:
+        """Remove some finished rows; see :meth:`Operators.remove_some`."""
+        return self.store.remove_some(queue_name, which, cursor)
+
+    def requeue(
+        self, job_id: str, *, failed_run: bool = False, payload: bytes | None = None, clears_memo: bool = False
+    ) -> None:
         """Put a dead job, or a run that failed, back in line."""
-        self.store.requeue(job_id, failed_run=failed_run)
+        self.store.requeue(job_id, failed_run=failed_run, payload=payload, clears_memo=clears_memo)
 
     def get(self, job_id: str, *, with_payload: bool = True) -> JobRow | None:
         """Return a stored job."""
@@ -145,12 +174,11 @@ class QueueHandle:
         """Return the newest row of a run id, without large parts."""
         return self.store.find_run(queue_name, run_id)
 
-    def page(self, queue_name: str, which: Filter, limit: object, cursor: object) -> RowPage:
+    def page(
+        self, queue_name: str, which: Filter, limit: object, cursor: object, *, with_payload: bool = True
+    ) -> RowPage:
         """Return a page of rows, its arguments checked."""
-        most = validation.integer(limit, "limit", least=1, most=10_000)
-        if cursor is not None and not isinstance(cursor, str):
-            raise TypeError(f"cursor must be a str, not {type(cursor).__name__}")
-        return self.store.page(queue_name, which, most, cursor)
+        return self.store.page(queue_name, which, *page_of(limit, cursor), with_payload=with_payload)
 
     def counts(self, queue_name: str) -> Counts:
         """Return a queue's counters; all zero for one that was never used."""

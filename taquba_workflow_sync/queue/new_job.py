@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Protocol
 
 from taquba_workflow_sync.ids import new_ulid
 from taquba_workflow_sync.queue import validation
-from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.job import NewJob
 
 
+class Limits(Protocol):
+    """What is needed of an open store to make a job for it."""
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The most that a payload may have."""
+        ...
+
+    def check_open(self) -> None:
+        """Refuse if it was closed."""
+        ...
+
+    def config_of(self, queue_name: str) -> QueueConfig:
+        """Return what a queue's jobs get by default."""
+        ...
+
+
 def new_job(
-    handle: QueueHandle,
+    handle: Limits,
     queue_name: str,
     payload: bytes,
     *,
@@ -41,4 +59,5 @@ def new_job(
         keep_done_ms=config.keep_done_ms,
         keep_dead_ms=config.keep_dead_ms,
         id_given=job_id is not None,
+        aging_ms=config.aging_ms,
     )

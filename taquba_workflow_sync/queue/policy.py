@@ -8,20 +8,38 @@ from collections.abc import Callable
 from taquba_workflow_sync.errors import PermanentFailure, StepError, TaqubaError
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import QueueConfig
-from taquba_workflow_sync.storage.port.settlement import DeadLetter, Nack
+from taquba_workflow_sync.storage.port.settings import Backoff
+from taquba_workflow_sync.storage.port.settlement import DeadLetter, Nack, PutBack
 
 
-def backoff_ms(config: QueueConfig, attempts: int, jitter: Callable[[], float] = random.random) -> int:
-    """Return how long the retry after ``attempts`` attempts waits: ``min(base * 2**(attempts-1), max)``."""
-    base = validation.duration_ms(config.retry_backoff_base, "retry_backoff_base")
-    most = validation.duration_ms(config.retry_backoff_max, "retry_backoff_max")
+def backoff_ms(
+    config: QueueConfig,
+    attempts: int,
+    jitter: Callable[[], float] = random.random,
+    backoff: Backoff | None = None,
+) -> int:
+    """Return how long the retry after ``attempts`` attempts waits: ``min(base * 2**(attempts-1), max)``.
+
+    ``backoff``: what a step was given, in place of its queue's.
+    """
+    if backoff is None:
+        base = validation.duration_ms(config.retry_backoff_base, "retry_backoff_base")
+        most = validation.duration_ms(config.retry_backoff_max, "retry_backoff_max")
+    else:
+        base, most = backoff
     # The exponent is bounded: the doubling is over the maximum long before, and 2**attempts would be a huge number.
     wait = min(base << min(max(attempts - 1, 0), 62), most)
     return round(wait * (0.5 + jitter() / 2)) if config.retry_jitter else wait
 
 
 def after_failure(
-    config: QueueConfig, *, attempts: int, max_attempts: int, error: str, retry_after: float | None = None
+    config: QueueConfig,
+    *,
+    attempts: int,
+    max_attempts: int,
+    error: str,
+    retry_after: float | None = None,
+    backoff: Backoff | None = None,
 ) -> Nack | DeadLetter:
     """Return what a transient failure of attempt ``attempts`` leads to.
 
@@ -31,18 +49,28 @@ def after_failure(
         return DeadLetter(error)
     if retry_after is not None:
         return Nack(error, validation.duration_ms(max(retry_after, 0.0), "retry_after"))
-    return Nack(error, backoff_ms(config, attempts))
+    return Nack(error, backoff_ms(config, attempts, backoff=backoff))
 
 
 def after_exception(
-    config: QueueConfig, error: BaseException, *, attempts: int, max_attempts: int
-) -> Nack | DeadLetter:
-    """Return what an exception that escaped a worker leads to: permanent errors are dead letters at once."""
+    config: QueueConfig,
+    error: BaseException,
+    *,
+    attempts: int,
+    max_attempts: int,
+    backoff: Backoff | None = None,
+) -> Nack | DeadLetter | PutBack:
+    """Return what an exception that escaped a worker leads to: permanent errors are dead letters at once, and what was
+    put back waits as long as it says, uncharged."""
     text = describe(error)
+    if isinstance(error, StepError) and error.delay is not None:
+        return PutBack(validation.duration_ms(error.delay, "delay"), text or None)
     if isinstance(error, TaqubaError) and error.is_permanent:
         return DeadLetter(text)
     retry_after = getattr(error, "retry_after", None) if isinstance(error, TaqubaError) else None
-    return after_failure(config, attempts=attempts, max_attempts=max_attempts, error=text, retry_after=retry_after)
+    return after_failure(
+        config, attempts=attempts, max_attempts=max_attempts, error=text, retry_after=retry_after, backoff=backoff
+    )
 
 
 def describe(error: BaseException) -> str:

@@ -14,11 +14,13 @@ from taquba_workflow_sync.clock import Clock, from_ms
 from taquba_workflow_sync.errors import ClaimLostError
 from taquba_workflow_sync.queue import claiming, opening, validation
 from taquba_workflow_sync.queue.config import Duration, QueueConfig
+from taquba_workflow_sync.queue.effects import Site, StagedEffects, checked_effects
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.kv import KeyValueStore
+from taquba_workflow_sync.queue.metrics import MinuteActivity, StoreMetrics, activity_of, metrics_of
 from taquba_workflow_sync.queue.new_job import new_job
 from taquba_workflow_sync.queue.policy import after_failure
 from taquba_workflow_sync.queue.records import (
-    CheckReport,
     Claim,
     JobAttempt,
     JobPage,
@@ -27,6 +29,7 @@ from taquba_workflow_sync.queue.records import (
     attempt_of,
     record_of,
 )
+from taquba_workflow_sync.queue.upkeep import Upkeep
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.reads import Filter
@@ -36,7 +39,7 @@ from taquba_workflow_sync.storage.port.status import JobStatus
 DEFAULT_MAX_PAYLOAD_BYTES = 64 * 2**20
 
 
-class Queue:
+class Queue(Upkeep):
     """A store opened by this process; usable from any thread, and in forked children.
 
     Make one with :meth:`open`. A call that returned is durable as ``durability`` says. Every method raises
@@ -47,6 +50,7 @@ class Queue:
     def __init__(self, handle: QueueHandle) -> None:
         #: What the floors above use; not for users.
         self.handle = handle
+        self._kv = KeyValueStore(handle)
         self._on_closed: Callable[[], None] | None = None
 
     @property
@@ -182,6 +186,25 @@ class Queue:
         self.handle.check_open()
         jobs = [new_job(self.handle, queue_name, payload) for payload in payloads]
         return [answer.job_id for answer in self.handle.insert(jobs)]
+
+    @property
+    def kv(self) -> KeyValueStore:
+        """The store's values by key."""
+        return self._kv
+
+    def commit(self, effects: StagedEffects) -> None:
+        """Apply what is staged in an ``Effects``, in one commit, all or none; durable on return.
+
+        After a ``StorageError`` the outcome may be unknown: a repeat applies what is staged once more, but for jobs,
+        whose ids are taken then (``DuplicateJobIdError``).
+
+        Raises:
+            EffectConflictError: an expectation does not hold, or an ``add`` met no integer; nothing was written.
+            InputMismatchError: a submit names a run with another input; nothing was written.
+            DuplicateJobIdError: a job's id is taken; nothing was written.
+            PayloadTooLargeError, TypeError, ValueError: an argument is wrong; nothing was written.
+        """
+        self.handle.commit_effects(checked_effects(effects).at(Site(self.handle)))
 
     def claim(self, queue_name: str, *, lease: Duration | None = None) -> Claim | None:
         """Claim the first job in line, or return None. The claim is good for ``lease`` seconds and is not renewed."""
@@ -319,7 +342,16 @@ class Queue:
     def stats(self, queue_name: str) -> QueueStats:
         """Return a queue's counters; all zero for one that was never used."""
         validation.queue_name(queue_name)
-        return QueueStats(queue_name, *self.handle.counts(queue_name))
+        return QueueStats(queue_name, *self.handle.counts(queue_name), paused=self.handle.is_paused(queue_name))
+
+    def metrics(self) -> StoreMetrics:
+        """Return what the store has counted of its queues, from counters: totals, durations, what waits longest."""
+        return metrics_of(self.handle.store)
+
+    def recent_activity(self, queue_name: str) -> list[MinuteActivity]:
+        """Return what happened in a queue in this minute and the 59 before, those in which anything did, in order."""
+        validation.queue_name(queue_name)
+        return activity_of(self.handle.store, queue_name)
 
     def list_queues(self) -> list[str]:
         """Return the names of all queues that were ever used, sorted."""
@@ -328,27 +360,8 @@ class Queue:
     def attempt_history(self, job_id: str) -> list[JobAttempt]:
         """Return how each ended claim of a job went: the first 100 and the last 1,000."""
         validation.identifier(job_id, "job_id")
-        return [attempt_of(row) for row in self.handle.store.history(job_id)]
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of the store, of one moment, into a new directory at ``path``; others may go on working.
-
-        Durable on return. The copy is a store of its own, also on another machine: its first open puts back what was
-        claimed at that moment. A failure leaves nothing behind that looks like a store.
-
-        Raises:
-            TypeError, ValueError: ``path`` names no directory.
-            StorageError: something is there already, or the disk refuses.
-        """
-        self.handle.store.backup(opening.address_of(path))
-
-    def check(self) -> CheckReport:
-        """Look through the whole store for what is wrong; reads only, others may go on working.
-
-        Takes as long as reading every page and row.
-        """
-        problems = self.handle.store.check()
-        return CheckReport(not problems, problems)
+        traces = self.handle.traces(job_id)
+        return [attempt_of(row, traces.get(row.ordinal)) for row in self.handle.store.history(job_id)]
 
 
 def _status(value: object) -> JobStatus:

@@ -64,8 +64,19 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyValuePage:
+    """Some (key, value) pairs in their order; ``next_cursor`` is None on the last page."""
+
+    items: list[tuple[str, bytes]]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueStats:
-    """A queue's counters. ``done`` and ``cancelled`` count all ever, the others what is there now."""
+    """A queue's counters. ``done`` and ``cancelled`` count all ever, the others what is there now.
+
+    ``pending`` counts what is parked for its limit key, too. ``paused``: nothing is claimed until it is resumed.
+    """
 
     queue: str
     pending: int
@@ -74,6 +85,7 @@ class QueueStats:
     done: int
     dead: int
     cancelled: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One claim of a job that has ended, and how."""
+    """One claim of a job that has ended, and how. ``traceback``: the last 8 KiB of the error's, if it failed by one."""
 
     step: int
     attempt: int
@@ -94,6 +106,7 @@ class JobAttempt:
     ended_at: datetime
     outcome: AttemptOutcome
     error: str | None
+    traceback: str | None = None
 
 
 def damage_of(row: ClaimedRow) -> str | None:
@@ -159,7 +172,7 @@ def record_of_claim(row: ClaimedRow) -> JobRecord:
     )
 
 
-def attempt_of(row: AttemptRow) -> JobAttempt:
+def attempt_of(row: AttemptRow, trace: str | None = None) -> JobAttempt:
     """Return the record of an ended claim."""
     return JobAttempt(
         step=row.step,
@@ -168,4 +181,5 @@ def attempt_of(row: AttemptRow) -> JobAttempt:
         ended_at=from_ms(row.ended_ms),
         outcome=row.outcome,
         error=readable_error(row.error),
+        traceback=readable_error(trace),
     )

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from taquba_workflow_sync.queue.cancel_token import CancelToken
+
 
 class Inside(NamedTuple):
     """What the calling thread runs: a step, hook or job of ``queue``, in the store at ``address``."""
@@ -53,7 +55,9 @@ class RunningTokens:
     def cancel(self, token: str) -> None:
         """Set the event of a claim of this process, if it is one."""
         event = self._events.get(token) or self._bare.get(token)
-        if event is not None:
+        if isinstance(event, CancelToken):
+            event.stop("cancelled")
+        elif event is not None:
             event.set()
 
     def mark(self, stack: tuple[Inside, ...]) -> None:

@@ -13,12 +13,19 @@ from taquba_workflow_sync.errors import InvalidNameError, PayloadTooLargeError
 
 HEADER_BYTES: Final = 64 * 1024
 MAX_INT: Final = 2**31 - 1
+#: What a float still counts one by one.
+MAX_COUNT: Final = 2**53
 # About 292 million years in milliseconds still fit SQLite's integers when added to a time; a century is plenty, and
 # keeps every stored time a valid datetime.
 LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_GROUP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,120}\Z")
 _QUEUE_BYTES: Final = 255
 _DEDUP_BYTES: Final = 1024
+KEY_BYTES: Final = 512
+#: The most bytes of a value of the key-value store.
+VALUE_BYTES: Final = 2**20
+LIMIT_KEY_BYTES: Final = 255
 _SHOWN: Final = 80
 
 
@@ -62,6 +69,16 @@ def identifier(value: object, name: str, error: type[InvalidNameError] = Invalid
     if not _ID.match(value):
         shown = value if len(value) <= 140 else f"{value[:140]}..."
         raise error(f"{name} {shown!r} must be 1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'")
+    return value
+
+
+def group_id(value: object, name: str = "group_id") -> str:
+    """Return a checked group id."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not _GROUP_ID.match(value):
+        text = value if len(value) <= 140 else f"{value[:140]}..."
+        raise InvalidNameError(f"{name} {text!r} must be 1 to 120 characters of A-Z, a-z, 0-9, '_' and '-'")
     return value
 
 
@@ -162,6 +179,62 @@ def dedup_key(value: object) -> str:
         raise ValueError(f"dedup_key {value[:40]!r} must have 1 to {_DEDUP_BYTES} bytes")
     if "\0" in value:
         raise ValueError(f"dedup_key {value[:40]!r} contains U+0000, which not every store can hold; leave it out")
+    return value
+
+
+def key(value: object, name: str = "key") -> str:
+    """Return a checked key of a memo or of the key-value store, or the name of a signal."""
+    return text(value, name, most=KEY_BYTES)
+
+
+def limit_key(value: object, name: str = "limit_key", *, least: int = 1) -> str:
+    """Return a checked limit key."""
+    checked = text(value, name, most=LIMIT_KEY_BYTES, least=least)
+    if "*" in checked:
+        raise ValueError(f"{name} {checked[:40]!r} contains '*', which stands for the rest of a key in set_limit alone")
+    return checked
+
+
+def value(value: object, limit: int, name: str = "value") -> bytes:
+    """Return a checked value of a memo or of the key-value store, or the payload of a signal."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}; encode it first")
+    if len(value) > limit:
+        raise PayloadTooLargeError(
+            f"{name} has {len(value)} bytes, the limit is {limit}; store large data elsewhere and note a reference"
+        )
+    return value
+
+
+def prefix(value: object) -> str:
+    """Return a checked prefix of keys; empty for all of them."""
+    return value if value == "" and isinstance(value, str) else key(value, "prefix")
+
+
+def expected(value: object) -> bytes:
+    """Return a checked value that a key is expected to hold; one that is too large is held by none."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"expected must be bytes, not {type(value).__name__}; pass what get returned")
+    return value
+
+
+def ttl_ms(value: object) -> int | None:
+    """Return a checked time to live in milliseconds; None: for ever."""
+    return None if value is None else duration_ms(value, "ttl", least=1)
+
+
+def text(value: object, name: str, *, most: int, least: int = 1) -> str:
+    """Return checked text of so many bytes of UTF-8."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} {shown(value)} has lone surrogates, which UTF-8 cannot hold") from None
+    if not least <= size <= most:
+        raise ValueError(f"{name} {value[:40]!r} has {size} bytes; it must have {least} to {most}")
+    if "\0" in value:
+        raise ValueError(f"{name} {value[:40]!r} contains U+0000, which not every store can hold; leave it out")
     return value
 
 

@@ -20,7 +20,9 @@ from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import Claim, JobRecord, record_of_claim
 from taquba_workflow_sync.queue.running import Inside
-from taquba_workflow_sync.storage.port.settlement import Ack, Settlement
+from taquba_workflow_sync.queue.tracebacks import trace_of
+from taquba_workflow_sync.storage.port.claim import ClaimedRow
+from taquba_workflow_sync.storage.port.settlement import Ack, Action, DeadLetter, Nack, Settlement
 
 _log = logging.getLogger(__name__)
 
@@ -54,17 +56,20 @@ def worker_lane(handle: QueueHandle, queue_name: str, worker: Worker | WorkerFun
         try:
             process(record_of_claim(row), Claim(record_of_claim(row), row.token, execution.cancel_token))
         except BaseException as error:
-            _log.info(
-                "job %s failed: %s",
-                row.id,
-                type(error).__name__,
-                extra={"job_id": row.id, "queue": row.queue, "attempt": row.attempts},
-            )
             action = after_exception(config, error, attempts=row.attempts, max_attempts=row.max_attempts)
-            return Settlement(row.id, row.token, action)
+            _log_failure(row, action, error)
+            return Settlement(row.id, row.token, action, trace=trace_of(error))
         return Settlement(row.id, row.token, Ack())
 
     return Lane(queue_name, config.lease_ms, execute, log_refusal)
+
+
+def _log_failure(row: ClaimedRow, action: Action, error: BaseException) -> None:
+    extra = {"job_id": row.id, "queue": row.queue, "attempt": row.attempts}
+    if isinstance(action, DeadLetter):
+        _log.error("job %s is a dead letter: %s", row.id, type(error).__name__, extra=extra, exc_info=error)
+    elif isinstance(action, Nack):
+        _log.warning("job %s failed and is tried again: %s", row.id, type(error).__name__, extra=extra)
 
 
 def log_refusal(execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:

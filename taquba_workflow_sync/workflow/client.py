@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from taquba_workflow_sync.errors import (
-    InvalidNameError,
     InvalidRunIdError,
     InvalidStateError,
     JobNotFoundError,
@@ -20,29 +19,32 @@ from taquba_workflow_sync.ids import new_ulid
 from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
+from taquba_workflow_sync.queue.effects import Site, checked_effects
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.storage.port.headers import encode_headers
+from taquba_workflow_sync.queue.records import KeyValuePage
+from taquba_workflow_sync.storage.port.effects import Insert
 from taquba_workflow_sync.storage.port.job import JobRow, NewJob
-from taquba_workflow_sync.storage.port.reads import Filter
-from taquba_workflow_sync.storage.port.run import RunName
-from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.port.memo import MemoScope
+from taquba_workflow_sync.storage.port.signals import SignalOutcome
 from taquba_workflow_sync.workflow.endings import Endings
-from taquba_workflow_sync.workflow.hooks import LANE_SUFFIX
-from taquba_workflow_sync.workflow.spec import RunSpec, check_headers
-from taquba_workflow_sync.workflow.status import RunPage, RunState, RunStatus, outcome_of, status_of
+from taquba_workflow_sync.workflow.graph import DrawnQueue
+from taquba_workflow_sync.workflow.group_calls import GroupCalls
+from taquba_workflow_sync.workflow.instruments import INSTRUMENTS, sending
+from taquba_workflow_sync.workflow.limit import LimitedQueue
+from taquba_workflow_sync.workflow.new_run import (
+    DEFAULT_KEEP,
+    DEFAULT_QUEUE_NAME,
+    LANE_SUFFIX,
+    checked_queue_name,
+    new_run,
+)
+from taquba_workflow_sync.workflow.operators import RunOperators, checked_reason
+from taquba_workflow_sync.workflow.schedule_calls import ScheduleCalls
+from taquba_workflow_sync.workflow.scheduling import Scheduling
+from taquba_workflow_sync.workflow.signals import Signal, new_signal, signal_of
+from taquba_workflow_sync.workflow.spec import RunSpec
+from taquba_workflow_sync.workflow.status import RunStatus, outcome_of, status_of
 from taquba_workflow_sync.workflow.waiting import refuse_endless_wait, wait_for_end
-
-DEFAULT_QUEUE_NAME: Final = "workflow-steps"
-_NAME_BYTES: Final = 246  # 255 less the suffix of the notification lane
-
-_FILTERS: Final[dict[RunState, Filter]] = {
-    RunState.PENDING: Filter(is_waiting=True, cancel_requested=False, runs_only=True),
-    RunState.RUNNING: Filter(status=JobStatus.CLAIMED, cancel_requested=False, runs_only=True),
-    RunState.CANCELLING: Filter(is_active=True, cancel_requested=True, runs_only=True),
-    RunState.SUCCEEDED: Filter(status=JobStatus.DONE, verdict=Verdict.SUCCEEDED, runs_only=True),
-    RunState.FAILED: Filter(verdict=Verdict.FAILED, runs_only=True),
-    RunState.CANCELLED: Filter(status=JobStatus.CANCELLED, runs_only=True),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,11 @@ class RunHandle:
     first_job_id: str
     newly_submitted: bool
     _client: WorkflowClient
+
+    @property
+    def queue_name(self) -> str:
+        """The queue that the run was submitted to."""
+        return self._client.queue_name
 
     def wait(self, timeout: Duration | None = None) -> RunOutcome:
         """Block until the run has ended, in whichever process, and return how.
@@ -92,12 +99,22 @@ class RunHandle:
             " WorkflowClient for it there"
         )
 
-    def cancel(self) -> bool:
+    def cancel(self, *, reason: str | None = None) -> bool:
         """Cancel the run; see :meth:`WorkflowClient.cancel`."""
-        return self._client._endings.cancel(self.first_job_id)
+        return self._client._endings.cancel(self.first_job_id, checked_reason(reason))
+
+    def retry(self, *, payload: bytes | None = None, memo: str = "keep") -> None:
+        """Have the run, which failed, go on at the step that failed; see :meth:`WorkflowClient.retry`.
+
+        Raises:
+            RunNotFoundError: it is stored no more.
+            InvalidStateError: it has not failed, or its name is that of an active run.
+            TypeError, ValueError, PayloadTooLargeError: an argument is wrong; nothing was written.
+        """
+        self._client._retry(self.run_id, self.first_job_id, payload, memo)
 
 
-class WorkflowClient:
+class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, DrawnQueue):
     """Submits runs to a queue and watches over them; needs no runner, starts no thread."""
 
     def __init__(
@@ -105,7 +122,7 @@ class WorkflowClient:
         queue: Queue,
         *,
         queue_name: str = DEFAULT_QUEUE_NAME,
-        keep_runs: Duration | None = timedelta(days=7),
+        keep_runs: Duration | None = DEFAULT_KEEP,
     ) -> None:
         """Bind to a queue of a store.
 
@@ -115,15 +132,20 @@ class WorkflowClient:
             TypeError, ValueError, InvalidNameError: an argument is wrong.
         """
         validation.instance(queue, Queue, "queue")
-        validation.queue_name(queue_name, limit=_NAME_BYTES)
-        if queue_name.endswith(LANE_SUFFIX):
-            raise InvalidNameError(
-                f"queue name {queue_name!r} ends with {LANE_SUFFIX!r}, which names the lane of notifications; rename it"
-            )
+        checked_queue_name(queue_name)
         self._handle = queue.handle
+        self._queue = queue
         self._queue_name = queue_name
         self._keep_ms = None if keep_runs is None else validation.duration_ms(keep_runs, "keep_runs")
         self._endings = Endings(self._handle, queue_name)
+        self._scheduling = Scheduling(
+            self._handle, queue_name, self._keep_ms, self._job_of_schedule, lambda: self._endings.register()
+        )
+
+    @property
+    def queue(self) -> Queue:
+        """The open store this client works on."""
+        return self._queue
 
     @property
     def queue_name(self) -> str:
@@ -137,6 +159,8 @@ class WorkflowClient:
 
         Raises:
             InputMismatchError: the name is taken by a run with another input.
+            EffectConflictError: an expectation of its effects does not hold; nothing was written.
+            QueueFullError: it would be a new run, and as many wait as ``max_waiting`` of a limit allows.
             TypeError, ValueError, InvalidRunIdError, ReservedHeaderError, PayloadTooLargeError: nothing was written.
         """
         if spec is None:
@@ -149,38 +173,38 @@ class WorkflowClient:
         """Submit many runs in one commit, all or none, in order.
 
         Raises:
-            InputMismatchError, TypeError, PayloadTooLargeError: as for :meth:`submit`; nothing was written.
+            InputMismatchError, EffectConflictError, QueueFullError, TypeError, PayloadTooLargeError: as for
+                :meth:`submit`; nothing was written.
         """
         if isinstance(specs, RunSpec):
             raise TypeError("submit_many takes several RunSpecs; use submit for one")
-        jobs = [self._job_of(spec) for spec in specs]
+        if not INSTRUMENTS.active:
+            return self._submit(specs)
+        with ExitStack() as stack:
+            return self._submit(sending(self._queue_name, list(specs), stack))
+
+    def _submit(self, specs: Iterable[RunSpec]) -> list[RunHandle]:
+        inserts = [self._insert_of(spec) for spec in specs]
+        jobs = [insert.job for insert in inserts]
         self._endings.register()
-        answers = self._handle.insert(jobs)
+        if any(insert.effects for insert in inserts):
+            answers = self._handle.commit_effects(inserts)
+        else:
+            answers = self._handle.insert(jobs)
         return [
             RunHandle(job.run.run_id, answer.job_id, answer.is_new, self)
             for job, answer in zip(jobs, answers, strict=True)
             if job.run is not None
         ]
 
-    def _job_of(self, spec: RunSpec) -> NewJob:
-        validation.instance(spec, RunSpec, "spec")
-        config = self._handle.config_of(self._queue_name)
-        job_id = new_ulid()
-        return NewJob(
-            id=job_id,
-            queue=self._queue_name,
-            payload=validation.payload(spec.input, self._handle.max_payload_bytes, "input"),
-            # Checked again: a dict can be changed after the spec was made.
-            headers=encode_headers(check_headers(spec.headers)),
-            priority=config.default_priority if spec.priority is None else spec.priority,
-            max_attempts=config.max_attempts if spec.max_attempts_per_step is None else spec.max_attempts_per_step,
-            run_at_ms=validation.moment_ms(spec.run_at, "run_at"),
-            keep_done_ms=self._keep_ms,
-            run=RunName(spec.run_id or job_id, spec.fingerprint(), spec.if_finished),
-        )
+    def _job_of_schedule(self, spec: RunSpec) -> NewJob:
+        return new_run(self._handle, spec, self._queue_name, self._keep_ms, new_ulid())
 
-    def _find(self, run_id: object) -> JobRow | None:
-        return self._handle.find_run(self._queue_name, validation.identifier(run_id, "run_id", InvalidRunIdError))
+    def _insert_of(self, spec: RunSpec) -> Insert:
+        job = new_run(self._handle, spec, self._queue_name, self._keep_ms, new_ulid(), is_bounded=True)
+        if spec.effects is None:
+            return Insert(job)
+        return Insert(job, checked_effects(spec.effects).at(Site(self._handle)))
 
     def _status_of(self, row: JobRow | None) -> RunStatus | None:
         return status_of(row) if row is not None and row.is_visible else None
@@ -197,14 +221,22 @@ class WorkflowClient:
         whole = self._handle.get(row.id)
         return None if whole is None or whole.finished_ms is None else outcome_of(whole)
 
-    def list_runs(self, state: RunState | None = None, *, limit: int = 100, cursor: str | None = None) -> RunPage:
-        """Return a page of the queue's runs in the order of their submission; ``cursor`` is a page's ``next_cursor``.
+    def memo(self, run_id: str, *, scope: str = "step", limit: int = 100, cursor: str | None = None) -> KeyValuePage:
+        """Return a page of what the newest run of that name has noted, in the order it was written.
 
-        A cursor stays good when the row it points at is gone.
+        ``scope``: ``"step"``, the current step's memo (that of the step that failed, for a failed run), or ``"run"``.
+        ``cursor`` is a page's ``next_cursor``.
+
+        Raises:
+            RunNotFoundError: there is no run of that name (any more).
+            TypeError, ValueError: an argument is wrong.
         """
-        which = Filter(runs_only=True) if state is None else _FILTERS[_state(state)]
-        page = self._handle.page(self._queue_name, replace(which, visible_only=True), limit, cursor)
-        return RunPage([status_of(row) for row in page.rows], page.next_cursor)
+        if not isinstance(scope, str):
+            raise TypeError(f"scope must be a str, not {type(scope).__name__}")
+        if scope not in tuple(MemoScope):
+            raise ValueError(f"scope is {validation.shown(scope)}; it must be one of {', '.join(MemoScope)}")
+        row = self._find_visible(run_id)
+        return KeyValuePage(*self._handle.memo_page(row.id, MemoScope(scope), limit, cursor))
 
     def wait(self, run_id: str, timeout: Duration | None = None) -> RunOutcome:
         """Block until the newest run of that name has ended, in whichever process, and return how.
@@ -225,32 +257,123 @@ class WorkflowClient:
             refuse_endless_wait(self._handle, self._queue_name)
         return wait_for_end(self._handle, run_id, job_id, limit)
 
-    def cancel(self, run_id: str) -> bool:
+    def cancel(self, run_id: str, *, reason: str | None = None) -> bool:
         """Cancel the newest run of that name, from any process; durable on return.
 
         A waiting run ends at once; a running step sees its token set within a quarter of a second, and the run ends as
-        cancelled when the step returns, whatever it returns. True if this started or found a cancellation; False for a
-        run that is unknown or has ended.
-        """
-        row = self._find(run_id)
-        return row is not None and row.finished_ms is None and self._endings.cancel(row.id)
+        cancelled when the step returns, whatever it returned. Its error is then the ``reason``, also where it ends
+        later (None without one; a runner that ends it by ``Cancel`` gives its own); a repeat does not change it. True
+        if this started or found a cancellation; False for a run that is unknown or has ended.
 
-    def retry(self, run_id: str) -> None:
+        Raises:
+            TypeError, ValueError, InvalidRunIdError: an argument is wrong.
+        """
+        checked = checked_reason(reason)
+        row = self._find(run_id)
+        return row is not None and row.finished_ms is None and self._endings.cancel(row.id, checked)
+
+    def retry(self, run_id: str, *, payload: bytes | None = None, memo: str = "keep") -> None:
         """Have a failed run go on at the step that failed, with all its attempts; durable on return.
+
+        ``payload`` takes the place of what the step had. ``memo="clear"``: what the step and the run have noted is
+        forgotten, so the step does everything again; ``"keep"``: it sees what it saw.
 
         Raises:
             RunNotFoundError: there is no run of that name (any more).
             InvalidStateError: it has not failed, or is active.
+            TypeError, ValueError, PayloadTooLargeError: an argument is wrong; nothing was written.
         """
-        row = self._find(run_id)
-        if row is None or not row.is_visible:
-            raise RunNotFoundError(f"queue {self._queue_name!r} has no run {run_id!r}")
+        self._check_retry(payload, memo)
+        row = self._find_visible(run_id)
         if row.finished_ms is None:
             raise InvalidStateError(f"run {run_id!r} is active; only a failed run can be retried")
+        self._retry(run_id, row.id, payload, memo)
+
+    def _check_retry(self, payload: object, memo: object) -> None:
+        if payload is not None:
+            validation.payload(payload, self._handle.max_payload_bytes)
+        if not isinstance(memo, str):
+            raise TypeError(f"memo must be a str, not {type(memo).__name__}")
+        if memo not in ("keep", "clear"):
+            raise ValueError(f"memo is {validation.shown(memo)}; it must be 'keep' or 'clear'")
+
+    def _retry(self, run_id: str, job_id: str, payload: bytes | None, memo: str) -> None:
+        self._check_retry(payload, memo)
         try:
-            self._handle.requeue(row.id, failed_run=True)
+            self._handle.requeue(job_id, failed_run=True, payload=payload, clears_memo=memo == "clear")
         except JobNotFoundError:
             raise RunNotFoundError(f"run {run_id!r} is not stored any more") from None
+
+    def signal(
+        self,
+        run_id: str,
+        name: str,
+        payload: bytes = b"",
+        *,
+        signal_id: str | None = None,
+        submit: RunSpec | None = None,
+    ) -> SignalOutcome:
+        """Send a signal to the newest run of that name, from any process, in one commit; durable on return.
+
+        DELIVERED: the run waited for that name, and its next step is in line. BUFFERED: it does not yet, or others of
+        that name came before; first in, first out. DUPLICATE: the run knows the ``signal_id`` (the last 10,000, as
+        long as it is kept), and nothing was changed. With ``submit`` (whose ``run_id`` is the same or None) a run that
+        is not there is submitted first, with its effects, in the same commit.
+
+        Safe to repeat with a ``signal_id``. Without one, a ``StorageError`` leaves open whether the signal was
+        accepted, and a repeat may be a second signal.
+
+        Raises:
+            RunNotFoundError: there is no run of that name (any more), and no ``submit``.
+            InvalidStateError: it has ended.
+            QueueFullError: it would be a new run, and as many wait as ``max_waiting`` of a limit allows.
+            SignalBufferFullError: 1,000 signals wait to be asked for, or the run has 64 MiB of memos and signals.
+            InputMismatchError, EffectConflictError, DuplicateJobIdError: ``submit``, or an effect of it, is refused, as
+                :meth:`submit` would refuse it.
+            PayloadTooLargeError: the payload has more than 256 KiB.
+            TypeError, ValueError: an argument is wrong. Nothing was written, whichever it is.
+        """
+        validation.identifier(run_id, "run_id", InvalidRunIdError)
+        sent = new_signal(name, payload, signal_id)
+        insert = None
+        if submit is not None:
+            validation.instance(submit, RunSpec, "submit")
+            if submit.run_id not in (None, run_id):
+                raise ValueError(f"submit names the run {submit.run_id!r}, the signal is for {run_id!r}; leave it out")
+            insert = self._insert_of(replace(submit, run_id=run_id))
+            self._endings.register()
+        return self._handle.send_signal(self._queue_name, run_id, sent, insert)
+
+    def signals(self, run_id: str) -> list[Signal]:
+        """Return the signals that the newest run of that name has not used up, the oldest first.
+
+        The one that its current step has received is among them until the step is settled.
+
+        Raises:
+            RunNotFoundError: there is no run of that name (any more).
+        """
+        return [signal_of(each) for each in self._handle.signals(self._find_visible(run_id).id)]
+
+    def clear_signals(self, run_id: str, name: str) -> int:
+        """Remove the signals of a name that are buffered now, and return how many; durable on return.
+
+        The one that the run was woken by, or that its current step has received, stays. Ids stay remembered.
+
+        Raises:
+            RunNotFoundError: there is no run of that name (any more).
+            TypeError, ValueError: an argument is wrong; nothing was changed.
+        """
+        checked = validation.key(name, "name")
+        return self._handle.clear_signals(self._find_visible(run_id).id, checked)
+
+    def wake(self, run_id: str) -> bool:
+        """Have the newest run of that name, if it waits for a time, be due now; durable on return.
+
+        True if it did: for a delay, its ``run_at``, a backoff. False for a run that waits for anything else, is in
+        line, runs, has ended or is unknown.
+        """
+        row = self._find(run_id)
+        return row is not None and row.finished_ms is None and self._handle.wake(row.id)
 
     def unregister_hook(self, waiting: str = "deliver") -> None:
         """End the registration of the queue's terminal hook; durable on return.
@@ -271,12 +394,3 @@ class WorkflowClient:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a client of an open store cannot be pickled; open the store there: {self._handle.address}")
-
-
-def _state(value: object) -> RunState:
-    if not isinstance(value, str):
-        raise TypeError(f"state must be a RunState, not {type(value).__name__}")
-    try:
-        return RunState(value)
-    except ValueError:
-        raise ValueError(f"state is {validation.shown(value)}; it must be one of {', '.join(RunState)}") from None

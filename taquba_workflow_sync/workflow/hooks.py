@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol, runtime_checkable
@@ -11,6 +12,7 @@ from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.outcome import RunOutcome
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.dispatch.user_code import calling
+from taquba_workflow_sync.queue.effects import Site, seal
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.policy import after_exception
 from taquba_workflow_sync.queue.running import Inside
@@ -18,16 +20,18 @@ from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.notification import decode_notification
 from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Settlement
+from taquba_workflow_sync.workflow.effects import Effects, effects_of
+from taquba_workflow_sync.workflow.refusals import after_refusal
 
 _log = logging.getLogger(__name__)
 
 
-LANE_SUFFIX: Final = ".terminal"
-
-
 @runtime_checkable
 class TerminalHook(Protocol):
-    """Told how each run of a queue ended. A plain function of one argument is accepted in its place.
+    """Told how each run of a queue ended. A plain function is accepted in its place.
+
+    With a second parameter it is passed :class:`Effects`, which are applied in the commit that records its return:
+    exactly once for each ending that it was told of, however often it was called.
 
     Called at least once for each ending, after its commit. An exception is retried with backoff (so the delivery of
     an older ``termination`` may come after a newer one's); ``StepError.permanent`` dead-letters the notification. An
@@ -46,16 +50,29 @@ class NoopTerminalHook:
         """Do nothing."""
 
 
-HookFunction = Callable[[RunOutcome], None]
+@runtime_checkable
+class TerminalHookWithEffects(Protocol):
+    """The same, with effects of its own."""
+
+    def on_termination(self, outcome: RunOutcome, effects: Effects) -> None:
+        """Act on the end of a run; what is staged in ``effects`` happens once."""
+        ...
+
+
+HookFunction = Callable[[RunOutcome], None] | Callable[[RunOutcome, Effects], None]
+Hook = TerminalHook | TerminalHookWithEffects | HookFunction
 
 
 class Notifier:
-    """Runs a hook on the notifications of a queue; ``inside`` is what its calls are marked as."""
+    """Runs a hook on the notifications of a queue; ``inside`` is what its calls are marked as.
 
-    def __init__(self, handle: QueueHandle, hook: TerminalHook | HookFunction, lane_name: str, inside: Inside) -> None:
+    ``site``: where its effects are committed.
+    """
+
+    def __init__(self, handle: QueueHandle, hook: Hook, lane_name: str, inside: Inside, site: Site) -> None:
         method = getattr(hook, "on_termination", None)
         if callable(method):
-            call: HookFunction = method
+            call: Callable[..., None] = method
         elif callable(hook):
             call = hook
         else:
@@ -63,7 +80,8 @@ class Notifier:
                 f"terminal_hook must be a function or have a method on_termination, not {type(hook).__name__}"
             )
         observes: Callable[[RunOutcome], Any] | None = getattr(hook, "observes", None)
-        self._call = calling(inside, between(handle.failpoint, "hook", call))
+        self._call = calling(inside, between(handle.failpoint, "hook", with_effects(call)))
+        self._site = site
         self._observes = None if observes is None else calling(inside, observes)
         self._config = handle.config_of(lane_name)
         self.lane_name = lane_name
@@ -77,6 +95,10 @@ class Notifier:
 
         def settled(execution: Execution, settlement: Settlement, refusal: TaqubaError | None) -> Settlement | None:
             nonlocal delivered
+            if refusal is not None:
+                other = self.after_refusal(execution.row, settlement, refusal)
+                if other is not None:
+                    return other
             delivered += 1
             return log_refusal(execution, settlement, refusal)
 
@@ -94,9 +116,10 @@ class Notifier:
             outcome = decode_notification(row)
         except Exception as error:
             return Settlement(row.id, row.token, DeadLetter(f"not a notification: {type(error).__name__}: {error}"))
+        effects = effects_of(self._site)
         try:
             if self._observes is None or self._observes(outcome):
-                self._call(outcome)
+                self._call(outcome, effects)
         except BaseException as error:
             _log.warning(
                 "the terminal hook failed for run %s: %s",
@@ -106,4 +129,29 @@ class Notifier:
             )
             action = after_exception(self._config, error, attempts=row.attempts, max_attempts=row.max_attempts)
             return Settlement(row.id, row.token, action)
-        return Settlement(row.id, row.token, Ack())
+        finally:
+            staged = seal(effects)
+        return Settlement(row.id, row.token, Ack(), effects=staged.at(self._site))
+
+    def after_refusal(self, row: ClaimedRow, settlement: Settlement, refusal: TaqubaError) -> Settlement | None:
+        """Return how to settle a delivery whose effects were refused; None: it was refused for another reason."""
+        return after_refusal(self._config, row, settlement, refusal)
+
+
+def with_effects(call: Callable[..., None]) -> Callable[[RunOutcome, Effects], None]:
+    """Return a hook as a function of two arguments, whether it takes effects or not."""
+    try:
+        parameters = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):  # a builtin may tell nothing
+        parameters = []
+    by_name = [each for each in parameters if each.name == "effects" and each.kind in _BY_NAME]
+    by_place = [each for each in parameters if each.kind in _BY_PLACE][1:2]
+    if by_name:
+        return lambda outcome, effects: call(outcome, effects=effects)
+    if by_place and by_place[0].default is inspect.Parameter.empty:
+        return lambda outcome, effects: call(outcome, effects)
+    return lambda outcome, effects: call(outcome)
+
+
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from taquba_workflow_sync.errors import InvalidStateError
+from taquba_workflow_sync.queue.cancel_token import CancelCause, CancelToken
+from taquba_workflow_sync.queue.kv import KeyValueView
+from taquba_workflow_sync.workflow.claim import StepClaim
+from taquba_workflow_sync.workflow.effects import Effects
+from taquba_workflow_sync.workflow.group import Group
+from taquba_workflow_sync.workflow.keys import idempotency_key
+from taquba_workflow_sync.workflow.memo import Memo
 from taquba_workflow_sync.workflow.outcomes import StepOutcome
+from taquba_workflow_sync.workflow.signals import Signal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +35,80 @@ class Step:
     job_id: str
     attempts: int
     max_attempts: int
-    #: Set when the run's cancellation was requested, or this claim was lost: what the step returns will not count.
+    #: Set when what the step returns will not count any more; ``cancel_cause`` says why.
     cancel_token: threading.Event
     #: Set when the process is shutting down: finish early with a ``Continue`` if you can.
     stopping: threading.Event
+    #: What the step before waited for with a ``ContinueOnSignal``; None if it did not, or the timeout came first.
+    signal: Signal | None = None
+    #: Whether the timeout of what the step before waited for (a signal, a group) came first; the same at every attempt.
+    wait_timed_out: bool = False
+    #: What the step was called by whoever named it: the step before, or the submit for the first.
+    label: str | None = None
+    _claim: StepClaim | None = field(default=None, repr=False)
+
+    @property
+    def cancel_cause(self) -> CancelCause | None:
+        """Why the library has set ``cancel_token``; None: it has not (whatever else did).
+
+        ``"cancelled"``: the run's cancellation was requested; ``"claim lost"``; ``"deadline"``: the run's has passed;
+        ``"step timeout"``: the step's own has. Of several, the one that decides how the step ends.
+        """
+        token = self.cancel_token
+        return token.cause if isinstance(token, CancelToken) else None
+
+    @property
+    def memo(self) -> Memo:
+        """What this step has noted, at this attempt or an earlier one."""
+        return self._held.memo
+
+    @property
+    def run_memo(self) -> Memo:
+        """What the steps of this run have noted for each other."""
+        return self._held.run_memo
+
+    @property
+    def effects(self) -> Effects:
+        """What is written with the end of this step, exactly once: staged here, applied if it returns an outcome."""
+        return self._held.effects
+
+    @property
+    def kv(self) -> KeyValueView:
+        """The store's values, read: what is committed; to write them, stage ``effects``."""
+        return self._held.kv
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say how far this step is, for ``RunStatus.progress``: ``done`` of ``total`` (None: nobody knows), and a note.
+
+        Cheap, to be called as often as one likes: what was said last is stored at most once a second, and shown until
+        the step's claim ends. It is told to whom looks, and decides nothing; once the claim is lost it is nothing.
+
+        Raises:
+            TypeError, ValueError: ``done`` or ``total`` is no number of 0 or more, or ``note`` has more than 1 KiB.
+        """
+        self._held.progress(done, total, note)
+
+    @property
+    def group(self) -> Group | None:
+        """The group that this step was to wait for (``ContinueOnGroup``), or None; see :attr:`wait_timed_out`."""
+        return self._held.group
+
+    def idempotency_key(self, name: str = "") -> str:
+        """Return 64 hex characters for (this run, this step, ``name``): the same at every attempt and after a retry.
+
+        For the other side of a call that must not happen twice, like a payment; ``name`` tells several such calls of
+        one step apart.
+
+        Raises:
+            TypeError, ValueError: ``name`` is no text.
+        """
+        return idempotency_key(self.job_id, self.step_number, name)
+
+    @property
+    def _held(self) -> StepClaim:
+        if self._claim is None:
+            raise InvalidStateError("this Step was made by hand; only one that a runtime runs has a store behind it")
+        return self._claim
 
     @property
     def is_last_attempt(self) -> bool:

@@ -6,12 +6,20 @@ import enum
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from taquba_workflow_sync.errors import InvalidRunIdError, ReservedHeaderError
 from taquba_workflow_sync.queue import validation
+from taquba_workflow_sync.queue.config import Duration
+from taquba_workflow_sync.queue.effects import StagedEffects, checked_effects
 from taquba_workflow_sync.storage.port.headers import RESERVED_HEADER_PREFIX
 from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.workflow.settings import step_settings
+from taquba_workflow_sync.workflow.timing import time_limits
+
+#: What a flow's submit says of its version: the one reserved header that a spec may have.
+HEADER_FLOW: Final = "workflow.flow"
 
 
 class StepOrder(enum.StrEnum):
@@ -33,6 +41,17 @@ class RunSpec:
     ``run_id`` names it: submitting the same name with the same input again is a no-op while it is active, and
     ``if_finished`` decides once it has finished and is kept. Without a name every submit is a new run. ``headers``
     reach every step and the terminal hook. ``run_at``, aware, delays the first step. ``priority``: lower goes first.
+    ``effects``, an :class:`Effects`, are applied in the commit of a new submission, as they are at the submit.
+
+    ``max_attempts_per_step``, ``priority``, ``backoff`` (a pair: the first wait and the longest, for the queue's) and
+    ``step_timeout`` hold for every step that its outcome gives nothing else; ``label`` is the first step's.
+
+    ``deadline``, an aware datetime, or a timedelta from the submit or the later ``run_at``: a run that has not ended by
+    then ends as failed. ``expires_after``, counted so, too: a run that has not started by then is cancelled.
+    ``step_timeout``: a step that takes longer has failed, once it returns, whatever that is.
+
+    ``limit_key``: what the run is limited by, beside its queue (see :meth:`WorkflowClient.set_limit`), such as
+    ``"customer-7"``: 1 to 255 bytes without ``*``.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type, or a senseless one.
@@ -48,6 +67,13 @@ class RunSpec:
     max_attempts_per_step: int | None = None
     run_at: datetime | None = None
     if_finished: IfFinished = IfFinished.KEEP
+    effects: StagedEffects | None = None
+    label: str | None = None
+    backoff: tuple[Duration, Duration] | None = None
+    step_timeout: Duration | None = None
+    deadline: datetime | timedelta | None = None
+    expires_after: Duration | None = None
+    limit_key: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.input, bytes):
@@ -60,6 +86,10 @@ class RunSpec:
         if self.max_attempts_per_step is not None:
             validation.integer(self.max_attempts_per_step, "max_attempts_per_step", least=1)
         validation.moment_ms(self.run_at, "run_at")
+        step_settings(label_=self.label, backoff_=self.backoff, step_timeout=self.step_timeout)
+        time_limits(self.deadline, self.expires_after)
+        if self.limit_key is not None:
+            validation.limit_key(self.limit_key)
         if not isinstance(self.if_finished, str):
             raise TypeError(f"if_finished must be an IfFinished, not {type(self.if_finished).__name__}")
         if self.if_finished not in tuple(IfFinished):
@@ -67,6 +97,8 @@ class RunSpec:
                 f"if_finished is {validation.shown(self.if_finished)}; it must be one of {', '.join(IfFinished)}"
             )
         object.__setattr__(self, "if_finished", IfFinished(self.if_finished))
+        if self.effects is not None:
+            checked_effects(self.effects)
 
     def fingerprint(self) -> bytes:
         """Return the SHA-256 of the input, by which a repeated submit is known."""
@@ -83,8 +115,14 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """
     checked = validation.checked_headers(headers)
     for name in checked:
-        if name.startswith(RESERVED_HEADER_PREFIX):
+        if name.startswith(RESERVED_HEADER_PREFIX) and name != HEADER_FLOW:
             raise ReservedHeaderError(
                 f"header {name!r} starts with {RESERVED_HEADER_PREFIX!r}, which is reserved; rename it"
             )
     return checked
+
+
+def flow_version(headers: Mapping[str, str]) -> int | None:
+    """Return the version of the flow that made a spec of these headers; None: it was no flow that did."""
+    first = headers.get(HEADER_FLOW, "").partition(" ")[0]
+    return int(first) if first.isascii() and first.isdecimal() else None

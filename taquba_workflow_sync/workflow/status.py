@@ -14,6 +14,8 @@ from taquba_workflow_sync.storage.port.job import JobRow
 from taquba_workflow_sync.storage.port.run import terminal_status
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.texts import readable_error
+from taquba_workflow_sync.storage.port.wait import waiting_for
+from taquba_workflow_sync.workflow.progress import RunProgress, progress_of
 
 
 class RunState(enum.StrEnum):
@@ -32,6 +34,11 @@ class RunStatus:
     """A run as it was when it was read. Times are aware, in UTC.
 
     ``attempts`` counts the claims of the current step. ``error`` is the last failed attempt's, or the final one.
+    ``waiting_for`` says what keeps a pending run from its next step: ``"time"`` (a delay, ``run_at``, a backoff),
+    ``"signal:<name>"``, ``"group:<id>"`` or ``"limit:<key>"``; None when it is in line, runs or has ended. ``label`` is
+    what the current step was called. ``overdue``: its step runs for longer than its step timeout. ``progress`` is what
+    it has said of how far it is. ``parent``: the run id of the run that has spawned it; ``children``: how many it has
+    spawned.
     """
 
     run_id: str
@@ -43,11 +50,20 @@ class RunStatus:
     finished_at: datetime | None
     headers: dict[str, str]
     error: str | None
+    waiting_for: str | None = None
+    label: str | None = None
+    overdue: bool = False
+    progress: RunProgress | None = None
+    parent: str | None = None
+    children: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Some runs in the order they were submitted; ``next_cursor`` is None on the last page."""
+    """Some runs in the order they were submitted, or the other way round; ``next_cursor`` is None on the last page.
+
+    A page may be short, or empty, and lead on all the same: a call looks at so many runs and no more.
+    """
 
     runs: list[RunStatus]
     next_cursor: str | None
@@ -57,8 +73,8 @@ class RunPage:
 class RunCounts:
     """What ``run_until_idle`` did (runs ended, steps executed) and what it left.
 
-    ``scheduled``: runs that wait for a later time. ``elsewhere``: steps that other processes run. ``dead``: dead
-    letters kept in the queue.
+    ``scheduled``: runs that wait for a later time, or for a signal. ``elsewhere``: steps that other processes run.
+    ``dead``: dead letters kept in the queue.
     """
 
     succeeded: int = 0
@@ -74,7 +90,7 @@ def state_of(row: JobRow) -> RunState:
     """Return the state that a stored run shows."""
     if row.status.is_finished:
         return RunState(terminal_status(row.status, row.verdict))
-    if row.cancel_requested:
+    if row.cancel_requested or row.is_late:
         return RunState.CANCELLING
     return RunState.RUNNING if row.status is JobStatus.CLAIMED else RunState.PENDING
 
@@ -92,6 +108,12 @@ def status_of(row: JobRow) -> RunStatus:
         finished_at=maybe_from_ms(row.finished_ms),
         headers=decode_headers(row.headers),
         error=row.damage or readable_error(row.last_error),
+        waiting_for=waiting_for(row),
+        label=row.label,
+        overdue=row.is_overdue,
+        progress=progress_of(row.progress),
+        parent=row.parent,
+        children=row.children,
     )
 
 

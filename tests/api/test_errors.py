@@ -16,6 +16,9 @@ from taquba_workflow_sync import (
     CancelRequestedError,
     ClaimLostError,
     DuplicateJobIdError,
+    EffectConflictError,
+    Effects,
+    EffectsSealedError,
     Fail,
     InputMismatchError,
     InvalidNameError,
@@ -34,11 +37,14 @@ from taquba_workflow_sync import (
     RunOutcome,
     RunSpec,
     SchemaVersionError,
+    Step,
     StepError,
     StepErrorKind,
+    StepOutcome,
     StorageError,
     StoreClosedError,
     StoreInUseError,
+    Succeed,
     TaqubaError,
     TerminalStatus,
     UnsupportedFilesystemError,
@@ -121,6 +127,25 @@ def mismatch(queue: Queue, path: Path) -> None:
     WorkflowClient(queue).submit(run_id="daily", input=b"2")
 
 
+def conflicting(queue: Queue, path: Path) -> None:
+    effects = Effects()
+    effects.compare_put("version", b"6", b"7")
+    queue.commit(effects)
+
+
+def sealed(queue: Queue, path: Path) -> None:
+    kept: list[Effects] = []
+
+    def run_step(step: Step) -> StepOutcome:
+        kept.append(step.effects)
+        return Succeed()
+
+    runtime = WorkflowRuntime(queue, run_step)
+    runtime.submit()
+    runtime.run_until_idle(PATIENCE)
+    kept[0].put("too", b"late")
+
+
 def run_not_found(queue: Queue, path: Path) -> None:
     WorkflowClient(queue).wait("nobody", 1)
 
@@ -162,6 +187,8 @@ RAISED: dict[type[TaqubaError], tuple[Callable[[Queue, Path], None], str]] = {
     CancelRequestedError: (cancel_requested, "cancel"),
     ReservedHeaderError: (reserved, "'workflow.mine'"),
     InputMismatchError: (mismatch, "'daily'"),
+    EffectConflictError: (conflicting, "'version' was expected to hold a value, and holds nothing"),
+    EffectsSealedError: (sealed, "has returned"),
     RunNotFoundError: (run_not_found, "'nobody'"),
     RunFailedError: (run_failed, "the verdict"),
     RunCancelledError: (run_cancelled, "the reason"),

@@ -14,12 +14,31 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["taquba_workflow_sync", "taquba_workflow_sync.testing"])
-def test_importing_the_package_imports_none_of_its_dependencies(module: str) -> None:
-    loaded = loaded_after(f"import {module}")
+@pytest.mark.parametrize(
+    "names",
+    [
+        "from taquba_workflow_sync import *",
+        "import taquba_workflow_sync.testing",
+        "import taquba_workflow_sync.logs, taquba_workflow_sync.workflow.runtime",
+    ],
+)
+def test_importing_the_package_imports_none_of_its_dependencies(names: str) -> None:
+    loaded = loaded_after(names)
 
-    assert module in loaded
-    assert not loaded & {"requests", "urllib3", "diskcache", "filelock", "sqlite3", "asyncio", "pickle5"}
+    assert "taquba_workflow_sync.workflow.runtime" in loaded
+    assert not loaded & {"requests", "urllib3", "diskcache", "filelock", "sqlite3", "asyncio", "pickle5", "msgspec"}
+    assert not loaded & {"prometheus_client", "opentelemetry", "sentry_sdk", "taquba_workflow_sync.contrib"}
+
+
+def test_testing_runners_of_bytes_needs_nothing_that_flows_need() -> None:
+    run = "run_to_end(queue, clock, lambda step: Succeed(), b'')"
+    loaded = loaded_after(
+        "from taquba_workflow_sync import *; from taquba_workflow_sync.testing import *; clock = ManualClock()\n"
+        f"with Queue.temporary(clock=clock) as queue: {run}\nprint()"
+    )
+
+    assert "taquba_workflow_sync.testing.running" in loaded
+    assert not loaded & {"msgspec", "taquba_workflow_sync.flow", "pytest"}
 
 
 def test_opening_a_queue_does_not_import_requests() -> None:
@@ -37,3 +56,30 @@ def test_importing_the_package_starts_no_thread_and_opens_no_file() -> None:
         "assert threading.active_count() == 1 and before == after, (before, after)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_public_is_imported_when_it_is_first_used_and_not_before() -> None:
+    ours = {each for each in loaded_after("import taquba_workflow_sync") if each.startswith("taquba")}
+    assert ours == {"taquba_workflow_sync"}
+    before = loaded_after("import pytest, ast")
+    plugin = loaded_after("import pytest, ast, taquba_workflow_sync.pytest_plugin")
+    assert plugin - before == {"taquba_workflow_sync", "taquba_workflow_sync.pytest_plugin"}
+
+
+def test_a_name_that_is_not_public_is_none() -> None:
+    import taquba_workflow_sync
+
+    for name in ("no_such_name", "_no_such_name", "__no_such_name__"):
+        assert not hasattr(taquba_workflow_sync, name)
+    assert set(taquba_workflow_sync.__all__) <= set(dir(taquba_workflow_sync))
+    with pytest.raises(ImportError, match="no_such_name"):
+        exec("from taquba_workflow_sync import no_such_name")
+
+
+def test_the_public_names_are_those_that_type_checkers_are_shown() -> None:
+    import taquba_workflow_sync
+    from taquba_workflow_sync import _public
+
+    # Not what pytest adds to the modules of a package that has a plugin: no identifiers.
+    shown = {name for name in vars(_public) if name.isidentifier() and not name.startswith("__")}
+    assert shown == set(taquba_workflow_sync.__all__)

@@ -48,10 +48,10 @@ def test_a_failed_attempt_is_logged_with_its_place_and_without_its_payload(
         runtime.run_until_idle(PATIENCE)
 
     records = [record for record in caplog.records if getattr(record, "run_id", None) == "r"]
-    assert records
-    for record in records:
+    assert [record.levelname for record in records] == ["INFO", "WARNING", "INFO"]
+    for record, attempt in zip(records, (1, 1, 2), strict=True):
         assert (record.step, record.attempt, record.queue, record.job_id) == (  # type: ignore[attr-defined]
-            0, 1, "workflow-steps", handle.first_job_id,
+            0, attempt, "workflow-steps", handle.first_job_id,
         )  # fmt: skip
     assert all(record.name.startswith("taquba_workflow_sync.") for record in records)
     assert SECRET not in caplog.text

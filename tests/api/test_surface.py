@@ -15,6 +15,7 @@ from taquba_workflow_sync import testing
 
 NONE = inspect.Parameter.empty
 KEYWORD = "*"
+_OF_NEXT_STEP = ["label", "max_attempts", "backoff", "priority", "step_timeout"]
 
 #: name -> the parameters after self: (name, default) pairs; KEYWORD stands where keyword-only ones begin.
 SIGNATURES: dict[str, list[Any]] = {
@@ -48,32 +49,76 @@ SIGNATURES: dict[str, list[Any]] = {
     "run_worker": ["queue", "queue_name", "worker", KEYWORD, "concurrency", "poll_interval", "shutdown"],
     "QueueConfig": [
         "max_attempts", "lease_duration", "default_priority", "retry_backoff_base", "retry_backoff_max", "retry_jitter",
-        "keep_done_jobs", "dead_retention",
+        "keep_done_jobs", "dead_retention", "priority_aging",
     ],
     "RunSpec": [
         KEYWORD, "input", "run_id", "headers", "priority", "max_attempts_per_step", "run_at", "if_finished",
+        "effects", "label", "backoff", "step_timeout", "deadline", "expires_after", "limit_key",
     ],
-    "Continue": ["payload"],
-    "ContinueAfter": ["payload", "delay"],
+    "Effects.put": ["key", "value", "ttl"],
+    "Effects.delete": ["key"],
+    "Effects.compare_put": ["key", "expected", "value"],
+    "Effects.add": ["key", "delta"],
+    "Effects.enqueue": [
+        "queue_name", "payload", KEYWORD, "job_id", "priority", "max_attempts", "run_at", "dedup_key", "headers",
+    ],
+    "Effects.submit": ["spec", KEYWORD, "queue_name"],
+    "Effects.signal": ["run_id", "name", "payload", KEYWORD, "queue_name"],
+    "Effects.submit_group": ["group_id", "specs", KEYWORD, "queue_name", "on_failure"],
+    "Queue.commit": ["effects"],
+    "Queue.metrics": [],
+    "Queue.recent_activity": ["queue_name"],
+    "KeyValueStore.get": ["key"],
+    "KeyValueStore.put": ["key", "value", "ttl"],
+    "KeyValueStore.delete": ["key"],
+    "KeyValueStore.compare_put": ["key", "expected", "value"],
+    "KeyValueStore.compare_delete": ["key", "expected"],
+    "KeyValueStore.scan": ["prefix", KEYWORD, "limit", "cursor", "reverse"],
+    "KeyValueView.scan": ["prefix", KEYWORD, "limit", "cursor", "reverse"],
+    "Continue": ["payload", KEYWORD, *_OF_NEXT_STEP],
+    "ContinueAfter": ["payload", "delay", KEYWORD, *_OF_NEXT_STEP],
     "Succeed": ["result"],
     "Fail": ["reason"],
     "Cancel": ["reason"],
     "StepError": ["message", "kind"],
-    "StepError.transient": ["message"],
+    "StepError.transient": ["message", "retry_after"],
+    "StepError.put_back": ["delay", "message"],
     "StepError.permanent": ["message"],
     "RunHandle.wait": ["timeout"],
     "RunHandle.result": ["timeout"],
     "RunHandle.status": [],
-    "RunHandle.cancel": [],
+    "RunHandle.cancel": [KEYWORD, "reason"],
+    "RunHandle.retry": [KEYWORD, "payload", "memo"],
     "WorkflowClient": ["queue", KEYWORD, "queue_name", "keep_runs"],
     "WorkflowClient.submit_many": ["specs"],
     "WorkflowClient.status": ["run_id"],
     "WorkflowClient.outcome": ["run_id"],
     "WorkflowClient.wait": ["run_id", "timeout"],
-    "WorkflowClient.cancel": ["run_id"],
-    "WorkflowClient.retry": ["run_id"],
+    "WorkflowClient.cancel": ["run_id", KEYWORD, "reason"],
+    "WorkflowClient.retry": ["run_id", KEYWORD, "payload", "memo"],
+    "WorkflowClient.history": ["run_id"],
+    "WorkflowClient.count_runs": [],
+    "WorkflowClient.cancel_many": [
+        "state", KEYWORD, "prefix", "header", "since", "until", "failed_with", "parent", "all", "reason",
+    ],
+    "WorkflowClient.retry_many": [
+        "state", KEYWORD, "prefix", "header", "since", "until", "failed_with", "parent", "all",
+    ],
+    "Step.progress": ["done", "total", "note"],
     "WorkflowClient.unregister_hook": ["waiting"],
-    "WorkflowClient.list_runs": ["state", KEYWORD, "limit", "cursor"],
+    "WorkflowClient.set_limit": [KEYWORD, "key", "concurrency", "rate", "hold", "max_waiting"],
+    "WorkflowClient.clear_limit": ["key"],
+    "WorkflowClient.limits": [],
+    "WorkflowClient.pause": [],
+    "WorkflowClient.resume": [],
+    "WorkflowClient.list_runs": [
+        "state", KEYWORD, "prefix", "header", "since", "until", "failed_with", "parent", "newest_first", "limit",
+        "cursor",
+    ],
+    "WorkflowClient.submit_group": ["group_id", "specs", KEYWORD, "queue_name", "on_failure"],
+    "WorkflowClient.group": ["group_id"],
+    "Group.results": [KEYWORD, "limit", "cursor"],
+    "Group.wait": ["timeout"],
     "WorkflowRuntime": [
         "queue", "runner", "terminal_hook", KEYWORD, "queue_name", "max_concurrent_steps", "poll_interval", "keep_runs",
         "shutdown_grace", "step_order",
@@ -127,11 +172,38 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("RunSpec", "input"): b"",
     ("RunSpec", "run_id"): None,
     ("RunSpec", "if_finished"): taquba.IfFinished.KEEP,
+    ("RunSpec", "effects"): None,
+    ("Effects.put", "ttl"): None,
+    ("Effects.submit", "queue_name"): None,
+    ("Effects.signal", "payload"): b"",
+    ("Effects.signal", "queue_name"): None,
+    ("Effects.submit_group", "queue_name"): None,
+    ("Effects.submit_group", "on_failure"): "collect",
+    ("KeyValueStore.put", "ttl"): None,
+    ("KeyValueStore.scan", "limit"): 100,
+    ("KeyValueStore.scan", "cursor"): None,
+    ("KeyValueStore.scan", "reverse"): False,
+    ("RunSpec", "limit_key"): None,
+    ("QueueConfig", "priority_aging"): None,
+    ("WorkflowClient.set_limit", "key"): None,
+    ("WorkflowClient.set_limit", "concurrency"): None,
+    ("WorkflowClient.set_limit", "rate"): None,
+    ("WorkflowClient.set_limit", "hold"): "step",
+    ("WorkflowClient.set_limit", "max_waiting"): None,
+    ("WorkflowClient.clear_limit", "key"): None,
     ("Continue", "payload"): b"",
     ("Succeed", "result"): b"",
     ("WorkflowClient", "queue_name"): "workflow-steps",
     ("WorkflowClient", "keep_runs"): timedelta(days=7),
     ("WorkflowClient.list_runs", "limit"): 100,
+    ("WorkflowClient.list_runs", "newest_first"): False,
+    ("WorkflowClient.cancel_many", "all"): False,
+    ("WorkflowClient.retry_many", "all"): False,
+    ("WorkflowClient.cancel", "reason"): None,
+    ("WorkflowClient.retry", "payload"): None,
+    ("WorkflowClient.retry", "memo"): "keep",
+    ("Step.progress", "total"): None,
+    ("Step.progress", "note"): "",
     ("WorkflowClient.unregister_hook", "waiting"): "deliver",
     ("WorkflowRuntime", "queue_name"): "workflow-steps",
     ("WorkflowRuntime", "terminal_hook"): None,
@@ -163,14 +235,26 @@ FIELDS: dict[str, list[str]] = {
     "CheckReport": ["ok", "problems"],
     "Claim": ["job", "token", "cancel_token"],
     "JobPage": ["jobs", "next_cursor"],
-    "QueueStats": ["queue", "pending", "scheduled", "claimed", "done", "dead", "cancelled"],
-    "JobAttempt": ["step", "attempt", "claimed_at", "ended_at", "outcome", "error"],
+    "QueueStats": ["queue", "pending", "scheduled", "claimed", "done", "dead", "cancelled", "paused"],
+    "StoreMetrics": ["queues", "wal_bytes"],
+    "QueueMetrics": [
+        "stats", "oldest_ready_age", "attempts", "runs_finished", "step_duration", "submit_to_start",
+    ],
+    "Histogram": ["bounds", "counts", "sum"],
+    "MinuteActivity": ["at", "attempts", "runs_finished"],
+    "Limit": ["key", "concurrency", "rate", "hold", "max_waiting"],
+    "JobAttempt": ["step", "attempt", "claimed_at", "ended_at", "outcome", "error", "traceback"],
     "Step": [
         "run_id", "step_number", "payload", "headers", "job_id", "attempts", "max_attempts", "cancel_token", "stopping",
+        "signal", "wait_timed_out", "label",
     ],
     "RunStatus": [
         "run_id", "job_id", "state", "current_step", "attempts", "submitted_at", "finished_at", "headers", "error",
+        "waiting_for", "label", "overdue", "progress", "parent", "children",
     ],
+    "Signal": ["name", "payload", "sent_at", "id"],
+    "RunProgress": ["done", "total", "note", "at"],
+    "RunEvent": ["at", "kind", "step", "attempt", "outcome", "error", "host", "pid", "detail", "traceback"],
     "RunOutcome": [
         "run_id", "status", "result", "error", "headers", "final_step", "job_id", "termination", "finished_at",
     ],
@@ -185,6 +269,7 @@ ENUMS: dict[str, list[str]] = {
     "IfFinished": ["keep", "rerun_failed", "rerun"],
     "StepOrder": ["fair", "oldest_run_first"],
     "StepErrorKind": ["transient", "permanent"],
+    "EventKind": ["submitted", "started", "ended", "terminated", "cancel_requested", "retried", "signal_dropped"],
     "CancelOutcome": ["removed", "requested", "not_found"],
 }
 
@@ -193,7 +278,7 @@ ERRORS = [
     "InvalidNameError", "InvalidRunIdError", "PayloadTooLargeError", "DuplicateJobIdError", "JobNotFoundError",
     "InvalidStateError", "ClaimLostError", "CancelRequestedError", "ReservedHeaderError", "InputMismatchError",
     "RunNotFoundError", "RunFailedError", "RunCancelledError", "MissingHeaderError", "InvalidStepHeaderError",
-    "PermanentFailure", "StepError",
+    "PermanentFailure", "StepError", "EffectConflictError", "EffectsSealedError",
 ]  # fmt: skip
 
 
@@ -249,19 +334,22 @@ def test_temporary_takes_the_options_of_open() -> None:
 def test_value_types_are_frozen_dataclasses_with_slots(name: str) -> None:
     kind = find(name)
 
-    assert [each.name for each in dataclasses.fields(kind)] == FIELDS[name]
+    public = [each.name for each in dataclasses.fields(kind) if not each.name.startswith("_")]
+    assert public == FIELDS[name]
     assert kind.__dataclass_params__.frozen
     assert "__slots__" in vars(kind) and "__dict__" not in dir(kind)
 
 
-@pytest.mark.parametrize("name", ["Continue", "ContinueAfter", "Succeed", "Fail", "Cancel", "RunSpec", "QueueConfig"])
+@pytest.mark.parametrize(
+    "name", ["Continue", "ContinueAfter", "ContinueOnSignal", "Succeed", "Fail", "Cancel", "RunSpec", "QueueConfig"]
+)
 def test_values_that_users_make_are_frozen_with_slots_too(name: str) -> None:
     kind = find(name)
 
     assert kind.__dataclass_params__.frozen and "__slots__" in vars(kind)
 
 
-@pytest.mark.parametrize("name", ["Continue", "ContinueAfter", "Succeed", "Fail", "Cancel"])
+@pytest.mark.parametrize("name", ["Continue", "ContinueAfter", "ContinueOnSignal", "Succeed", "Fail", "Cancel"])
 def test_the_outcomes_are_step_outcomes(name: str) -> None:
     assert issubclass(find(name), taquba.StepOutcome)
 
@@ -280,7 +368,7 @@ def test_errors_are_one_tree_and_know_whether_they_are_permanent(name: str) -> N
 
     assert issubclass(kind, taquba.TaqubaError)
     assert isinstance(kind.is_permanent, bool)
-    assert kind.is_permanent is (name not in ("StoreInUseError", "StorageError"))
+    assert kind.is_permanent is (name not in ("StoreInUseError", "StorageError", "EffectConflictError"))
 
 
 def test_step_errors_are_permanent_by_their_kind() -> None:

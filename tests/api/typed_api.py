@@ -12,6 +12,7 @@ from taquba_workflow_sync import (
     Claim,
     Continue,
     ContinueAfter,
+    EventKind,
     Fail,
     IfFinished,
     JobAttempt,
@@ -23,10 +24,12 @@ from taquba_workflow_sync import (
     QueueConfig,
     QueueStats,
     RunCounts,
+    RunEvent,
     RunFailedError,
     RunHandle,
     RunOutcome,
     RunPage,
+    RunProgress,
     RunSpec,
     RunState,
     RunStatus,
@@ -140,7 +143,14 @@ def workflows(queue: Queue) -> None:
         else:
             print(result, handle.newly_submitted, handle.first_job_id)
         status: RunStatus | None = runtime.status(handle.run_id)
-        cancelled: bool = runtime.cancel(handle.run_id)
+        cancelled: bool = runtime.cancel(handle.run_id, reason="enough") or handle.cancel(reason=None)
+        handle.retry(payload=b"other", memo="clear")
+        counts_by_state: dict[RunState, int] = runtime.count_runs()
+        many: int = runtime.cancel_many(prefix="a-", reason="closing") + runtime.retry_many(all=True)
+        events: list[RunEvent] = runtime.history(handle.run_id)
+        kinds: set[EventKind] = {event.kind for event in events}
+        progress: RunProgress | None = None if status is None else status.progress
+        print(counts_by_state, many, kinds, progress)
         page: RunPage = runtime.list_runs(RunState.FAILED, limit=5)
         print(status, cancelled, [run.current_step for run in page.runs], handles)
         stopped: bool = runtime.stop(timedelta(seconds=1))

@@ -15,7 +15,7 @@ CONFIG.read(ROOT / "setup.cfg", encoding="utf-8")
 PROJECT_URLS = dict(re.findall(r"^(\w+) = (\S+)$", CONFIG["metadata"]["project_urls"], re.MULTILINE))
 REPOSITORY = PROJECT_URLS["Source"]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("**/*.md")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "examples").glob("**/*.md")],
     key=lambda path: path.relative_to(ROOT).as_posix(),
 )
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]

@@ -16,7 +16,9 @@ from tests.docs.pages import NAMES, ROOT, blocks, read
 
 TIMEOUT = 60
 WITH_PYTHON = [name for name in NAMES if any(block.language == "python" for block in blocks(name))]
-PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py"}
+PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py", "orders.py", "test_orders.py"}
+#: Those of a Django project, which tests/django/test_page.py runs.
+OF_DJANGO = {"settings.py", "models.py", "workflows.py", "urls.py", "tests.py"}
 
 # Runs the blocks of a page one after the other in one namespace; line numbers are those of the page.
 DRIVER = """
@@ -94,7 +96,8 @@ def test_the_blocks_of_a_page_run_and_print_what_they_say(name: str, tmp_path: P
 def test_no_block_is_left_out() -> None:
     fences = {block.language for name in NAMES for block in blocks(name)}
     assert fences <= {"python", "sh", "console", "text"}, "a block of another kind would not be run"
-    assert {block.file for name in NAMES for block in blocks(name) if block.language == "python"} == {None, *PROGRAMS}
+    files = {block.file for name in NAMES for block in blocks(name) if block.language == "python"}
+    assert files == {None, *PROGRAMS, *OF_DJANGO}
     assert "README.md" in WITH_PYTHON and "docs/operations.md" in WITH_PYTHON
 
 

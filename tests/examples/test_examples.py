@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from taquba_workflow_sync.storage.embedded.sql.names import table
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 TIMEOUT = 120  # seconds; ten times what the slowest example takes, and more
@@ -30,8 +32,37 @@ EXPECTED = {
     "cancel": ["is crawling; cancel: True", "cancelled after", "cancel: True", "never ran", "cancelled again: False"],
     "crash_resume": ["first worker", "step 5, attempt 1", "kill -9", "second worker", "step 5, attempt 2", "ran twice"],
     "cron_etl": ["two starts at once", "loaded 57 states", "0 steps done here", "8 steps ran, each once"],
+    "exactly_once": ["workers killed", "steps that ended: 80", "counter: 80", "exactly once for each step"],
+    "fan_out": [
+        "step 0: 57 states",
+        "56 measured, 1 failed",
+        "1 tried again",
+        "step 2: 57 measured",
+        "57 states after 3",
+    ],
+    "llm_agent": [
+        "OfflineModel is asked",
+        "kill -9 after call 1",
+        "kill -9 after call 4",
+        "attempt 4",
+        "0 of them twice",
+    ],
+    "human_approval": ["the answer is", "is duplicate", "is succeeded", "is failed: nobody answered in time"],
     "multi_step": ["attempt 1: charge", "payment failed", "attempt 2: charge", "ship", "history: step 0 attempt 1"],
+    "nightly": ["report: 15 3 * * *, next at 03:15 in Europe/Berlin", "fired: pulse 2", "triggered: 3376 airports"],
+    "order_flow": [
+        'charge"])',
+        "expected str, got int",
+        "charged for the tent",
+        "kill -9",
+        "second worker",
+        "for the lamp, attempt 2",
+        "piano on its way",
+        "three charges in the ledger, each once",
+    ],
+    "progress": ["loading", "0 of 400", "now: running 1", "history of load-", "submitted", "started", "terminated"],
     "quickstart": ["pid ", "new run", "step  0  extract", "step 48  report", "3364 airports loaded", "table verified"],
+    "rate_limited": ["two processes", "36 runs succeeded", "acme: at most 2 at once", "proved"],
     "single_step": ["step 0 of run", "12 words", "result: "],
     "webhook": ["answered 503, signature right: True", "answered 200, signature right: True"],
 }
@@ -69,9 +100,13 @@ def test_no_example_is_forgotten() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
+#: What has a longer form of the same: it is killed more often further down, and CI runs every example as it stands.
+SHORTER = {"exactly_once": ("--kills", "3", "--runs", "8")}
+
+
 @pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_an_example_runs_on_its_own(example: str, tmp_path: Path) -> None:
-    output = run(example, cwd=tmp_path)
+    output = run(example, *SHORTER.get(example, ()), cwd=tmp_path)
     position = 0
     for part in EXPECTED[example]:
         found = output.find(part, position)
@@ -79,7 +114,17 @@ def test_an_example_runs_on_its_own(example: str, tmp_path: Path) -> None:
         position = found + len(part)
 
 
-@pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+#: One stands for all, but in CI: twice five seconds and more for each.
+TWICE = "fan_out"
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(name, marks=[] if name == TWICE else [pytest.mark.soak])
+        for name in sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    ],
+)
 def test_an_example_runs_twice_on_a_store_of_ones_own(example: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     quick = ["--pause", "0"] if example == "quickstart" else []
@@ -221,6 +266,22 @@ def run_at_once(argv: list[str], times: int, cwd: Path) -> list[str]:
     assert [process.returncode for process in started] == [0] * times, ended
     assert [stderr for _, stderr in ended] == [""] * times
     return [stdout for stdout, _ in ended]
+
+
+def test_a_counter_equals_the_steps_that_ended_however_often_a_worker_was_killed(tmp_path: Path) -> None:
+    output = run("exactly_once", "--store", "store", "--kills", "8", "--runs", "16", cwd=tmp_path)
+    killed = int(re.findall(r"^(\d+) workers killed", output, re.MULTILINE)[0])
+    assert killed >= 4, "the proof is worth what it has survived"
+
+    with closing(sqlite3.connect(tmp_path / "store" / "jobs" / "db" / "cache.db")) as db:
+        (ended,) = db.execute(
+            f"SELECT count(*) FROM {table('attempt')} WHERE outcome IN ('continued', 'succeeded')"
+        ).fetchone()
+        values = dict(db.execute(f"SELECT CAST(key AS TEXT), CAST(value AS INTEGER) FROM {table('kv')}"))
+        (receipts,) = db.execute(f"SELECT count(DISTINCT payload) FROM {table('job')} WHERE run_id IS NULL").fetchone()
+    (counter,) = (value for key, value in values.items() if key.endswith("/steps"))
+    pockets = sum(value for key, value in values.items() if "/pocket/" in key)
+    assert counter == pockets == receipts == ended == 160
 
 
 def test_cron_etl_started_twice_at_once_does_the_work_once(tmp_path: Path) -> None:

@@ -8,13 +8,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.names import (
+    ATTEMPT,
+    GROUP,
+    JOB,
+    MEMBER,
+    META,
+    OVERFLOW,
+    QUEUE,
+)
+from taquba_workflow_sync.storage.embedded.sql.signals import WAIT
 from tests.faults.figures import Figures
 from tests.faults.journal import Event
 
@@ -54,15 +63,18 @@ def _check(root: Path, events: Sequence[Event], figures: Figures, *, is_idle: bo
         check_rows(connection, rows, figures)
         check_checksums(connection, rows, figures)
         check_counters(connection, figures)
+        check_groups(connection, figures)
         if events:
             history = _history(connection)
             check_submits(rows, events, figures, is_idle=is_idle)
-            check_executions(events, figures)
+            check_executions(events, figures, _put_back(history))
             check_history(rows, history, figures)
             check_hooks(connection, rows, events, figures, is_idle=is_idle)
+        half = f"SELECT m.job FROM {MEMBER} AS m JOIN {GROUP} AS g ON g.id = m.grp WHERE g.state <> 1"
+        unwritten = {row["job"] for row in connection.execute(half)}
         connection.execute("ROLLBACK")
         if is_idle:
-            _check_idle(rows, figures)
+            _check_idle([row for row in rows.values() if row["seq"] not in unwritten], figures)
 
 
 _JOBS = f"""SELECT j.*, q.name AS queue_name, q.subscription IS NOT NULL AS is_observed FROM {JOB} AS j
@@ -95,7 +107,7 @@ def check_rows(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], fig
     for row in rows.values():
         figures.checked["row"] += 1
         name = f"job {row['id']} ({row['status']})"
-        wanted |= {row["seq"] * 4 + kind for kind in range(3) if row["overflow"] & 1 << kind}
+        wanted |= {row["seq"] * 4 + kind for kind in range(3) if row["belongings"] & 1 << kind}
         if row["seq"] >= next_seq or row["place"] >= next_seq:
             figures.violations.append(f"place in line: {name} stands beyond the store's counter {next_seq}")
         if row["attempts"] > row["max_attempts"]:
@@ -111,10 +123,13 @@ def check_rows(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row], fig
 
 
 _PATHS = (
-    f"SELECT id FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending'",
+    f"SELECT id FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending' AND parked = 0",
+    f"""SELECT j.id FROM {MEMBER} AS m JOIN {JOB} AS j ON j.seq = m.job WHERE j.status = 'pending' AND j.parked = 2""",
     f"SELECT id FROM {JOB} INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND status = 'scheduled'",
     f"""SELECT id FROM {JOB} INDEXED BY taquba_job_claimed WHERE lease_until_ms IS NOT NULL AND status = 'claimed'
        AND owner IS NOT NULL""",
+    f"""SELECT id FROM {JOB} INDEXED BY taquba_job_keyed WHERE limit_key IS NOT NULL AND finished_ms IS NULL
+       AND status = 'pending' AND parked IN (1, 3)""",
     f"""SELECT id FROM {JOB} INDEXED BY taquba_job_finished WHERE finished_ms IS NOT NULL
        AND status IN ('done', 'dead', 'cancelled')""",
 )
@@ -125,7 +140,7 @@ def check_checksums(connection: sqlite3.Connection, rows: dict[str, sqlite3.Row]
     large = dict(connection.execute(f"SELECT key, data FROM {OVERFLOW}").fetchall())
     for row in rows.values():
         for kind, name in enumerate(("payload", "headers", "result")):
-            data = large.get(row["seq"] * 4 + kind) if row["overflow"] & 1 << kind else row[name]
+            data = large.get(row["seq"] * 4 + kind) if row["belongings"] & 1 << kind else row[name]
             crc = None if data is None else crc32(data.encode() if isinstance(data, str) else data)
             # None: of an older version, or put in place of what was damaged.
             holds = row[f"{name}_crc"] in (None, crc)
@@ -138,7 +153,10 @@ def check_counters(connection: sqlite3.Connection, figures: Figures) -> None:
         counted = Counter(
             {
                 status: connection.execute(
-                    f"SELECT count(*) FROM {JOB} NOT INDEXED WHERE queue = ? AND status = ?", (queue["id"], status)
+                    f"""SELECT count(*) FROM {JOB} NOT INDEXED WHERE queue = ? AND status = ? AND NOT (parked = 2
+                        AND status = 'pending' AND seq NOT IN (SELECT m.job FROM {GROUP} AS g JOIN {MEMBER} AS m
+                        ON m.grp = g.id WHERE g.state = 1))""",
+                    (queue["id"], status),
                 ).fetchone()[0]
                 for status in _STATUSES
             }
@@ -147,10 +165,47 @@ def check_counters(connection: sqlite3.Connection, figures: Figures) -> None:
             said, found = queue[status], counted[status]
             holds = said >= found if status in ("done", "cancelled") else said == found
             figures.expect("counter", holds, f"queue {queue['name']} says {said} {status}, {found} are there")
+        for name, condition in _BESIDE.items():
+            said, statement = queue[name], f"SELECT count(*) FROM {JOB} NOT INDEXED WHERE queue = ? AND {condition}"
+            found = connection.execute(statement, (queue["id"],)).fetchone()[0]
+            figures.expect("counter", said == found, f"queue {queue['name']} says {said} {name}, {found} are there")
 
 
-def _check_idle(rows: dict[str, sqlite3.Row], figures: Figures) -> None:
-    left = [row["id"] for row in rows.values() if row["status"] not in _FINISHED]
+_BESIDE = {
+    "bare_waiting": "run_id IS NULL AND status IN ('pending', 'scheduled')",
+    "bare_claimed": "run_id IS NULL AND status = 'claimed'",
+    "cancelling": "run_id IS NOT NULL AND status = 'claimed' AND cancel_requested = 1",
+    "cancelling_waiting": "run_id IS NOT NULL AND status IN ('pending', 'scheduled') AND cancel_requested = 1",
+    "runs_succeeded": "run_id IS NOT NULL AND status = 'done' AND verdict = 'succeeded'",
+    "runs_failed": "run_id IS NOT NULL AND verdict = 'failed'",
+    "runs_cancelled": "run_id IS NOT NULL AND status = 'cancelled'",
+}
+
+
+def check_groups(connection: sqlite3.Connection, figures: Figures) -> None:
+    """What an open group says of its members is what they are; who waits for it waits only while it has open ones."""
+    for group in connection.execute(f"SELECT * FROM {GROUP} WHERE state = 1").fetchall():
+        found = Counter(
+            row["verdict"] or row["status"]
+            for row in connection.execute(
+                f"SELECT j.* FROM {MEMBER} AS m JOIN {JOB} AS j ON j.seq = m.job WHERE m.grp = ?", (group["id"],)
+            )
+        )
+        said = {name: group[name] for name in ("succeeded", "failed", "cancelled")}
+        holds = all(found[name] == many for name, many in said.items()) and found.total() == group["total"]
+        figures.expect("group counters", holds, f"group {group['name']} says {said}, {dict(found)} are there")
+        has_ended = sum(said.values()) == group["total"]
+        waits = connection.execute(
+            f"SELECT count(*) FROM {WAIT} AS w JOIN {JOB} AS j ON j.seq = w.job WHERE w.job = ? AND w.kind = 'group'"
+            " AND w.ordinal IS NULL AND j.status = 'scheduled'",
+            (group["waiter"],),
+        ).fetchone()[0]
+        figures.expect("no waiter is left", not (has_ended and waits), f"group {group['name']} has ended")
+
+
+def _check_idle(rows: Sequence[sqlite3.Row], figures: Figures) -> None:
+    """What nobody can see yet, the members of a group whose writer was cut off, waits for the sweep."""
+    left = [row["id"] for row in rows if row["status"] not in _FINISHED]
     figures.expect("nothing is left over", not left, f"{len(left)} jobs, {left[:3]}")
 
 
@@ -184,13 +239,17 @@ def check_submits(rows: dict[str, sqlite3.Row], events: Sequence[Event], figures
         if row["status"] == "done" and row["verdict"] == "succeeded":
             trail = " ".join(map(str, range(len(plan.split()))))
             found = (row["result"] or b"").decode(errors="replace")
-            if row["overflow"] & 4:
+            if row["belongings"] & 4:
                 continue  # the trail is in a part of its own
             figures.expect("trail", found.partition(";")[0] == trail, f"run {row['run_id']} went {found!r:.200}")
 
 
-def check_executions(events: Iterable[Event], figures: Figures) -> None:
+def check_executions(
+    events: Iterable[Event], figures: Figures, put_back: Container[tuple[str, int]] = frozenset()
+) -> None:
     """Steps come in order, attempts rise to their limit, and no step runs beside itself.
+
+    The attempt of a step that was ``put_back``, as its history tells, was not charged: the next has its number.
 
     A second execution may begin while a first has not ended only if the first one's process was killed, or was stopped
     while the first ran, so that its claim could be taken over; then only one of the two may settle, which
@@ -232,7 +291,8 @@ def check_executions(events: Iterable[Event], figures: Figures) -> None:
                     retries[job] -= 1
                     for key in [key for key in attempts if key[0] == job]:
                         del attempts[key]
-                if not attempts.get((job, step), 0) < attempt <= event["max"]:
+                least = attempts.get((job, step), 0) + ((job, step) not in put_back)
+                if not least <= attempt <= event["max"]:
                     figures.violations.append(
                         f"attempts: {name} is attempt {attempt} of {event['max']}, after {attempts.get((job, step))}"
                     )
@@ -327,7 +387,7 @@ def digest(result: bytes | None, error: str | None) -> str:
 
 def _digest(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
     result: Any = row["result"]
-    if row["overflow"] & 4:
+    if row["belongings"] & 4:
         result = connection.execute(f"SELECT data FROM {OVERFLOW} WHERE key = ?", (row["seq"] * 4 + 2,)).fetchone()[0]
     if _terminal(row) != "succeeded":
         return digest(None, row["last_error"])
@@ -341,3 +401,8 @@ def _history(connection: sqlite3.Connection) -> dict[str, list[sqlite3.Row]]:
     for row in connection.execute(statement):
         history[row["job_id"]].append(row)
     return history
+
+
+def _put_back(history: dict[str, list[sqlite3.Row]]) -> set[tuple[str, int]]:
+    """Return the steps of which some attempt was not charged: the effects that came with its end were refused."""
+    return {(job, each["step"]) for job, rows in history.items() for each in rows if each["outcome"] == "put_back"}

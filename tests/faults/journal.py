@@ -38,5 +38,6 @@ class Journal:
 
 
 def read(path: Path) -> list[Event]:
-    """Return every event so far, in order."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Return every event so far, in order; of a line that is just being written, a reader may see the beginning."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

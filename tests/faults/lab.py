@@ -39,6 +39,7 @@ from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
+from taquba_workflow_sync.workflow.outcomes import GoesOn
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
 from tests.processes.harness import say, say_when_ready
@@ -71,7 +72,7 @@ class LabRunner:
         ended = "raise"
         try:
             outcome = self._do(step)
-            ended = type(outcome).__name__.lower().removesuffix("after")
+            ended = "continue" if isinstance(outcome, GoesOn) else type(outcome).__name__.lower()
             return outcome
         except StepError:
             ended = "dead"

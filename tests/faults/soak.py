@@ -21,14 +21,15 @@ from tests.faults.figures import Figures, LongForm
 
 #: Where each part's long form is, and which share of the time it gets.
 PARTS = {
-    "process death": ("tests.faults.storm", 0.15),
-    "power loss": ("tests.faults.power.cuts", 0.12),
+    "process death": ("tests.faults.storm", 0.12),
+    "features": ("tests.faults.features.storm", 0.12),
+    "power loss": ("tests.faults.power.cuts", 0.14),
     "disk and I/O errors": ("tests.faults.disk.soak", 0.08),
     "schedules": ("tests.faults.schedules.long_form", 0.04),
     "WAL reset": ("tests.faults.wal.long", 0.09),
     "time": ("tests.faults.clocks.storm", 0.07),
     "hostile input": ("tests.faults.hostile.long", 0.05),
-    "load": ("tests.faults.load.long", 0.40),
+    "load": ("tests.faults.load.long", 0.29),
 }
 
 

@@ -68,6 +68,8 @@ STORES = {
     "a counter too high": ([f"UPDATE {QUEUE} SET pending = pending + 1"], "counter: queue"),
     "a counter of ended runs too low": ([f"UPDATE {QUEUE} SET done = 0 WHERE id = 1"], "counter: queue"),
     "a cancelled run that no hook knows": ([f"UPDATE {QUEUE} SET cancelled = 9 WHERE id = 1"], "counter against"),
+    "a counter of failed runs too high": ([f"UPDATE {QUEUE} SET runs_failed = runs_failed + 1"], "says"),
+    "a bare job that was not counted": ([f"UPDATE {QUEUE} SET bare_waiting = bare_waiting + 1"], "bare_waiting"),
     "a stray part": ([f"INSERT INTO {OVERFLOW} VALUES (4001, x'00')"], "parts belong to rows: stray"),
     "a missing part": ([f"DELETE FROM {OVERFLOW}"], "parts belong to rows"),
     "a row of no queue": ([f"UPDATE {JOB} SET queue = 77 {_GOOD}"], "no row without a queue"),
@@ -88,7 +90,7 @@ STORES = {
         "told as stored"),
     "an ending that was undone": ([f"UPDATE {JOB} SET termination = 0 WHERE run_id = 'good'"], "only endings"),
     "a step settled twice": (
-        [f"""INSERT INTO {ATTEMPT} SELECT seq, 77, 2, 1, 0, 0, 'succeeded', NULL FROM {JOB} {_GOOD}"""],
+        [f"""INSERT INTO {ATTEMPT} SELECT seq, 77, 2, 1, 0, 0, 'succeeded', NULL, NULL FROM {JOB} {_GOOD}"""],
         "settled twice"),
     "steps out of order": (
         [f"UPDATE {ATTEMPT} SET step = 9 WHERE ordinal = 1 AND job = (SELECT seq FROM {JOB} {_GOOD})"],
@@ -200,6 +202,17 @@ def test_a_retry_begins_to_count_anew_whenever_it_was_asked_for(scene: Path, ask
     events.insert(at, life[0])
     events.insert(at + 1, life[1])
     assert "attempts: step 0 of run dead" in violations(scene, events), "one retry, one life"
+
+
+def test_an_attempt_that_was_not_charged_may_come_again(scene: Path) -> None:
+    """Effects that were refused put their step back; its history says so, or the same attempt is one too many."""
+    events = read(scene / "log")
+    at = _index(events, event="begin", run="retried", step=1, attempt=2)
+    events[at + 2 : at + 2] = events[at : at + 2]
+    assert "attempts: step 1 of run retried" in violations(scene, events)
+    job = f"(SELECT seq FROM {JOB} WHERE run_id = 'retried' AND queue = 1)"
+    change(scene / "store", f"UPDATE {ATTEMPT} SET outcome = 'put_back' WHERE step = 1 AND attempt = 1 AND job = {job}")
+    assert "attempts: " not in violations(scene, events)
 
 
 def test_what_is_left_over_is_found_out(scene: Path) -> None:

@@ -21,6 +21,7 @@ _STATEMENTS_ELSEWHERE = {
 #: Mutable state of a module, and why there is no other way.
 _MODULE_STATE = {
     ("queue/running.py", "RUNNING"): "claims of several handles must know of each other",
+    ("workflow/instruments.py", "INSTRUMENTS"): "instruments are the process's, as what they report to is",
     ("storage/embedded/forks.py", "_forks"): "os.register_at_fork cannot unregister",
     ("ids.py", "new_ulid"): "ids ascend within a process",
 }
@@ -85,7 +86,7 @@ def _is_mutable(value: ast.expr) -> bool:
         return False
     made = ast.unparse(value.func)
     return made in _MUTABLE or made.endswith(
-        ("WeakSet", "WeakValueDictionary", "RunningTokens", "UlidFactory", "_Forks")
+        ("WeakSet", "WeakValueDictionary", "RunningTokens", "UlidFactory", "_Forks", "Instruments")
     )
 
 

@@ -84,5 +84,5 @@ class Copy:
             return "a hang"
         if done.returncode == 0:
             return None
-        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED tests", "ERROR tests"))]
         return failed[0][:140] if failed else f"exit {done.returncode}"

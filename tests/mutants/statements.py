@@ -9,7 +9,7 @@ from tests.mutants.mutant import ROOT, Mutant
 
 _SQL = ROOT / "taquba_workflow_sync" / "storage" / "embedded" / "sql"
 #: The statements whose guards the promises stand on, and where they are.
-FILES = ("fence.py", "claims.py", "jobs.py")
+FILES = ("fence.py", "claims.py", "jobs.py", "memo.py", "kv.py", "effects.py")
 _BEGIN = re.compile(r"WHERE | AND ")
 _NEXT = re.compile(r"\s+(AND|ORDER|LIMIT|RETURNING|UNION)\b")
 #: Conjuncts that guard nothing, and why.

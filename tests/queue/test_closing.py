@@ -10,6 +10,7 @@ import pytest
 
 from taquba_workflow_sync import (
     Claim,
+    Effects,
     Queue,
     RunSpec,
     StoreClosedError,
@@ -22,6 +23,13 @@ from taquba_workflow_sync import (
 )
 
 from .support import claimed, in_thread, stored
+
+
+def _an_effect() -> Effects:
+    effects = Effects()
+    effects.put("key", b"value")
+    return effects
+
 
 METHODS: dict[str, Callable[[Queue, Claim], object]] = {
     "enqueue": lambda queue, claim: queue.enqueue("q", b""),
@@ -41,10 +49,13 @@ METHODS: dict[str, Callable[[Queue, Claim], object]] = {
     "dead_jobs": lambda queue, claim: queue.dead_jobs("q"),
     "requeue_dead_job": lambda queue, claim: queue.requeue_dead_job("a"),
     "stats": lambda queue, claim: queue.stats("q"),
+    "metrics": lambda queue, claim: queue.metrics(),
+    "recent_activity": lambda queue, claim: queue.recent_activity("q"),
     "list_queues": lambda queue, claim: queue.list_queues(),
     "attempt_history": lambda queue, claim: queue.attempt_history("a"),
     "backup": lambda queue, claim: queue.backup(queue.path.parent / "copy"),
     "check": lambda queue, claim: queue.check(),
+    "commit": lambda queue, claim: queue.commit(_an_effect()),
     "unregister_hook": lambda queue, claim: WorkflowClient(queue).unregister_hook(),
     "__enter__": lambda queue, claim: queue.__enter__(),
     "run_worker": lambda queue, claim: run_worker(queue, "q", lambda job, claim: None, shutdown=threading.Event()),
@@ -55,10 +66,14 @@ METHODS: dict[str, Callable[[Queue, Claim], object]] = {
     "wait": lambda queue, claim: WorkflowClient(queue).wait("r", 0),
     "cancel a run": lambda queue, claim: WorkflowClient(queue).cancel("r"),
     "retry": lambda queue, claim: WorkflowClient(queue).retry("r"),
+    "submit_group": lambda queue, claim: WorkflowClient(queue).submit_group("g", []),
+    "group": lambda queue, claim: WorkflowClient(queue).group("g"),
     "list_runs": lambda queue, claim: WorkflowClient(queue).list_runs(),
     "start": lambda queue, claim: WorkflowRuntime(queue, lambda step: Succeed()).start(),
     "run": lambda queue, claim: WorkflowRuntime(queue, lambda step: Succeed()).run(threading.Event()),
     "run_until_idle": lambda queue, claim: WorkflowRuntime(queue, lambda step: Succeed()).run_until_idle(),
+    "commit of nothing": lambda queue, claim: queue.commit(Effects()),
+    "kv": lambda queue, claim: queue.kv.get("key"),
     "enqueue_webhook": lambda queue, claim: enqueue_webhook(queue, "w", WebhookRequest("http://127.0.0.1/"), b""),
 }
 

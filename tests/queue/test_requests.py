@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,7 @@ from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.settling import Settler
 from taquba_workflow_sync.queue.dispatch.state import DispatchState
+from taquba_workflow_sync.queue.dispatch.telling import Teller
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
 from taquba_workflow_sync.storage.port.presence import Abandoned
@@ -34,11 +36,14 @@ def state(lane: Lane) -> DispatchState:
 
 
 def requests(state: DispatchState, lane: Lane, action: Advance | None) -> list[ClaimRequest]:
-    settler = Settler(cast(QueueHandle, type("Handle", (), {"store": None})), state, lambda: None)
+    settler = Settler(cast(QueueHandle, type("Handle", (), {"store": None})), state, lambda: None, Teller("requests"))
     if action is None:
         return settler._requests([])
     row = cast(ClaimedRow, type("Row", (), {"queue": "q", "cancel_requested": False}))
-    return settler._requests([(Execution(row, lane, threading.Event()), Settlement("j", "t", action, True))])
+    execution = Execution(row, lane, threading.Event())
+    if isinstance(action, Advance) and action.hold is not None:
+        execution.following = Execution(row, lane, threading.Event())
+    return settler._requests([(execution, Settlement("j", "t", action, True))])
 
 
 def test_nothing_is_claimed_for_threads_that_are_at_work(state: DispatchState, lane: Lane) -> None:
@@ -62,3 +67,16 @@ def test_what_the_dead_have_left_is_taken_back_though_no_thread_is_free(
     state.abandoned = cast(Abandoned, object())
     (request,) = requests(state, lane, action)
     assert (request.limit, request.is_spare, request.abandoned is not None) == (0, False, True)
+
+
+def test_a_stop_asks_for_the_hooks_of_every_flow(lane: Lane) -> None:
+    """One flow's runs may have ended without anybody to be told; the others' are told all the same."""
+    lanes = [
+        replace(lane, queue=name, reserved=lambda many=many: many) for name, many in (("a", 2), ("b", 0), ("c", 1))
+    ]
+    pool = Pool("requests", lanes, 5)
+    pool.shut_down()
+    state = DispatchState([pool])
+    state.stop_asked = True
+    (request,) = requests(state, lane, None)
+    assert ([each.queue for each in request.lanes], request.limit) == (["a", "c"], 3)

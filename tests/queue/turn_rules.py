@@ -91,7 +91,7 @@ class Model:
         Raises:
             Stranded: in one of them something waits for ever.
         """
-        return explore(self.start, self._steps, self._check)
+        return explore(self.start, lambda state: map(_alike, self._steps(state)), self._check)
 
     def _check(self, state: State, _: bool) -> None:
         # A thread inside a step is no help: the step may last for ever. What is ready waits for one that is idle.
@@ -200,6 +200,17 @@ class Model:
                     yield self._call(settled) if going_on else settled  # what is handed out has a thread called
             case "rest":
                 yield state._replace(dispatcher="sleep")
+
+
+def _alike(state: State) -> State:
+    """Return the one state that stands for all that differ only in which thread is which: each does what any does."""
+    order = sorted(range(len(state.threads)), key=lambda n: (state.threads[n], n == state.holder, n == state.calling))
+    places = {number: place for place, number in enumerate(order)}
+    return state._replace(
+        threads=tuple(state.threads[number] for number in order),
+        holder=state.holder if state.holder is None else places.get(state.holder, state.holder),
+        calling=None if state.calling is None else places.get(state.calling, state.calling),
+    )
 
 
 def _at(state: State, number: int, step: str) -> State:

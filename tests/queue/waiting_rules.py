@@ -118,9 +118,7 @@ class Ends:
                 elif commits_first:
                     yield state._replace(here="", out=None, copy=(), place=0)
                 else:
-                    yield state._replace(
-                        here="", out=None, copy=(), place=0, has_ended=True, ends=state.ends - 1
-                    )
+                    yield state._replace(here="", out=None, copy=(), place=0, has_ended=True, ends=state.ends - 1)
 
     def _step(self, state: EndState, number: int, waiter: EndWaiter) -> Iterator[EndState]:
         def at(step: str, **changes: object) -> EndState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as CountOf
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,7 +15,8 @@ from taquba_workflow_sync.storage.port.job import JobRow, NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts, Filter
-from taquba_workflow_sync.storage.port.run import IfFinished, RunName
+from taquba_workflow_sync.storage.port.run import IfFinished, RunName, terminal_status
+from taquba_workflow_sync.storage.port.settings import StepSettings
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
@@ -23,12 +25,14 @@ from taquba_workflow_sync.storage.port.settlement import (
     Hold,
     Nack,
     Ongoing,
+    PutBack,
     Release,
     SettleCancelled,
     Settlement,
 )
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.tally import Tally
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.wakeup import WakeUp
 
@@ -49,6 +53,8 @@ ACTIONS: dict[str, Action] = {
     "nack with backoff": Nack("boom", 5_000),
     "dead-letter": DeadLetter("broken"),
     "settle cancelled": SettleCancelled("enough"),
+    "put back": PutBack(0, "not now"),
+    "put back for later": PutBack(5_000, "not now"),
     "release": Release(),
 }
 
@@ -78,7 +84,14 @@ def run(
     **fields: Any,
 ) -> NewJob:
     name = RunName(run_id, sha256(payload).digest(), if_finished)
-    return NewJob(id=new_id(), queue=queue, payload=payload, run=name, keep_done_ms=keep_done_ms, **fields)
+    return NewJob(
+        id=fields.pop("id", None) or new_id(),
+        queue=queue,
+        payload=payload,
+        run=name,
+        keep_done_ms=keep_done_ms,
+        **fields,
+    )
 
 
 def put(store: Store, *jobs: NewJob) -> list[str]:
@@ -134,12 +147,19 @@ def refusal(store: Store, held: ClaimedRow, action: Action, *, yields_to_cancel:
 
 
 def holding(
-    store: Store, held: ClaimedRow, payload: bytes = b"next", *, keeps_place: bool = False, **leave: Any
+    store: Store,
+    held: ClaimedRow,
+    payload: bytes = b"next",
+    *,
+    keeps_place: bool = False,
+    settings: StepSettings | None = None,
+    **leave: Any,
 ) -> Settlement:
     """The end of a step with leave to hold the claim."""
     lanes = leave.pop("lanes", (held.queue,))
-    hold = Hold(store.token_after(held.token), held.priority, held.place, lanes, **leave)
-    return Settlement(held.id, held.token, Advance(payload, keeps_place=keeps_place, hold=hold), True)
+    hold = Hold(store.token_after(held.token), held.rank, held.place, lanes, **leave)
+    advance = Advance(payload, keeps_place=keeps_place, hold=hold, settings=settings)
+    return Settlement(held.id, held.token, advance, True)
 
 
 def stored(store: Store, job_id: str) -> JobRow:
@@ -179,8 +199,12 @@ def dump(store: Store) -> dict[str, Any]:
         "counts": queues,
         "rows": {each: store.get(each) for each in ids},
         "history": {each: store.history(each) for each in ids},
+        "signals": {each: store.signals(each) for each in ids},
+        "events": {each: store.events(each) for each in ids},
+        "tally": {queue: store.tally(queue) for queue in queues},
         "held here": sorted(store.running()),
         "next": {queue: store.next_work(queue) for queue in queues},
+        "schedules": {queue: store.find_schedules(queue, limit=EVERYTHING).rows for queue in queues},
     }
 
 
@@ -203,6 +227,22 @@ def check_counters(store: Store, queues: Collection[str] | None = None) -> None:
         # These two count all ever, so rows that left can only make them larger.
         assert counts.done >= seen.count(JobStatus.DONE)
         assert counts.cancelled >= seen.count(JobStatus.CANCELLED)
+        assert store.tally(queue) == tally_by_looking(store, queue)
+
+
+def tally_by_looking(store: Store, queue: str) -> Tally:
+    """How many runs stand where, by their rows."""
+    runs = [row for row in rows_of(store, queue) if row.run_id is not None]
+    return Tally(**CountOf(shows(row) for row in runs))
+
+
+def shows(row: JobRow) -> str:
+    """The state that a run shows."""
+    if row.finished_ms is not None:
+        return terminal_status(row.status, row.verdict).value
+    if row.cancel_requested:
+        return "cancelling"
+    return "running" if row.status is JobStatus.CLAIMED else "pending"
 
 
 def version_of(store: Store) -> object:

@@ -8,6 +8,7 @@ import pytest
 
 from taquba_workflow_sync.errors import CancelRequestedError, ClaimLostError
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.settings import Backoff, StepSettings
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, Answer, Nack, Ongoing, Release, Settlement
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.store import Store
@@ -25,6 +26,7 @@ from .bench import (
     ending,
     holding,
     job,
+    new_id,
     put,
     put_run,
     refusal,
@@ -194,7 +196,7 @@ def claim_of(store: Store, settlement: Settlement) -> ClaimedRow:
     row = stored(store, settlement.job_id)
     return ClaimedRow(
         row.id, held_as(settlement), row.step, row.attempts, row.max_attempts, row.payload, row.headers, row.priority,
-        False, row.run_id, row.enqueued_ms, None, None, row.queue, 0, 0, 1,
+        False, row.run_id, row.enqueued_ms, None, None, row.queue, 0, 0, 1, row.priority,
     )  # fmt: skip
 
 
@@ -372,3 +374,90 @@ def test_a_token_after_is_never_the_same_and_finds_its_row(store: Store) -> None
     put_run(store)
     held = claim(store)
     assert len({store.token_after(held.token) for _ in range(1_000)}) == 1_000
+
+
+# What the next step is called
+
+
+def labelled(store: Store, label: str, **given: object) -> tuple[str, ClaimedRow]:
+    job_id = put_run(store, new_id(), settings=StepSettings(label=label), **given)
+    return job_id, claim(store)
+
+
+def test_a_claim_goes_on_at_a_step_that_is_given_another_label_alone(store: Store) -> None:
+    job_id, held = labelled(store, "one")
+    settlement = holding(store, held, b"next", settings=StepSettings(label="two"))
+    assert answer(store, settlement) is HELD
+    row = stored(store, job_id)
+    assert (row.status, row.step, row.label) == (JobStatus.CLAIMED, 1, "two")
+    after = held._replace(token=held_as(settlement), step=1, attempts=1)
+    settle(store, after, Nack("once"))
+    again = claim(store)
+    assert again.settings is not None and again.settings.label == "two"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        StepSettings(label="two", max_attempts=5),
+        StepSettings(label="two", step_timeout_ms=5_000),
+        StepSettings(label="two", backoff=Backoff(1, 2)),
+        StepSettings(label="two", priority=5),
+        StepSettings(max_attempts=5),
+    ],
+)
+def test_a_step_that_is_given_more_goes_back_in_line(store: Store, given: StepSettings) -> None:
+    job_id, held = labelled(store, "one")
+    assert answer(store, holding(store, held, b"next", settings=given)) is None
+    assert stored(store, job_id).status is JobStatus.PENDING
+
+
+def test_a_step_after_one_with_more_than_a_label_goes_back_in_line_and_loses_it(store: Store) -> None:
+    for given in (StepSettings(label="two", max_attempts=5), StepSettings(label="two", backoff=Backoff(1, 2))):
+        job_id, held = labelled(store, "one")
+        settle(store, held, Advance(b"next", settings=given))
+        held = claim(store)
+        assert answer(store, holding(store, held, b"next", settings=StepSettings(label="three"))) is None
+        row = stored(store, job_id)
+        assert (row.status, row.label, row.max_attempts) == (JobStatus.PENDING, "three", 3)
+        settle(store, claim(store), Ack())
+
+
+def test_a_step_of_a_run_with_a_timeout_or_without_settings_is_not_named_under_the_same_claim(store: Store) -> None:
+    first = put_run(store, "first", settings=StepSettings(label="one", step_timeout_ms=60_000))
+    held = claim(store)
+    assert answer(store, holding(store, held, b"next", settings=StepSettings(label="two"))) is None
+    assert stored(store, first).label == "two"
+    settle(store, claim(store), Ack())
+    second = put_run(store, "second")
+    held = claim(store)
+    assert answer(store, holding(store, held, b"next", settings=StepSettings(label="two"))) is None
+    assert stored(store, second).label == "two"
+
+
+def test_a_lost_claim_names_nothing(store: Store) -> None:
+    job_id, held = labelled(store, "one")
+    lost = held._replace(token=held.token + "x")
+    assert isinstance(answer(store, holding(store, lost, b"next", settings=StepSettings(label="two"))), ClaimLostError)
+    assert stored(store, job_id).label == "one"
+
+
+def test_claims_of_labelled_and_of_plain_runs_go_on_in_one_commit(store: Store) -> None:
+    settings = [StepSettings(label="one"), None, StepSettings(label="one", backoff=Backoff(1, 2)), None]
+    ids = [put_run(store, f"r{number}", settings=each) for number, each in enumerate(settings)]
+    given = [StepSettings(label="two"), None, StepSettings(label="two"), StepSettings(label="two")]
+    ends = [holding(store, held, b"next", settings=each) for held, each in zip(claims(store), given, strict=True)]
+    answers, _ = store.settle_and_claim(ends, [])
+    assert answers == [HELD, HELD, HELD, None]
+    rows = [stored(store, job_id) for job_id in ids]
+    assert [row.label for row in rows] == ["two", None, "two", "two"]
+    assert [row.status for row in rows] == [JobStatus.CLAIMED] * 3 + [JobStatus.PENDING]
+    assert [row.payload for row in rows] == [b"next"] * 4
+    check_counters(store)
+
+
+def test_what_a_step_had_of_its_own_ends_with_it_though_its_claim_goes_on(store: Store) -> None:
+    job_id, held = labelled(store, "one")
+    go_on(store, held)
+    row = stored(store, job_id)
+    assert (row.status, row.step, row.label) == (JobStatus.CLAIMED, 1, None)

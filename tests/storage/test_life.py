@@ -101,7 +101,7 @@ def test_everything_is_there_after_a_restart(make_store: MakeStore, clock: Manua
     after = dump(second)
     assert after.pop("held here") == [], "the claims are still the owner's that made them"
     assert after == before
-    for job_id, token, _ in held_by:
+    for job_id, token, *_ in held_by:
         assert second.settle_and_claim([Settlement(job_id, token, Ack())], [])[0] == [None]
 
 

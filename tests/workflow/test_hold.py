@@ -61,8 +61,10 @@ def test_a_run_goes_on_under_its_claim_to_its_end(queue: Queue, turns: Any) -> N
     claimed: list[str | None] = []
 
     def noting(original: Turn) -> Turn:
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
-            answers, rows = original(store, settlements, claims)
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
+            answers, rows = original(store, settlements, claims, *counting)
             held.extend(each for each in answers if isinstance(each, Ongoing))
             claimed.extend(row.run_id for row in rows)
             return answers, rows
@@ -91,9 +93,11 @@ def test_the_next_token_counts_as_running_before_the_commit(queue: Queue, turns:
     running: list[bool] = []
 
     def noting(original: Turn) -> Turn:
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
             running.extend(each.leave.token in RUNNING for each in settlements if each.leave is not None)
-            return original(store, settlements, claims)
+            return original(store, settlements, claims, *counting)
 
         return turn
 
@@ -112,12 +116,14 @@ def test_a_step_runs_once_though_it_is_unknown_whether_its_commit_happened(
     failed: list[int] = []
 
     def failing(original: Turn) -> Turn:
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
             if not asks(settlements) or len(failed) == 2:
-                return original(store, settlements, claims)
+                return original(store, settlements, claims, *counting)
             failed.append(1)
             if is_stored:
-                original(store, settlements, claims)
+                original(store, settlements, claims, *counting)
             return [StorageError("the outcome of this write is unknown")] * len(settlements), []
 
         return turn
@@ -145,12 +151,14 @@ def test_a_hold_that_turns_out_to_be_stored_once_stopping_is_released(
     def failing(original: Turn) -> Turn:
         is_first = [True]
 
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
             asked.extend(claims)
             if not asks(settlements) or not is_first[0]:
-                return original(store, settlements, claims)
+                return original(store, settlements, claims, *counting)
             is_first[0] = False
-            original(store, settlements, claims)
+            original(store, settlements, claims, *counting)
             assert runtime._dispatcher is not None
             runtime._dispatcher.ask_to_stop()
             for pool in runtime._dispatcher._state.pools:
@@ -181,9 +189,11 @@ def test_once_stopping_no_run_asks_to_go_on(queue: Queue, turns: Any) -> None:
     asked: list[bool] = []
 
     def noting(original: Turn) -> Turn:
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
             asked.append(asks(settlements))
-            return original(store, settlements, claims)
+            return original(store, settlements, claims, *counting)
 
         return turn
 
@@ -225,8 +235,10 @@ def test_a_run_of_short_steps_is_claimed_anew_when_its_lease_is_due(
     claimed: list[int] = []
 
     def noting(original: Turn) -> Turn:
-        def turn(store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]) -> Answers:
-            answers, rows = original(store, settlements, claims)
+        def turn(
+            store: Any, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], *counting: Any
+        ) -> Answers:
+            answers, rows = original(store, settlements, claims, *counting)
             claimed.extend(row.lease_until_ms for row in rows)
             return answers, rows
 
@@ -236,7 +248,7 @@ def test_a_run_of_short_steps_is_claimed_anew_when_its_lease_is_due(
     began = time.monotonic()
 
     def step(each: Step) -> StepOutcome:
-        return Continue() if time.monotonic() - began < 0.5 else Succeed()
+        return Continue() if len(claimed) < 2 and time.monotonic() - began < PATIENCE else Succeed()
 
     with Queue.open(tmp_path / "s", durability="relaxed", default_config=QueueConfig(lease_duration=0.6)) as queue:
         runtime = WorkflowRuntime(queue, step, max_concurrent_steps=1)

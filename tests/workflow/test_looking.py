@@ -42,7 +42,7 @@ def test_a_status_shows_the_run_from_submit_to_end(still: Queue, clock: ManualCl
     with WorkflowRuntime(still, gate) as runtime:
         handle = runtime.submit(run_id="r", headers={"h": "1"}, run_at=START + timedelta(seconds=5))
         assert handle.status() == RunStatus(
-            "r", handle.first_job_id, RunState.PENDING, 0, 0, START, None, {"h": "1"}, None
+            "r", handle.first_job_id, RunState.PENDING, 0, 0, START, None, {"h": "1"}, None, "time"
         )
         clock.advance(5)
         await_event(gate.started)

@@ -152,7 +152,7 @@ def test_a_timeout_replaces_the_grace_for_one_call(queue: Queue) -> None:
 
 
 def test_a_step_that_outlives_stop_and_close_is_never_run_beside_itself_and_settles(tmp_path: Path) -> None:
-    config = QueueConfig(lease_duration=0.3)
+    config = QueueConfig(lease_duration=6.0)  # a stalled machine must not lose it
     queue = Queue.open(tmp_path / "s", default_config=config)
     gate = Gate()
     runtime = WorkflowRuntime(queue, gate)

@@ -46,9 +46,9 @@ def turns(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> list[tuple[threading
     kind = type(queue.handle.store)
     original = kind.settle_and_claim
 
-    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any) -> Any:
+    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any, *counting: Any) -> Any:
         seen.append((threading.current_thread(), len(settlements)))
-        return original(store, settlements, claims)
+        return original(store, settlements, claims, *counting)
 
     monkeypatch.setattr(kind, "settle_and_claim", settle_and_claim)
     return seen
@@ -86,9 +86,7 @@ def test_one_turn_is_led_at_a_time(queue: Queue, monkeypatch: pytest.MonkeyPatch
     assert max(most) == 1
 
 
-def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_ends_while_the_dispatcher_leads_is_settled_at_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step's thread leaves it to who leads: not to the next tick, which never comes here, nor to the last thread
     that leaves, since another one is inside a step.
     """
@@ -158,13 +156,13 @@ def test_a_turn_of_a_pools_thread_that_fails_is_seen_to_by_the_dispatcher(
     kind = type(queue.handle.store)
     original = kind.settle_and_claim
 
-    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any) -> Any:
+    def settle_and_claim(store: Any, settlements: Sequence[Settlement], claims: Any, *counting: Any) -> Any:
         if failed:
             leaders.append(threading.current_thread())
         if is_of_pool(threading.current_thread()) and settlements and not failed:
             failed.append(threading.current_thread())
             raise error
-        return original(store, settlements, claims)
+        return original(store, settlements, claims, *counting)
 
     monkeypatch.setattr(kind, "settle_and_claim", settle_and_claim)
     original_wait = Idle.wait

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.queue.dispatch.firing import Fire, Firing
 from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
 from taquba_workflow_sync.queue.dispatch.idle import Idle
 from taquba_workflow_sync.queue.dispatch.maintenance import Maintenance
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.settling import Settler
 from taquba_workflow_sync.queue.dispatch.state import DispatchState
+from taquba_workflow_sync.queue.dispatch.telling import Teller
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.changes import Leader
@@ -40,7 +42,15 @@ _FOR_EVER: Final = float("inf")
 class Dispatcher:
     """Serves pools on a thread of its own until told to stop, and then until nothing that it started is left."""
 
-    def __init__(self, handle: QueueHandle, pools: Sequence[Pool], *, poll_interval: float, name: str) -> None:
+    def __init__(
+        self,
+        handle: QueueHandle,
+        pools: Sequence[Pool],
+        *,
+        poll_interval: float,
+        name: str,
+        fire: Fire | None = None,
+    ) -> None:
         self._handle = handle
         self._store = handle.store
         self._name = name
@@ -49,9 +59,11 @@ class Dispatcher:
         for pool in pools:
             pool.serve(self._state.finish, self._lead, lambda: self._state.wants_leader, self._state.wakeup.notify)
         self._heartbeat = Heartbeat(handle, lambda: list(self._state.in_flight.values()), f"taquba-heartbeat-{name}")
-        self._settler = Settler(handle, self._state, self._heartbeat.wake)
-        self._idle = Idle(handle, self._state)
-        self._maintenance = Maintenance(handle, self._state, poll_interval)
+        self._teller = Teller(f"taquba-log-{name}")
+        self._settler = Settler(handle, self._state, self._heartbeat.wake, self._teller)
+        self._firing = Firing(fire)
+        self._idle = Idle(handle, self._state, self._firing)
+        self._maintenance = Maintenance(handle, self._state, poll_interval, self._firing, self._settler.tally)
         self._leader: Leader | None = None
         self._failures = 0
         self._failing_since = 0.0
@@ -126,14 +138,26 @@ class Dispatcher:
         try:
             with self._store.on_commit(self._committed), self._store.lead(state.wakeup.notify) as leader:
                 self._leader = leader
+                if self._wait_for_scheduled_ms is not None:
+                    self._fire_once()
                 self._loop()
+                self._maintenance.store_tally()
         except StoreClosedError:
             _log.warning("the store was closed under the dispatcher; it stops")
         except BaseException:
             _log.exception("the dispatcher of %s ends, which it should not", self._name)
         finally:
             self._leader = None
+            self._teller.close(_AT_EXIT)
             self._end()
+
+    def _fire_once(self) -> None:
+        """Fire what is due as a run until idle begins; a store that refuses that may take what else there is to do."""
+        try:
+            self._firing.run()
+        except StorageError as error:
+            self.error = error
+        self._firing.stop()
 
     def _end(self) -> None:
         atexit.unregister(self._at_exit)
@@ -194,6 +218,7 @@ class Dispatcher:
             return False
         finally:
             state.turn.release()
+            self._teller.tell()
             if state.sees_nothing and any(pool.free > 0 for pool in state.pools):
                 state.wakeup.notify()
 
@@ -221,6 +246,7 @@ class Dispatcher:
         state = self._state
         with state.turn:
             is_over = state.leading(self._lead_here)
+        self._teller.tell()
         if is_over is not None:
             if not is_over:
                 self._maintain(is_busy=True)
@@ -269,7 +295,7 @@ class Dispatcher:
         state = self._state
         if wait_ms is None or state.stop_asked or state.has_work or not self._idle.is_drained(wait_ms):
             return False
-        self.error = self._unreadable()
+        self.error = self._unreadable() or self.error
         return True
 
     def _unreadable(self) -> StorageError | None:

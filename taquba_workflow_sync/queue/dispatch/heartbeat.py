@@ -10,6 +10,7 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
 from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.dispatch.overruns import Overruns
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.wakeup import WakeUp
 
@@ -20,6 +21,8 @@ _TICK: Final = 0.1
 _SLEEP_AFTER: Final = 1.0
 _LONGEST_PAUSE: Final = 2.0
 _REPORT_EVERY: Final = 20
+# At most one commit for the progress of all that runs.
+_PROGRESS_EVERY: Final = 1.0
 
 
 def _pause_after_failure(running: list[Execution]) -> float:
@@ -29,7 +32,7 @@ def _pause_after_failure(running: list[Execution]) -> float:
 
 
 class Heartbeat:
-    """Renews the leases of what runs; sets the tokens of steps that were cancelled or whose claim was lost.
+    """Renews the leases of what runs; sets the tokens of steps that were cancelled, are late or have lost their claim.
 
     Its thread begins with the first claim. It works on the store past the close of the handle, for as long as a step
     of it runs.
@@ -44,6 +47,8 @@ class Heartbeat:
         self._is_over = False
         self._is_missing = False
         self._version: object = None
+        self._overruns = Overruns(self._store)
+        self._next_progress = 0.0
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
@@ -106,7 +111,11 @@ class Heartbeat:
         try:
             self._look(running)  # first: a renewal that fails (this disk is full) must not hide a cancellation
         finally:
-            self._renew(running)  # nor may a look that fails cost a lease
+            try:
+                self._overruns.look(running)
+            finally:
+                self._renew(running)  # nor may a look that fails cost a lease
+        self._report(running)
 
     def _look(self, running: list[Execution]) -> None:
         changes = self._store.wait_for_changes(self._version, 0.0, WakeUp())
@@ -117,8 +126,8 @@ class Heartbeat:
             claim = held.get(execution.row.token)
             if claim is None:
                 self._lose(execution)
-            elif claim.cancel_requested and not execution.cancel_token.is_set():
-                execution.cancel_token.set()
+            elif claim.cancel_requested:
+                execution.cancel_token.stop("deadline" if claim.is_late else "cancelled")
         self._version = changes.version
 
     def _renew(self, running: list[Execution]) -> None:
@@ -136,11 +145,28 @@ class Heartbeat:
                 else:
                     self._lose(execution)
 
+    def _report(self, running: list[Execution]) -> None:
+        """Store what steps have said since the last time; what is said once a claim is lost is nothing."""
+        now = time.monotonic()
+        if now < self._next_progress:
+            return
+        said = [
+            (execution, report)
+            for execution in running
+            if (report := execution.progress) is not execution.reported and not execution.is_lost and report is not None
+        ]
+        if not said:
+            return
+        self._next_progress = now + _PROGRESS_EVERY
+        self._store.report_progress([report for _, report in said])
+        for execution, report in said:
+            execution.reported = report
+
     def _lose(self, execution: Execution) -> None:
         if execution.is_lost or execution.has_returned:
             return
         execution.is_lost = True
-        execution.cancel_token.set()
+        execution.cancel_token.stop("claim lost")
         row = execution.row
         _log.warning(
             "the claim of job %s was lost while its step runs; its result will not count",

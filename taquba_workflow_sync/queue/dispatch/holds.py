@@ -10,6 +10,8 @@ from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished
 from taquba_workflow_sync.queue.running import RUNNING
+from taquba_workflow_sync.storage.port.claim import next_step
+from taquba_workflow_sync.storage.port.settings import CurrentSettings, StepSettings
 from taquba_workflow_sync.storage.port.settlement import Advance, Hold, Settlement
 from taquba_workflow_sync.storage.port.store import Store
 
@@ -31,7 +33,7 @@ def ask(store: Store, state: DispatchState, batch: Sequence[Finished]) -> list[F
     asking: list[int] = []
     for number, (execution, settlement) in enumerate(batch):
         if not _may_go_on(execution, settlement, now):
-            pool = state.pool_of(execution)
+            pool = state.pool_of[execution.row.queue]
             ending[pool] = ending.get(pool, 0) + 1
         elif execution.following is None:
             asking.append(number)
@@ -52,9 +54,18 @@ def _may_go_on(execution: Execution, settlement: Settlement, now: float) -> bool
     action = settlement.action
     if not (isinstance(action, Advance) and execution.lane.holds and not action.delay_ms and action.headers is None):
         return False
+    if action.wait is not None or not _needs_no_claim(execution.row.settings, action.settings):
+        return False
     # A hold leaves the lease alone, and a heartbeat that renews by a token finds it replaced where steps are short:
     # once the lease is due for renewal, the run goes back in line and is claimed anew.
     return execution.following is not None or not execution.is_due_for_renewal(now)
+
+
+def _needs_no_claim(has: CurrentSettings | None, given: StepSettings | None) -> bool:
+    """Whether the next step can be told what it was given without its claim, which else reads that."""
+    if has is None or given is None:
+        return has is None and given is None
+    return given.is_label_alone and has.step_timeout_ms is None
 
 
 def _asking(
@@ -65,35 +76,34 @@ def _asking(
     ending: dict[Pool, int],
     now: float,
 ) -> Settlement:
-    action, row, pool = settlement.action, execution.row, state.pool_of(execution)
+    action, row, pool = settlement.action, execution.row, state.pool_of[execution.row.queue]
     assert isinstance(action, Advance)
     hold = Hold(
-        token=store.token_after(row.token),
-        priority=row.priority,
-        place=row.place,
-        lanes=pool.lanes_to(row.queue),
-        room=max(pool.free + ending.get(pool, 0), 0),
-        is_within_slice=now - execution.held_since < SLICE_S,
+        store.token_after(row.token),
+        row.rank,
+        row.place,
+        pool.lanes_to(row.queue),
+        max(pool.free + ending.get(pool, 0), 0),
+        now - execution.held_since < SLICE_S,
     )
-    execution.following = _following(execution, hold.token, action.payload)
-    asking = Advance(action.payload, keeps_place=action.keeps_place, hold=hold)
-    return Settlement(settlement.job_id, settlement.token, asking, settlement.yields_to_cancel)
+    execution.following = _following(execution, hold.token, action)
+    asking = Advance(action.payload, None, None, action.keeps_place, hold, None, action.settings)
+    return Settlement(
+        settlement.job_id,
+        settlement.token,
+        asking,
+        settlement.yields_to_cancel,
+        settlement.effects,
+        settlement.ignores_deadline,
+        settlement.step_end,
+    )
 
 
-def _following(execution: Execution, token: str, payload: bytes) -> Execution:
-    row = execution.row._replace(
-        token=token,
-        step=execution.row.step + 1,
-        attempts=1,
-        payload=payload,
-        run_at_ms=None,
-        last_error=None,
-        cancel_requested=False,
-    )
-    following = Execution(row, execution.lane, execution.stopping)
-    following.held_since = execution.held_since
-    following.renewed_at = execution.renewed_at
-    following.headers = execution.headers
+def _following(execution: Execution, token: str, action: Advance) -> Execution:
+    has = execution.row.settings
+    settings = None if has is None or action.settings is None else has._replace(label=action.settings.label)
+    row = next_step(execution.row, token, action.payload, settings)
+    following = Execution(row, execution.lane, execution.stopping, execution)
     # Before the commit: from then on the claim is this token's, and nobody of this process may take it for lost.
     RUNNING.add(token, following.cancel_token)
     return following

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from taquba_workflow_sync.queue.dispatch.firing import Firing
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, note_backlog
 from taquba_workflow_sync.queue.handle import QueueHandle
@@ -17,9 +18,10 @@ from taquba_workflow_sync.wakeup import WakeUp
 class Idle:
     """Sleeps for one dispatcher, on its thread."""
 
-    def __init__(self, handle: QueueHandle, state: DispatchState) -> None:
+    def __init__(self, handle: QueueHandle, state: DispatchState, firing: Firing) -> None:
         self._store = handle.store
         self._state = state
+        self._firing = firing
         #: As of when the lanes were last looked at; None: look again.
         self._seen: object = None
 
@@ -31,6 +33,8 @@ class Idle:
     def wait(self, until: float) -> None:
         """Sleep until something may have happened: a wake-up, a due time, another process's commit, ``until``."""
         state = self._state
+        if state.has_late and not state.stop_asked:
+            return
         free = [] if state.stop_asked else [pool for pool in state.pools if pool.free > 0]
         if free:
             if state.abandoned or any(pool.has_backlog for pool in free) or self._poll(free):
@@ -52,7 +56,7 @@ class Idle:
             state.sees_nothing = False
 
     def _poll(self, pools: Sequence[Pool]) -> bool:
-        """Look whether anybody has committed, and if so, whether that is work for these pools."""
+        """Look whether anybody has committed, and if so, whether that is work for these pools, or may be to fire."""
         changes = self._store.wait_for_changes(self._seen, 0.0, WakeUp())
         if self._seen is not None and not changes.are_new:
             return False
@@ -69,7 +73,8 @@ class Idle:
                         pass
             pool.next_due = due
         self._seen = changes.version
-        return any(pool.has_backlog for pool in pools)
+        # What was committed may be to fire sooner than this was to sleep.
+        return self._firing.look_again() or any(pool.has_backlog for pool in pools)
 
     def is_drained(self, wait_ms: int) -> bool:
         """Whether no retry waits for its backoff, no claim to be put back, and nothing is due within ``wait_ms``."""

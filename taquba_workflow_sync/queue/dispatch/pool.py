@@ -63,15 +63,17 @@ class _Call:
 
 
 class Pool:
-    """Threads that serve some lanes, the first of them first."""
+    """Threads that serve some lanes: the ``ranked`` first ones in their order, then the others, which take turns."""
 
-    def __init__(self, name: str, lanes: Sequence[Lane], size: int) -> None:
+    def __init__(self, name: str, lanes: Sequence[Lane], size: int, *, ranked: int | None = None) -> None:
         self.name = name
         self.size = size
         self.lanes: dict[str, Lane] = {lane.queue: lane for lane in lanes}
         self.claims: tuple[LaneClaim, ...] = tuple(lane.claim for lane in lanes)
         queues = tuple(self.lanes)
-        self._lanes_to = {queue: queues[: number + 1] for number, queue in enumerate(queues)}
+        self._ranked = len(queues) if ranked is None else ranked
+        self._lanes_to = {queue: self._before(queues, number) for number, queue in enumerate(queues)}
+        self._turn = 0
         self.in_flight = 0
         self.has_backlog = True
         #: When the next job of its lanes is due, by the monotonic clock; None: no job waits for a time.
@@ -88,6 +90,20 @@ class Pool:
         self._wants_leader: Callable[[], bool] = _leads_nothing
         self._tell_dispatcher: Callable[[], None] = _tells_nobody
         self._executor = ThreadPoolExecutor(size, thread_name_prefix=f"taquba-{name}")
+
+    def _before(self, queues: tuple[str, ...], number: int) -> tuple[str, ...]:
+        if number < self._ranked:
+            return queues[: number + 1]
+        # Whoever takes turns gives way to those that wait beside it: else one busy lane would keep every thread.
+        return (*queues[:number], *queues[number + 1 :], queues[number])
+
+    def next_claims(self) -> tuple[LaneClaim, ...]:
+        """Return the lanes in the order in which they are to be asked now; those that take turns move on by one."""
+        if self._ranked > len(self.claims) - 2:
+            return self.claims
+        ranked, others = self.claims[: self._ranked], self.claims[self._ranked :]
+        self._turn = (self._turn + 1) % len(others)
+        return (*ranked, *others[self._turn :], *others[: self._turn])
 
     def lanes_to(self, queue: str) -> tuple[str, ...]:
         """Return the queues that are served before one, and that one, last."""
@@ -141,7 +157,7 @@ class Pool:
         """
         if not self._ready and not self._wants_leader():
             return
-        if self._active >= self.size or time.monotonic() < self._not_before:
+        if self._active >= self.size or (self._not_before and time.monotonic() < self._not_before):
             if self._wants_leader():
                 self._tell_dispatcher()  # every thread there is, is at work: a step may last for hours
             return
@@ -181,18 +197,20 @@ class Pool:
                 return
             if self._called is call:
                 self._called = None
-        until = time.monotonic() + _SHIFT
+        now = time.monotonic()
+        until = now + _SHIFT
         me = threading.get_ident()
         self._working.add(me)
         is_counted = True
         try:
             while True:
                 with self._lock:
-                    goes_on, execution = self._take(until)
+                    goes_on, execution = self._take(is_over=now >= until)
                     if not goes_on:
                         is_counted = False
                         return
                 if execution is None:
+                    now = time.monotonic()
                     # Looked at again after a turn, whoever's it was: who came meanwhile has left it to its leader.
                     if self._lead() or self._wants_leader():
                         continue
@@ -207,7 +225,10 @@ class Pool:
                     if is_last:
                         self._tell_dispatcher()
                     return
+                began = time.monotonic()
                 settlement = _execute(execution)
+                now = time.monotonic()
+                execution.took = now - began
                 # From here on the claim may end by this very settlement, so its end is no loss.
                 execution.has_returned = True
                 self._finish(execution, settlement)
@@ -218,14 +239,14 @@ class Pool:
                     self._active -= 1
                 self._tell_dispatcher()
 
-    def _take(self, until: float) -> tuple[bool, Execution | None]:
+    def _take(self, *, is_over: bool) -> tuple[bool, Execution | None]:
         """Take what is ready, if anything, and whether to go on: not if another task takes this one's place.
 
-        The lock is held.
+        ``is_over``: its shift is. The lock is held.
         """
         if not self._ready:
             return True, None
-        if time.monotonic() >= until:
+        if is_over:
             self._active -= 1
             self._call_one()
             if self._called is not None or self.is_going_down:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from taquba_workflow_sync.errors import ClaimLostError, StorageError, TaqubaError
 from taquba_workflow_sync.queue.dispatch.holds import ask, give_up
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.pool import Pool
 from taquba_workflow_sync.queue.dispatch.state import DispatchState, Finished, note_backlog
+from taquba_workflow_sync.queue.dispatch.tally import Tally
+from taquba_workflow_sync.queue.dispatch.telling import Teller
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
@@ -24,15 +27,19 @@ from taquba_workflow_sync.storage.port.settlement import (
 
 _log = logging.getLogger(__name__)
 
+_HELD: Final = Ongoing.HELD
+
 
 class Settler:
     """Settles and claims for one dispatcher, on the thread whose turn it is."""
 
-    def __init__(self, handle: QueueHandle, state: DispatchState, on_start: Callable[[], None]) -> None:
+    def __init__(self, handle: QueueHandle, state: DispatchState, on_start: Callable[[], None], teller: Teller) -> None:
         self._handle = handle
         self._store = handle.store
         self._state = state
         self._on_start = on_start
+        self._teller = teller
+        self.tally: Tally = Tally()
         #: The pools whose claims are in the commit under way: what it puts in line, they have seen.
         self.asking: tuple[Pool, ...] = ()
 
@@ -48,10 +55,11 @@ class Settler:
         if not batch and not requests:
             flush()
             return False
+        counting = self.tally.counting(batch)
         answers: Sequence[Answer] | None = None
         try:
             settlements = [settlement for _, settlement in batch]
-            answers, claimed = self._store.settle_and_claim(settlements, requests)
+            answers, claimed = self._store.settle_and_claim(settlements, requests, counting)
         except StorageError:
             # Only the claims failed (with settlements, each has its answer).
             note_backlog(asking)
@@ -60,8 +68,13 @@ class Settler:
             self.asking = ()
             if answers is None:
                 self._state.unsettled += batch
+            if counting is not None and not counting.is_stored:
+                self.tally.put_back(counting)
+        if counting is None:
+            self.tally.note(batch, answers)
         try:
             failed = self._let_go_of(batch, answers)
+            self._tell_of(requests)
             self._hand_out(claimed, requests, batch, answers)
         except BaseException:
             self._take_up(batch)
@@ -77,33 +90,36 @@ class Settler:
         # What may be held frees a thread only if it is let go of, and then the claims of the same commit know.
         freed: dict[Pool, int] = {}
         held: set[Pool] = set()
-        for execution, settlement in batch:
-            pool = state.pool_of(execution)
-            if settlement.leave is None:
+        for execution, _ in batch:
+            pool = state.pool_of[execution.row.queue]
+            if execution.following is None:
                 freed[pool] = freed.get(pool, 0) + 1
             else:
                 held.add(pool)
         asking: list[Pool] = []
         requests: list[ClaimRequest] = []
         for pool in state.pools:
-            lanes, limit = pool.claims, pool.free + freed.get(pool, 0)
+            lanes, limit = pool.next_claims(), pool.free + freed.get(pool, 0)
             if state.stop_asked:
                 lanes, limit = _reserved(pool, limit)
             wants_more = (limit > 0 or pool in held) and pool.has_backlog
-            if lanes and (wants_more or state.abandoned):  # stopping, it has none but for its own hooks
+            if lanes and (
+                wants_more or state.abandoned or state.has_late
+            ):  # stopping, it has none but for its own hooks
                 pool.has_backlog = False
                 asking.append(pool)
-                is_spare = limit <= 0 and state.abandoned is None
-                requests.append(ClaimRequest(lanes, limit, False, state.abandoned, RUNNING, is_spare))
+                is_spare = limit <= 0 and state.abandoned is None and not state.has_late
+                requests.append(ClaimRequest(lanes, limit, False, state.abandoned, RUNNING, is_spare, []))
         self.asking = tuple(asking)
         state.abandoned = None
+        state.has_late = False
         return requests
 
     def _let_go_of(self, batch: Sequence[Finished], answers: Sequence[Answer]) -> TaqubaError | None:
         """Let go of what was settled; returns why something has to be tried again, if it has."""
         failed: TaqubaError | None = None
         for (execution, settlement), refusal in zip(batch, answers, strict=True):
-            if isinstance(refusal, Ongoing):
+            if refusal is _HELD:
                 continue
             if isinstance(refusal, StorageError):
                 # Unknown: tried again under the same token, whose fence tells whether it happened.
@@ -122,7 +138,18 @@ class Settler:
                 # Not even a dead letter can be stored. Taken back, it counts as an attempt; released, it would not.
                 self._handle.abandoned_here.add(execution.row.token)
             self._state.let_go(execution)
+            if execution.afterwards is not None:
+                self._teller.add(execution.afterwards)
+                execution.afterwards = None
         return failed
+
+    def _tell_of(self, requests: Sequence[ClaimRequest]) -> None:
+        """Have said what the claims have taken back: no step's end tells of it."""
+        for request in requests:
+            for each in request.taken_back or ():
+                line = self._state.pool_of[each.queue].lanes[each.queue].taken_back(each)
+                if line is not None:
+                    self._teller.add(line)
 
     def _take_up(self, batch: Sequence[Finished]) -> None:
         """Settle again what a fault of ours kept from being let go of: its fence tells whether it was stored.
@@ -146,10 +173,10 @@ class Settler:
         going_on: dict[Pool, list[Execution]] = {}
         let_go: dict[Pool, int] = {}
         for (execution, settlement), answer in zip(batch, answers, strict=True):
-            pool = state.pool_of(execution)
-            if isinstance(answer, Ongoing):
-                going_on.setdefault(pool, []).append(execution)
+            if answer is _HELD:
+                going_on.setdefault(state.pool_of[execution.row.queue], []).append(execution)
             elif answer is None and settlement.leave is not None:
+                pool = state.pool_of[execution.row.queue]
                 let_go[pool] = let_go.get(pool, 0) + 1
         for pool in state.pools:
             lanes = pool.lanes
@@ -183,8 +210,7 @@ def _other_settlement(execution: Execution, settlement: Settlement, refusal: Taq
 def _reserved(pool: Pool, limit: int) -> tuple[tuple[LaneClaim, ...], int]:
     """Return what a stopping dispatcher still claims: the hooks of runs that it ended itself."""
     if not pool.is_going_down:
-        for lane in pool.lanes.values():
-            reserved = lane.reserved()
-            if reserved > 0:
-                return (lane.claim,), min(limit, reserved)
+        reserved = {lane.claim: many for lane in pool.lanes.values() if (many := lane.reserved()) > 0}
+        # All of them: a lane whose runs leave nothing to be told of must not keep those of others waiting.
+        return tuple(reserved), min(limit, sum(reserved.values()))
     return (), 0

@@ -33,6 +33,8 @@ class DispatchState:
         self.unsettled: list[Finished] = []
         #: Evidence for the next claims.
         self.abandoned: Abandoned | None = None
+        #: Whether runs of these lanes are past their time: the next claim ends them, though no thread is free.
+        self.has_late: bool = False
         self.stop_asked: bool = False
         self.stopping_since: float | None = None
         #: What steps see: their process is shutting down.
@@ -48,7 +50,8 @@ class DispatchState:
         self.failure: Exception | None = None
         #: Whether the dispatcher sleeps without an eye on others' commits, since no thread is free for what they bring.
         self.sees_nothing: bool = False
-        self._pool_of = {queue: pool for pool in pools for queue in pool.lanes}
+        #: The pool that runs what was claimed of a queue.
+        self.pool_of: dict[str, Pool] = {queue: pool for pool in pools for queue in pool.lanes}
 
     def ask_to_stop(self) -> None:
         """Have the dispatcher stop claiming and release what has not started."""
@@ -111,10 +114,6 @@ class DispatchState:
             batch.append(self.finished.popleft())
         return batch
 
-    def pool_of(self, execution: Execution) -> Pool:
-        """Return the pool that runs it."""
-        return self._pool_of[execution.row.queue]
-
     def take_in(self, pool: Pool, executions: Sequence[Execution]) -> None:
         """Note claims as running in this process."""
         for execution in executions:
@@ -137,7 +136,7 @@ class DispatchState:
         token = execution.row.token
         self.in_flight.pop(token, None)
         RUNNING.discard(token)
-        self.pool_of(execution).in_flight -= 1
+        self.pool_of[execution.row.queue].in_flight -= 1
 
 
 def note_backlog(pools: Iterable[Pool]) -> None:

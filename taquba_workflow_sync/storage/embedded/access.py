@@ -70,19 +70,19 @@ class Access:
         except sqlite3.Error as error:
             raise as_not_read(error, self._lifecycle.root) from error
 
-    def write(self, operation: Callable[[Transaction], _T]) -> _T:
-        """Commit one operation and return its answer; durable on return."""
-        (write,) = self.run([operation])
+    def write(self, operation: Callable[[Transaction], _T], *, here: bool = False) -> _T:
+        """Commit one operation and return its answer; durable on return. ``here``: in the calling thread if it can."""
+        (write,) = self.run([operation], here=here)
         if is_about_data(write.error) and not isinstance(write.error, TaqubaError):
             raise StorageError(f"nothing was written: {write.error!r}") from write.error
         value: _T = write.answer()
         return value
 
-    def run(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+    def run(self, operations: Sequence[Operation], *, here: bool = False) -> list[PendingWrite]:
         """Commit operations; the first time, after what a boot of the machine since the last time asks for."""
         self._lifecycle.use()
         if self._is_in_boot:
-            return self._run_repairing(operations)
+            return self._run_repairing(operations, here=here)
         if self.read(is_of_boot, self._boot):
             self._is_in_boot = True
             return self._run_repairing(operations)
@@ -90,9 +90,9 @@ class Access:
         self._is_in_boot = entry.error is None
         return writes
 
-    def _run_repairing(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+    def _run_repairing(self, operations: Sequence[Operation], *, here: bool = False) -> list[PendingWrite]:
         """Commit; what the stored data kept from it is tried once more, after that was repaired or is passed over."""
-        writes = self._commits.run(operations)
+        writes = self._commits.run_here(operations) if here else self._commits.run(operations)
         if all(write.error is None for write in writes):
             return writes
         invalid = [write for write in writes if is_about_data(write.error)]

@@ -8,10 +8,14 @@ from typing import Final
 
 from taquba_workflow_sync.storage.embedded import reads
 from taquba_workflow_sync.storage.embedded.access import Access
+from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.owners import is_alive
 from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch, evidence_of_own
+from taquba_workflow_sync.storage.embedded.reading.timing import is_stopped_for_deadline
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
+from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
 from taquba_workflow_sync.storage.port.presence import RunningClaim
 
 _CLEANING_INTERVAL: Final = 30.0
@@ -33,7 +37,12 @@ class ClaimsSeen:
 
     def running(self) -> list[RunningClaim]:
         """Return the claims that worker loops hold through this handle."""
-        return [RunningClaim(claim.id, claim.token, claim.cancel_requested != 0) for claim in self._read(foreign=False)]
+        found: list[RunningClaim] = []
+        for claim in self._read(foreign=False):
+            is_asked = claim.cancel_requested != 0
+            is_late = is_asked and self._access.read(is_stopped_for_deadline, row_number(claim.token))
+            found.append(RunningClaim(claim.id, claim.token, is_asked, is_late))
+        return found
 
     def abandoned(self, suspect: str | None, own: Collection[str]) -> Evidence:
         """Look which claims may be taken over; now and then, clear away the locks of the dead."""
@@ -48,6 +57,13 @@ class ClaimsSeen:
         if not own:
             return found
         return Evidence(found.owners, {**found.tokens, **evidence_of_own(self._read(foreign=False), own)})
+
+    def dead_among(self, owners: Collection[str]) -> list[str]:
+        """Return which of some owners live no more; whose lock is gone has closed its handle."""
+        own, directory = self._lifecycle.owner.id, self._lifecycle.root / "owners"
+        return [
+            each for each in owners if each != own and not (COLUMNS["owner"].holds(each) and is_alive(directory, each))
+        ]
 
     def _read(self, *, foreign: bool) -> list[OwnedClaim]:
         self._lifecycle.use()

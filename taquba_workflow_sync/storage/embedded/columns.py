@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, Final
 
 from taquba_workflow_sync.clock import FIRST_MS, LAST_MS
+from taquba_workflow_sync.storage.embedded.belongings import ALL
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 _MANY: Final = 2**53
@@ -104,7 +105,7 @@ COLUMNS: Final[dict[str, Column]] = {
         Column("dedup_key", str, is_optional=True),
         Column("run_id", str, is_optional=True, pattern=_ID),
         Column("input_hash", bytes, is_optional=True),
-        _number("overflow", 0, 7, 0),
+        _number("belongings", 0, ALL, 0),
         Column("last_error", str, is_optional=True),
         Column("headers", str, is_optional=True),
         Column("payload", bytes, is_optional=True),
@@ -112,6 +113,12 @@ COLUMNS: Final[dict[str, Column]] = {
         _maybe_number("payload_crc", 0, 2**32 - 1),
         _maybe_number("headers_crc", 0, 2**32 - 1),
         _maybe_number("result_crc", 0, 2**32 - 1),
+        _number("rank", _LEAST, _MOST, 1000),
+        _number("parked", 0, 3, 0),
+        Column("limit_key", str, is_optional=True),
+        _number("is_retry", 0, 1, 0),
+        Column("cancel_reason", str, is_optional=True),
+        _maybe_number("aging_ms", 0, LAST_MS),
     )
 }
 

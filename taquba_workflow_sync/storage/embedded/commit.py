@@ -83,6 +83,8 @@ class Transactor:
         self._failpoint = failpoint
         self._pause = WakeUp()
         self._is_interruptible = False
+        #: The owner whose number is known, and that.
+        self._enrolled: tuple[str, int | None] = ("", None)
         #: How many transactions could not be committed, ever, for what the disk or another process did.
         self.failures: int = 0
 
@@ -158,14 +160,17 @@ class Transactor:
             connection = self.writer.begin(is_last=is_last)
             if connection is None:
                 return None
+            owner = self._owner()
+            enrolled, number = self._enrolled
             tx = Transaction(
                 connection,
                 self._read_clock() if now_ms is None else now_ms,
-                self._owner(),
+                owner,
                 self._boot_clock,
                 # A clock of the user's own is the only time that there is.
                 delays_by_boot_clock=self._clock_is_ours and self._boot_clock.boot != 0,
                 unreadable=self._unreadable,
+                owner_number=number if owner == enrolled else None,
             )
             self._fill(tx, batch, bulk)
             self.writer.checkpoint()
@@ -189,6 +194,7 @@ class Transactor:
             self._at(tx, "before-commit")
             is_committing = True
             connection.execute(sql.COMMIT)
+            self._enrolled = tx.owner, tx.owner_number  # what was rolled back enrolled nobody
         except BaseException as error:
             if is_committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction:
                 settle_all(batch)  # interrupted between the COMMIT and our knowing of it

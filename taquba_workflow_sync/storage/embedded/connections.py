@@ -7,6 +7,7 @@ new ones waiting, closes every connection, and parent and child open theirs agai
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
@@ -20,8 +21,12 @@ from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
 from taquba_workflow_sync.storage.embedded.gate import Gate, Room
 from taquba_workflow_sync.storage.embedded.sqlite_errors import LostDatabaseError
+from taquba_workflow_sync.wakeup import WakeUp
 
 _READERS: Final = 3
+# A look takes 20 microseconds.
+_MOMENT: Final = 0.0002
+_TRIES: Final = 50
 _FULL: Final = 2
 _NORMAL: Final = 1
 
@@ -61,6 +66,8 @@ class Connections:
         self._identity: tuple[int, int] | None = None
         self._directory_seen: tuple[int, ...] | None = None
         self._changes = 0
+        #: Of changes, each once: two threads that tell one at the same moment tell two.
+        self._numbers = itertools.count(1)
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -190,11 +197,22 @@ class Connections:
             room.tell()
 
     def count_changes(self) -> int:
-        """Return a number that has grown if anybody has committed since it was last returned; or for no reason.
+        """Return another number than ever before if anybody has committed since it was last returned; or for no reason.
 
         SQLite counts commits per connection, so there is one that looks for all and never commits itself. While a
-        thread looks through it, the others are told what was known before: their next look finds what is new.
+        thread looks through it, the others wait for it: what that one finds may be older than what they have read.
+        A thread that is kept from putting it back keeps nobody for long: then a change is told, which may be none.
         """
+        for _ in range(_TRIES):
+            if self._look():
+                break
+            WakeUp().wait(_MOMENT)
+        else:
+            self._changes = next(self._numbers)
+        return self._changes
+
+    def _look(self) -> bool:
+        """Look whether anybody has committed, unless another thread does; whether this one has."""
         token = object()
         watcher: _Watcher | None = None
         gate = self.gate
@@ -206,9 +224,9 @@ class Connections:
                 version = watcher.connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != watcher.version:
                     # In this order: interrupted in between, the same commit counts twice, and not never.
-                    self._changes += 1
+                    self._changes = next(self._numbers)
                     watcher.version = version
-            return self._changes
+            return watcher is not None
         finally:
             try:
                 self._put_back(watcher)

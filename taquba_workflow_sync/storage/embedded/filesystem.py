@@ -85,8 +85,8 @@ def check_filesystem(path: Path) -> None:
     Raises:
         UnsupportedFilesystemError: naming the type, and how to insist.
     """
-    kind = _filesystem_of(path)
-    if kind is None or not (kind in _UNSAFE or kind == "fuse" or kind.startswith(("fuse.", "fuseblk"))):
+    kind = filesystem_of(path)
+    if kind is None or not is_unsafe(kind):
         return
     if kind in {each.strip() for each in os.environ.get(ALLOW_VARIABLE, "").split(",")}:
         return
@@ -96,7 +96,12 @@ def check_filesystem(path: Path) -> None:
     )
 
 
-def _filesystem_of(path: Path) -> str | None:
+def is_unsafe(kind: str) -> bool:
+    """Whether SQLite's locks cannot be trusted on filesystems of a type."""
+    return kind in _UNSAFE or kind == "fuse" or kind.startswith(("fuse.", "fuseblk"))
+
+
+def filesystem_of(path: Path) -> str | None:
     """Return the type of the filesystem that holds ``path``; None where the system does not tell."""
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

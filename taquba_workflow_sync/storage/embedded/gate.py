@@ -94,6 +94,14 @@ class Room:
         while token not in tuple(self._line)[: self._limit]:
             wakeup.wait(_LOST_WAKE_UP)
 
+    def enter_if_first(self, token: object) -> bool:
+        """Take a place if there is one; whether there was. Of those who come at once, the first has it."""
+        self._line[token] = _Place(get_ident(), WakeUp())
+        if token in tuple(self._line)[: self._limit]:
+            return True
+        self.leave(token, None)
+        return False
+
     def tell(self) -> None:
         """Wake those who have come to a place."""
         if len(self._line) >= self._limit:

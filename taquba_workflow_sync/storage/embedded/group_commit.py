@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from taquba_workflow_sync.errors import StorageError
@@ -24,12 +24,32 @@ _BATCH_LIMIT: Final = 512
 # How long a caller sleeps before it wakes the committer once more: at first, and at most.
 _FIRST_SLEEP: Final = 0.05
 _LONGEST_SLEEP: Final = 1.0
+# How long a thread that commits in its own place waits for those whose calls it committed the last time: they have
+# just been woken, and without that it commits its own call alone and theirs after it (four threads: 7,000 instead of
+# 10,000 memos a second).
+_COMPANY_COMES: Final = 0.0001
 
 
 class _Leading(NamedTuple):
     """That somebody leads, and how that one is told that somebody waits."""
 
     on_waiting: Callable[[], None]
+
+
+class _Here:
+    """A thread of ours commits its own calls; a class, since a generator costs each step of a busy worker more."""
+
+    __slots__ = ("_me", "_ours")
+
+    def __init__(self, ours: set[int]) -> None:
+        self._ours = ours
+        self._me = threading.get_ident()
+
+    def __enter__(self) -> None:
+        self._ours.add(self._me)
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.discard(self._me)
 
 
 def _never() -> bool:
@@ -50,6 +70,9 @@ class GroupCommit:
         # of waiting for itself.
         self._turn = Room(1)
         self._is_committing = False
+        #: How many calls a thread that commits in its own place committed the last time; they may come again.
+        self._company = 1
+        self._gatherer: PendingCall | None = None
         self._leading: _Leading | None = None
         #: The threads of ours that commit their own calls themselves.
         self._ours: set[int] = set()
@@ -98,6 +121,61 @@ class GroupCommit:
             raise
         return call.writes
 
+    def run_here(self, operations: Sequence[Operation]) -> list[PendingWrite]:
+        """Commit the operations as :meth:`run` does, and whatever else waits, in the calling thread if nobody commits.
+
+        For a thread of ours that waits for a write of its own, and saves being woken for it. Whoever has committed
+        wakes the next such thread that waits: the one commits what the others bring meanwhile.
+        """
+        me = threading.get_ident()
+        if me == self.clerk.thread or self._turn.holds(me):
+            return self.run(operations)  # which refuses it
+        if threading.current_thread() is threading.main_thread():
+            return self.run(operations)  # a signal handler may raise anything there
+        call = PendingCall(operations, can_lead=True)
+        line = self._line
+        try:
+            line.append(call)
+            if len(line) == self._company:
+                self._wake_gatherer()
+            sleep = _FIRST_SLEEP
+            while not call.is_done:
+                if self._turn.enter_if_first(call):
+                    if len(line) < self._company:
+                        self._gatherer = call
+                        if len(line) < self._company:
+                            call.wake.acquire(timeout=_COMPANY_COMES)
+                        self._gatherer = None
+                    batch = self._take()
+                    self._company = len(batch)
+                    self._commit(batch, _never)
+                    self._leave_turn(call)
+                elif not call.wake.acquire(timeout=sleep):
+                    self._wake_committer(call, is_late=True)
+                    sleep = min(2 * sleep, _LONGEST_SLEEP)
+        except BaseException:
+            call.is_gone = True
+            self._leave_turn(call)
+            self._retract(call)
+            raise
+        return call.writes
+
+    def _wake_gatherer(self) -> None:
+        """Have the thread that leads, and waits for the others that committed with it, go on: they are all there."""
+        gatherer = self._gatherer
+        if gatherer is not None:
+            gatherer.notify()
+
+    def _leave_turn(self, token: object) -> None:
+        """Let the next one commit: who stands in line for it, or a thread that waits and may."""
+        self._turn.leave(token, None)
+        self._turn.tell()
+        if self._line:
+            for call in tuple(self._line):
+                if call.can_lead:
+                    call.notify()
+                    return
+
     def begin_leading(self, on_waiting: Callable[[], None]) -> bool:
         """Have the calling thread, one of ours, commit for everyone; False if another one does."""
         with self._choosing:
@@ -114,15 +192,9 @@ class GroupCommit:
         if self._line:
             self.clerk.wake()
 
-    @contextmanager
-    def here(self) -> Iterator[None]:
+    def here(self) -> AbstractContextManager[None]:
         """Have the calling thread, one of ours, commit its own calls itself while the block runs."""
-        me = threading.get_ident()
-        self._ours.add(me)
-        try:
-            yield
-        finally:
-            self._ours.discard(me)
+        return _Here(self._ours)
 
     def flush(self) -> None:
         """Commit what waits, as the leader."""
@@ -157,29 +229,27 @@ class GroupCommit:
 
     def _lead(self, call: PendingCall) -> None:
         """Commit the leader's own call, last in a transaction with what waits: its claims see what the others bring."""
-        with self._in_turn():
-            self._commit([*self._take(), call], _never)
+        token = object()
+        try:  # not a context manager: each step of a busy worker passes here
+            self._turn.enter(token)
+            self._commit([*self._take(), call] if self._line else [call], _never)
+        finally:
+            self._leave_turn(token)
 
     def _serve_as_clerk(self) -> None:
         self._serve(lambda: self.clerk.is_wanted_elsewhere)
 
     def _serve(self, gives_way: Callable[[], bool]) -> None:
-        with self._in_turn():
+        token = object()
+        try:
+            self._turn.enter(token)
             batch = self._take()
             try:
                 self._commit(batch, gives_way)
             except GaveWay:
                 self._line.extendleft(reversed(batch))
-
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        token = object()
-        try:
-            self._turn.enter(token)
-            yield
         finally:
-            self._turn.leave(token, None)
-            self._turn.tell()
+            self._leave_turn(token)
 
     def _take(self) -> list[PendingCall]:
         batch: list[PendingCall] = []

@@ -21,7 +21,7 @@ class Step:
     statements: tuple[str, ...]
 
 
-STEPS: Final = (Step(2, sql.TO_VERSION_2),)
+STEPS: Final = (Step(2, sql.TO_VERSION_2), Step(3, sql.TO_VERSION_3), Step(4, sql.TO_VERSION_4))
 
 
 def migrate(connection: sqlite3.Connection, version: int, failpoint: Failpoint | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,11 @@ _log = logging.getLogger(__name__)
 
 # Between two looks whether the others have gone.
 _LOOK_AGAIN: Final = 0.05
+
+
+def is_store(address: str) -> bool:
+    """Whether a store is there, or one that was cut short when it was made; makes nothing."""
+    return os.path.exists(os.path.join(address, "db", DATABASE_NAME))
 
 
 def prepare(root: Path, connections: Connections, options: OpenOptions, deadline: float) -> None:

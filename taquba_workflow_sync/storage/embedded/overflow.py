@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
+
+from taquba_workflow_sync.errors import StorageError
 
 INLINE_BYTES: Final = 2048
 
@@ -22,12 +24,12 @@ def size_of(data: bytes | str) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def place(kind: Overflow, data: bytes | str | None, overflow: int) -> tuple[bytes | str | None, int]:
-    """Return what the column holds (None if a row of its own does), and the row's new ``overflow``."""
+def place(kind: Overflow, data: bytes | str | None, belongings: int) -> tuple[bytes | str | None, int]:
+    """Return what the column holds (None if a row of its own does), and the row's new ``belongings``."""
     bit = 1 << kind
     if data is not None and size_of(data) > INLINE_BYTES:
-        return None, overflow | bit
-    return data, overflow & ~bit
+        return None, belongings | bit
+    return data, belongings & ~bit
 
 
 def checksum(data: bytes | str | None) -> int | None:
@@ -40,3 +42,14 @@ def checksum(data: bytes | str | None) -> int | None:
 def is_changed(data: bytes | str | None, stored: int | None) -> bool:
     """Whether data is not what was stored; a row of an older version has no checksum, and proves nothing."""
     return stored is not None and checksum(data) != stored
+
+
+def sound(what: str, data: Any, stored: Any) -> bytes:
+    """Return data that is what was stored.
+
+    Raises:
+        StorageError: it is not; ``what`` says whose it is.
+    """
+    if type(data) is not bytes or checksum(data) != stored:
+        raise StorageError(f"the {what} is damaged: it is not what was stored (its checksum differs); restore a backup")
+    return data

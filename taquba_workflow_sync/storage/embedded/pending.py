@@ -56,12 +56,14 @@ Bulk = Callable[[Transaction, Sequence[PendingWrite]], Sequence[PendingWrite]]
 class PendingCall:
     """The writes of one call, and the bare lock that its caller sleeps on.
 
-    ``is_gone``: its caller was interrupted and waits no more; what has not begun need not happen.
+    ``is_gone``: its caller was interrupted and waits no more; what has not begun need not happen. ``can_lead``: its
+    caller is a thread of ours, which may commit for all.
     """
 
-    __slots__ = ("is_done", "is_gone", "wake", "writes")
+    __slots__ = ("can_lead", "is_done", "is_gone", "wake", "writes")
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], *, can_lead: bool = False) -> None:
+        self.can_lead: bool = can_lead
         self.writes: list[PendingWrite] = [PendingWrite(operation) for operation in operations]
         self.is_done: bool = False
         self.is_gone: bool = False
@@ -79,7 +81,14 @@ class PendingCall:
     def finish(self) -> None:
         """Have the caller take its answers; nobody but who commits calls this, and once."""
         self.is_done = True
-        self.wake.release()
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake the caller: it is done, or may lead; told both at once, it finds out by looking."""
+        try:
+            self.wake.release()
+        except RuntimeError:
+            pass  # it was woken before and has not looked yet
 
 
 def settle_all(batch: Sequence[PendingWrite]) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
+from math import isfinite
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.belongings import PROGRESS, SETTINGS, TIMING, WAIT
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS, columns_of
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
+from taquba_workflow_sync.storage.embedded.reading.child import children_of, parent_of
+from taquba_workflow_sync.storage.embedded.reading.member import has_ended, is_kept
 from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt, readable_row
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
+from taquba_workflow_sync.storage.embedded.signals import stored_wait
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
-from taquba_workflow_sync.storage.embedded.transaction import DueClock
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
+from taquba_workflow_sync.storage.embedded.transitions.settings import current_of
+from taquba_workflow_sync.storage.port.group import END_OF_GROUP
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
-from taquba_workflow_sync.storage.port.reads import Counts, DueIn, NextWork, Ready
+from taquba_workflow_sync.storage.port.limit import Parked
+from taquba_workflow_sync.storage.port.progress import Progress
+from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.settings import CurrentSettings
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
 #: Reads the time, in milliseconds: the store's clock.
@@ -42,8 +50,12 @@ def in_one_snapshot(
     *,
     with_payload: bool = True,
     seqs: list[int] | None = None,
+    beside: Callable[[ShownRow, JobRow], None] | None = None,
 ) -> list[JobRow]:
-    """Return what the first statement that finds anything finds; ``seqs`` gets the rows' numbers."""
+    """Return what the first statement that finds anything finds; ``seqs`` gets the rows' numbers.
+
+    ``beside`` is called with each row, still at the same moment.
+    """
     # What has a row of its own is one more statement: without a transaction it could vanish between the two.
     connection.execute("BEGIN")
     try:
@@ -54,7 +66,11 @@ def in_one_snapshot(
                 rows = [readable_row(each) for each in found]
                 if seqs is not None:
                     seqs += [row.seq for row, _ in rows]
-                return [_show(connection, row, wrong, now_ms, with_payload=with_payload) for row, wrong in rows]
+                jobs = [_show(connection, row, wrong, now_ms, with_payload=with_payload) for row, wrong in rows]
+                if beside is not None:
+                    for (row, _), job in zip(rows, jobs, strict=True):
+                        beside(row, job)
+                return jobs
         return []
     finally:
         connection.execute("COMMIT")
@@ -66,6 +82,8 @@ def _show(
     headers = _part(connection, row, Overflow.HEADERS, row.headers, row.headers_crc, wrong)
     payload = _part(connection, row, Overflow.PAYLOAD, row.payload, row.payload_crc, wrong, is_wanted=with_payload)
     result = _part(connection, row, Overflow.RESULT, row.result, row.result_crc, wrong, is_wanted=with_payload)
+    wait = _open_wait(connection, row, wrong)
+    given = current_of(connection.execute, row.seq) if row.belongings & SETTINGS else None
     damage = f"the stored row is damaged: {'; '.join(wrong)}" if wrong else None
     # What is missing or damaged reads as empty: a listing must not fail because of one row.
     return JobRow(
@@ -91,9 +109,31 @@ def _show(
         headers=headers if isinstance(headers, str) else "",
         payload=payload if isinstance(payload, bytes) else b"",
         result=result if isinstance(result, bytes) else None,
-        is_visible=_is_visible(row, now_ms),
+        is_visible=_is_visible(row, now_ms) or is_kept(connection, row.seq, row.belongings, now_ms),
         damage=damage,
+        wait=wait,
+        label=None if given is None else given.label,
+        is_overdue=_is_overdue(row, given, now_ms),
+        is_late=_is_late(connection, row, now_ms),
+        progress=_progress(connection, row.seq) if row.belongings & PROGRESS else None,
+        limit_key=row.limit_key,
+        is_parked=row.status == JobStatus.PENDING and row.parked in (Parked.FOR_SLOT, Parked.FOR_RATE),
+        parent=parent_of(connection, row.seq, row.belongings),
+        children=children_of(connection, row.seq, row.belongings),
     )
+
+
+def _open_wait(connection: sqlite3.Connection, row: ShownRow, wrong: list[str]) -> tuple[str, str] | None:
+    """Return what a row waits for other than a time."""
+    if row.status != JobStatus.SCHEDULED or not row.belongings & WAIT:
+        return None
+    found = connection.execute(sql.FIND_WAIT, (row.seq,)).fetchone()
+    stored = None if found is None else stored_wait(found)
+    wait = None if stored is None else stored.to_wait(row.seq)
+    if stored is None or wait is None:
+        wrong.append("what it waits for is not what was stored")
+        return None
+    return (wait.kind, wait.name) if stored.is_open else None
 
 
 def _is_visible(row: ShownRow, now_ms: int) -> bool:
@@ -102,6 +142,19 @@ def _is_visible(row: ShownRow, now_ms: int) -> bool:
     if row.run_id is None and row.status == JobStatus.DEAD:
         return row.keep_dead_ms is None or now_ms < row.finished_ms + row.keep_dead_ms
     return now_ms < row.finished_ms + (row.keep_done_ms or 0)
+
+
+def _is_overdue(row: ShownRow, given: CurrentSettings | None, now_ms: int) -> bool:
+    if given is None or given.step_timeout_ms is None or row.status != JobStatus.CLAIMED or row.claimed_ms is None:
+        return False
+    return now_ms >= row.claimed_ms + given.step_timeout_ms
+
+
+def _is_late(connection: sqlite3.Connection, row: ShownRow, now_ms: int) -> bool:
+    if not row.belongings & TIMING or row.status != JobStatus.CLAIMED:
+        return False
+    found = connection.execute(sql.FIND_TIMING, (row.seq,)).fetchone()
+    return found is not None and found[0] is not None and found[0] <= now_ms
 
 
 def _part(
@@ -116,7 +169,7 @@ def _part(
 ) -> Any:
     """Return what a row carries, or None where it is large and not wanted, or is not what was stored."""
     name = kind.name.lower()
-    if row.overflow & 1 << kind:
+    if row.belongings & 1 << kind:
         if not is_wanted:
             return None
         try:
@@ -136,14 +189,29 @@ def _part(
     return data
 
 
+def _progress(connection: sqlite3.Connection, seq: int) -> Progress | None:
+    """Return what was said under the claim that holds a row now; None: nothing, or it is damaged."""
+    found = connection.execute(sql.GET_PROGRESS, (seq,)).fetchone()
+    if found is None:
+        return None
+    done, total, note, at_ms = found
+    is_sound = _is_number(done) and (total is None or _is_number(total)) and type(note) is str
+    return Progress(done, total, note, at_ms) if is_sound and COLUMNS["enqueued_ms"].holds(at_ms) else None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
 _IDS: Final = (1, 8, 64, 512)
 _GOING_ON: Final = {size: sql.GOING_ON.format(ids=",".join("?" * size)) for size in _IDS}
 
 
 def ended(connection: sqlite3.Connection, job_ids: Collection[str]) -> set[str]:
     """Return which of some jobs have ended, or are not stored."""
-    rest = list(job_ids)
-    left = set(rest)
+    groups = {each for each in job_ids if each.startswith(END_OF_GROUP)}
+    rest = [each for each in job_ids if each not in groups]
+    left = {*rest, *(each for each in groups if has_ended(connection, each.removeprefix(END_OF_GROUP)))}
     while rest:
         # Filled up with what is no id, so that few statements serve every number.
         size = next((size for size in _IDS if size >= len(rest)), _IDS[-1])
@@ -168,40 +236,9 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
     return [readable_attempt(row) for row in connection.execute(sql.HISTORY, (job_id,))]
 
 
-def next_work(
-    connection: sqlite3.Connection,
-    now: Now,
-    boot_now: Now,
-    unreadable: Unreadable,
-    queue: str,
-    *,
-    retries_only: bool = False,
-) -> NextWork:
-    """Return whether a claim could succeed now, or in how long."""
-    if not retries_only and connection.execute(unreadable.pass_over(sql.IS_PENDING), (queue,)).fetchone() is not None:
-        return Ready()
-    next_due = unreadable.pass_over(sql.NEXT_RETRY if retries_only else sql.NEXT_DUE)
-    (by_wall,) = connection.execute(next_due, (queue, DueClock.WALL)).fetchone()
-    (by_boot,) = connection.execute(next_due, (queue, DueClock.BOOT)).fetchone()
-    (bare,) = (
-        (None,) if retries_only else connection.execute(unreadable.pass_over(sql.NEXT_BARE_EXPIRY), (queue,)).fetchone()
-    )
-    now_ms, boot_ms = now(), boot_now()
-    waits = [at - now_ms for at in (by_wall, bare) if type(at) is int]
-    waits += [at - boot_ms for at in (by_boot,) if type(at) is int]
-    if not waits:
-        return None
-    return DueIn(min(waits)) if min(waits) > 0 else Ready()
-
-
 def has_claims(connection: sqlite3.Connection, owner: str) -> bool:
     """Whether any claim names this owner."""
     return connection.execute(sql.RUNNING_HERE, (owner,)).fetchone() is not None
-
-
-def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
-    """Whether a finished row is past its retention."""
-    return connection.execute(sql.EXPIRED, (now_ms, 1)).fetchone() is not None
 
 
 _OWNED: Final = tuple(column for column in columns_of(OwnedClaim._fields) if column.name != "cancel_requested")

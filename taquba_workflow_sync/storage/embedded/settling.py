@@ -16,8 +16,10 @@ from taquba_workflow_sync.storage.embedded.sqlite_errors import (
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.hold import choose
+from taquba_workflow_sync.storage.embedded.transitions.meter import add as add_to_meters
 from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest
+from taquba_workflow_sync.storage.port.meter import Counting, merged
 from taquba_workflow_sync.storage.port.settlement import (
     Answer,
     Hold,
@@ -31,13 +33,17 @@ from taquba_workflow_sync.storage.port.settlement import (
 class _Turn:
     """One call: the claims that it let go of though it might have held them, by token, with the queue of each."""
 
-    __slots__ = ("let_go",)
+    __slots__ = ("applied", "let_go")
 
-    def __init__(self) -> None:
+    def __init__(self, applied: set[str] | None = None) -> None:
         self.let_go: dict[str, str] = {}
+        #: The tokens of the settlements that were applied, where anybody counts them.
+        self.applied = applied
 
     def note(self, settlement: Settlement, leave: Hold | None, answer: Ongoing | None) -> None:
         """Note what became of one, if it had leave to hold."""
+        if self.applied is not None:
+            self.applied.add(settlement.token)
         if leave is not None and answer is None:
             self.let_go[settlement.token] = leave.lanes[-1]
 
@@ -60,6 +66,8 @@ class _Settle:
         self.turn = turn
 
     def __call__(self, tx: Transaction, /) -> Ongoing | None:
+        if self.turn.applied is not None:
+            self.turn.applied.discard(self.settlement.token)  # it may have been rolled back
         answer = settle(tx, self.settlement)
         self.turn.note(self.settlement, self.leave, answer)
         return answer
@@ -75,7 +83,17 @@ class _Claim:
         self.turn = turn
 
     def __call__(self, tx: Transaction, /) -> list[ClaimedRow]:
-        return claim(tx, self.turn.widened(self.request))
+        tx.taken_back = self.request.taken_back
+        self.forget()  # what was noted by a transaction that was rolled back
+        try:
+            return claim(tx, self.turn.widened(self.request))
+        finally:
+            tx.taken_back = None
+
+    def forget(self) -> None:
+        """Have what was noted go: it has not happened."""
+        if self.request.taken_back is not None:
+            self.request.taken_back.clear()
 
     @property
     def is_idle(self) -> bool:
@@ -85,6 +103,22 @@ class _Claim:
     def to_retract(self, answer: list[ClaimedRow]) -> list[Operation]:
         turn = _Turn()
         return [_Settle(Settlement(row.id, row.token, Release()), turn) for row in answer]
+
+
+class _Count:
+    """What is counted of a call on its way through a transaction: behind its settlements, of what they have come to."""
+
+    __slots__ = ("applied", "counting", "tokens")
+
+    def __init__(self, counting: Counting, settlements: Sequence[Settlement], applied: set[str]) -> None:
+        self.counting = counting
+        self.tokens = [settlement.token for settlement in settlements]
+        self.applied = applied
+
+    def __call__(self, tx: Transaction, /) -> None:
+        counting = self.counting
+        ended = [added for token, added in zip(self.tokens, counting.each, strict=True) if token in self.applied]
+        add_to_meters(tx, merged(counting.before, *ended))
 
 
 def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequence[PendingWrite]:
@@ -113,20 +147,30 @@ def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequ
 
 
 def settle_and_claim(
-    access: Access, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
+    access: Access,
+    settlements: Sequence[Settlement],
+    claims: Sequence[ClaimRequest],
+    counting: Counting | None = None,
 ) -> tuple[list[Answer], list[ClaimedRow]]:
     """End claims and take new ones; see :class:`~taquba_workflow_sync.storage.port.store.Transitions`."""
-    turn = _Turn()
+    turn = _Turn(None if counting is None else set())
     operations: list[Operation] = [_Settle(each, turn) for each in settlements]
     operations += [_Claim(each, turn) for each in claims]
+    if counting is not None and turn.applied is not None:
+        operations.append(_Count(counting, settlements, turn.applied))
     writes = access.run(operations)
+    if counting is not None:
+        counting.is_stored = writes[-1].error is None
     answers = [_answer(write) for write in writes[: len(settlements)]]
     claimed: list[ClaimedRow] = []
-    for write in writes[len(settlements) :]:
+    for write in writes[len(settlements) : len(settlements) + len(claims)]:
         # A settlement's answer must reach its caller even if the claim beside it failed.
         if write.error is None:
             claimed += write.value
-        elif not settlements:
+            continue
+        if isinstance(write.operation, _Claim):
+            write.operation.forget()
+        if not settlements:
             raise as_not_written(write.error) if is_about_data(write.error) else write.error
     return answers, claimed
 

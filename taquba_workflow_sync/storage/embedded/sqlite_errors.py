@@ -91,6 +91,11 @@ def is_about_data(error: BaseException | None) -> bool:
     return isinstance(error, _OF_DATA) and not isinstance(error, UnicodeEncodeError)
 
 
+def lacks_a_name(error: BaseException) -> bool:
+    """Whether a statement of ours names what the schema does not: its text, or a page of it, is damaged."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("no such ")
+
+
 def as_not_written(error: BaseException) -> TaqubaError:
     """Return what to tell of an operation that was rolled back."""
     if isinstance(error, TaqubaError):

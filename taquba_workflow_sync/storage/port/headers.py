@@ -43,6 +43,8 @@ def are_headers(text: str) -> bool:
 def _object(text: str | None) -> dict[str, object] | None:
     try:
         found = json.loads(text) if text else {}
+        if text and "\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored again
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

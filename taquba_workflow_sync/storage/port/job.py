@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from taquba_workflow_sync.storage.port.progress import Progress
 from taquba_workflow_sync.storage.port.run import RunName
+from taquba_workflow_sync.storage.port.settings import StepSettings
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
+from taquba_workflow_sync.storage.port.timing import TimeLimits
 
-#: The most rows that one sweep removes.
+#: The most rows that one sweep removes, of whatever table.
 SWEEP_LIMIT: Final = 500
 
 
@@ -19,6 +22,10 @@ class NewJob:
     ``headers`` is a JSON object, or empty for none. ``keep_done_ms`` None: a bare job leaves no row when it is done
     or cancelled. ``keep_dead_ms`` None: dead letters stay until they are requeued. A run has ``run`` set and is kept,
     visible, for ``keep_done_ms`` however it ended. ``id_given``: the id is the caller's own and may be taken.
+    ``settings``: the label is the first step's, the backoff and the step timeout every step's (whose attempts and
+    priority are the fields above). ``limits`` and ``settings`` are for runs.
+    ``limit_key``: which of the queue's limits it is under, beside the queue's own. ``aging_ms``: how much waiting 1,000
+    points of priority are worth; None: priority is strict. ``is_bounded``: it is refused where the queue is full.
     """
 
     id: str
@@ -33,6 +40,11 @@ class NewJob:
     keep_dead_ms: int | None = None
     run: RunName | None = None
     id_given: bool = False
+    limits: TimeLimits | None = None
+    settings: StepSettings | None = None
+    limit_key: str | None = None
+    aging_ms: int | None = None
+    is_bounded: bool = False
 
 
 class Inserted(NamedTuple):
@@ -47,7 +59,11 @@ class JobRow(NamedTuple):
 
     ``is_visible``: it is active, or finished and within its retention by the store's clock. ``owner``: who holds the
     claim of a worker loop, for :meth:`Presence.abandoned_claims`. ``damage`` says what of the stored row cannot be
-    read; such a part is empty here.
+    read; such a part is empty here. ``wait``: what it waits for other than a time, by kind and name, until it is due.
+    ``label`` is the current step's; ``is_overdue``: it runs for longer than it may; ``is_late``: its run's deadline has
+    passed while it runs. ``progress``: what the step said under the claim that holds now. ``is_parked``: it is pending
+    and waits for its limit key. ``parent``: what the run is called that spawned it; ``children``: how many it has
+    spawned.
     """
 
     id: str
@@ -74,6 +90,15 @@ class JobRow(NamedTuple):
     result: bytes | None
     is_visible: bool
     damage: str | None = None
+    wait: tuple[str, str] | None = None
+    label: str | None = None
+    is_overdue: bool = False
+    is_late: bool = False
+    progress: Progress | None = None
+    limit_key: str | None = None
+    is_parked: bool = False
+    parent: str | None = None
+    children: int = 0
 
 
 class AttemptRow(NamedTuple):

@@ -46,6 +46,11 @@ class Subscriptions(Protocol):
         ...
 
 
+def notification_id(job_id: str, termination: int) -> str:
+    """Return the id of the job that tells of an end of a run: the same outcome has the same, however it is told."""
+    return f"{job_id}-{termination}"
+
+
 def encode_notification(
     subscription: Subscription,
     *,
@@ -60,10 +65,7 @@ def encode_notification(
     result: bytes | None,
     error: str | None,
 ) -> NewJob:
-    """Return the job that carries a terminated run's outcome to its hook.
-
-    Its id is made from (job id, termination), so that the same outcome has the same id however it is told.
-    """
+    """Return the job that carries a terminated run's outcome to its hook."""
     carried = decode_headers(headers)
     carried |= {
         HEADER_JOB_ID: job_id,
@@ -76,7 +78,7 @@ def encode_notification(
     if error is not None:
         carried[HEADER_ERROR] = error
     return NewJob(
-        id=f"{job_id}-{termination}",
+        id=notification_id(job_id, termination),
         queue=subscription.lane,
         payload=result or b"",
         headers=encode_headers(carried),

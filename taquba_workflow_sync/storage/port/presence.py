@@ -18,11 +18,12 @@ class Abandoned(Protocol):
 
 
 class RunningClaim(NamedTuple):
-    """One claim that a worker loop holds, as the store has it."""
+    """One claim that a worker loop holds, as the store has it; ``is_late``: asked to stop, for its deadline alone."""
 
     job_id: str
     token: str
     cancel_requested: bool
+    is_late: bool = False
 
 
 class Presence(Protocol):

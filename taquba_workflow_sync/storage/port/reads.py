@@ -39,7 +39,14 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows of a queue a page holds; ``visible_only`` leaves out finished runs past their retention."""
+    """Which rows of a queue a page holds; ``visible_only`` leaves out finished runs past their retention.
+
+    ``prefix``: of the run id. ``header``: a name and its value. ``since_ms`` (inclusive), ``until_ms`` (exclusive): of
+    the moment that a row was put in. ``failed_with``: a part of the error of a run that failed. ``parent``: only what
+    the run of that job id, or else the newest of that run id, has spawned. ``ended_for_ms``: what ended so long ago, by
+    the store's clock. ``most_examined``: look at no more rows than that; a page may then be short and lead on all the
+    same.
+    """
 
     status: JobStatus | None = None
     verdict: Verdict | None = None
@@ -48,6 +55,15 @@ class Filter:
     is_active: bool = False
     runs_only: bool = False
     visible_only: bool = False
+    prefix: str | None = None
+    header: tuple[str, str] | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    failed_with: str | None = None
+    parent: str | None = None
+    ended_for_ms: int | None = None
+    newest_first: bool = False
+    most_examined: int | None = None
 
 
 class RowPage(NamedTuple):
@@ -72,8 +88,10 @@ class Reads(Protocol):
         """Return the active row of a run id, else its newest, visible or not, or None; without large parts."""
         ...
 
-    def page(self, queue: str, which: Filter, limit: int, cursor: str | None) -> RowPage:
+    def page(self, queue: str, which: Filter, limit: int, cursor: str | None, *, with_payload: bool = True) -> RowPage:
         """Return up to ``limit`` rows in the order they were put in, from where ``cursor``, a page's own, says.
+
+        Newest first if the filter says so; ``with_payload`` as for :meth:`get`.
 
         The order is stable, and a cursor stays good when the row it points at is gone. A row whose commit came after a
         later-numbered one's may be missed by a walk that had passed it.

@@ -38,3 +38,4 @@ class AttemptOutcome(enum.StrEnum):
     DEAD = "dead"
     CANCELLED = "cancelled"
     REAPED = "reaped"
+    PUT_BACK = "put_back"

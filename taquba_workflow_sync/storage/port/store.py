@@ -17,11 +17,26 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.cancellation import Cancellation
 from taquba_workflow_sync.storage.port.changes import ChangeSource
 from taquba_workflow_sync.storage.port.claim import NOTHING_RUNS, ClaimedRow, ClaimRequest, LaneClaim
+from taquba_workflow_sync.storage.port.effects import EffectCommits
+from taquba_workflow_sync.storage.port.event import Events
+from taquba_workflow_sync.storage.port.finding import Finding
+from taquba_workflow_sync.storage.port.graph import Graphs
+from taquba_workflow_sync.storage.port.group import Groups
 from taquba_workflow_sync.storage.port.job import Inserted, NewJob
+from taquba_workflow_sync.storage.port.kv import KeyValues
+from taquba_workflow_sync.storage.port.limit import Limits
+from taquba_workflow_sync.storage.port.memo import Memos
+from taquba_workflow_sync.storage.port.meter import Counting, Meters
 from taquba_workflow_sync.storage.port.notification import Subscriptions
+from taquba_workflow_sync.storage.port.operators import Operators
 from taquba_workflow_sync.storage.port.presence import Abandoned, Presence
+from taquba_workflow_sync.storage.port.progress import Progresses
 from taquba_workflow_sync.storage.port.reads import Reads
+from taquba_workflow_sync.storage.port.schedule import Schedules
 from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
+from taquba_workflow_sync.storage.port.signals import Signals
+from taquba_workflow_sync.storage.port.timing import Timing
+from taquba_workflow_sync.storage.port.trace import Traces
 
 
 class Transitions(Protocol):
@@ -32,16 +47,19 @@ class Transitions(Protocol):
         ...
 
     def settle_and_claim(
-        self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest]
+        self, settlements: Sequence[Settlement], claims: Sequence[ClaimRequest], counting: Counting | None = None
     ) -> tuple[list[Answer], list[ClaimedRow]]:
         """End claims, each under its fence, then claim what is first in line, in one commit when nothing fails.
 
-        A refused settlement answers with its error and harms no other. A claim first promotes what is due in its
-        lanes and takes back what is abandoned there. Without settlements, a claim that fails raises.
+        A refused settlement answers with its error and harms no other. A claim first ends the runs of its lanes whose
+        time is over, promotes what is due there and takes back what is abandoned. Without settlements, a claim that
+        fails raises.
 
         Claims that may be held are let go of, the first given first, until what waits and goes before the rest fits
         into their room; the claims of the same call take one more job for each. A settlement that finds its claim
         under the token of its own hold, since an earlier try of it was stored, is answered as held.
+
+        ``counting``: added to the series in the same commit. Where that fails nothing else does, and it is lost.
         """
         ...
 
@@ -57,18 +75,26 @@ class Transitions(Protocol):
         self,
         job_id: str,
         *,
+        reason: str | None = None,
         abandoned: Abandoned | None = None,
         never_reap: Collection[str] = NOTHING_RUNS,
         deliver: LaneClaim | None = None,
     ) -> Cancellation:
         """pending / scheduled -> cancelled (a bare job's row goes); claimed: flag it, or end it if it is abandoned.
 
-        With ``deliver``, the notification it inserts comes back claimed by the caller.
+        A run that ends by it, now or when its claim does, has ``reason`` as its error, unless its runner gave another;
+        of several the first that gave one counts. With ``deliver``, the notification it inserts comes back claimed by
+        the caller.
         """
         ...
 
-    def requeue(self, job_id: str, *, failed_run: bool = False) -> None:
-        """dead -> pending at the back of its priority; with ``failed_run`` also done with the verdict failed."""
+    def requeue(
+        self, job_id: str, *, failed_run: bool = False, payload: bytes | None = None, clears_memo: bool = False
+    ) -> None:
+        """dead -> pending at the back of its priority; with ``failed_run`` also done with the verdict failed.
+
+        ``payload``: in place of what its step had. ``clears_memo``: its step and its run have noted nothing.
+        """
         ...
 
 
@@ -81,6 +107,14 @@ class Maintenance(Protocol):
 
     def backup(self, address: str) -> None:
         """Write a copy of one moment to a place where nothing is yet, while others work; durable on return."""
+        ...
+
+    def backup_file(self, path: str) -> None:
+        """As ``backup``, into one file that is not there yet, which an engine can restore."""
+        ...
+
+    def examine(self) -> list[Finding]:
+        """Return how the store and what it stands on are, for an operator; reads only."""
         ...
 
     def check(self) -> list[str]:
@@ -96,7 +130,29 @@ class Maintenance(Protocol):
         ...
 
 
-class Store(Transitions, Subscriptions, Reads, Presence, ChangeSource, Maintenance, Protocol):
+class Store(
+    Transitions,
+    Subscriptions,
+    Memos,
+    KeyValues,
+    EffectCommits,
+    Signals,
+    Timing,
+    Schedules,
+    Progresses,
+    Events,
+    Operators,
+    Limits,
+    Groups,
+    Graphs,
+    Meters,
+    Traces,
+    Reads,
+    Presence,
+    ChangeSource,
+    Maintenance,
+    Protocol,
+):
     """One open store. Usable from any thread; after ``close``, ``StoreClosedError``.
 
     Over a fork: a store that was open in the parent works in the child as another owner, whose connections, locks and

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Settlement
+from tests.faults.disk.feature_calls import feature_calls
 from tests.faults.lab import open_queue
 from tests.support import wait_until
 from tests.transitions import THROUGH_THE_PORT, Scene, case_of
@@ -134,6 +135,7 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "enter_boot": _enter_boot,
     "subscribe": lambda _: _subscribe,
     "unsubscribe": _unsubscribe,
+    **feature_calls(_pass_ms),
 }
 
 

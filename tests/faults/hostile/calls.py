@@ -7,6 +7,7 @@ import enum
 import inspect
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,9 +15,12 @@ from typing import Any, Final, NamedTuple
 import taquba_workflow_sync as api
 from taquba_workflow_sync import (
     Claim,
+    InvalidStateError,
+    JobNotFoundError,
     Queue,
     RunHandle,
     RunSpec,
+    Step,
     Succeed,
     WebhookRequest,
     WorkflowClient,
@@ -26,14 +30,23 @@ from taquba_workflow_sync import (
 #: Not called by users, or never with what they could get wrong; each with its reason.
 EXEMPT: Final[dict[str, str]] = {
     "Queue": "made by open",
+    "Memo": "made by a step",
+    "KeyValueStore": "made by a queue",
+    "KeyValueView": "made by a step",
+    "Memo.call.args": "the function's own",
+    "Memo.call.kwargs": "the function's own",
+    "content_key.parts": "takes whatever JSON can say; its tests have what it refuses",
     "RunHandle": "made by submit",
+    "Group": "made by submit_group",
     "WebhookWorker.process": "called by run_worker",
     "WebhookTerminalHook.on_termination": "called by the runtime",
     "WebhookTerminalHook.observes": "called by the runtime",
     "NoopTerminalHook.on_termination": "does nothing",
+    "Effects.submit_group": "of a step alone, and checked as WorkflowClient.submit_group is",
     **dict.fromkeys(
         ("JobRecord", "JobAttempt", "JobPage", "QueueStats", "RunCounts", "RunOutcome", "RunPage", "RunStatus", "Step",
-         "CheckReport", "Claim", "WebhookTarget"),
+         "CheckReport", "Claim", "WebhookTarget", "KeyValuePage", "Signal", "Schedule", "RunProgress", "RunEvent",
+         "Limit", "GroupStatus", "GroupPage", "Histogram", "MinuteActivity", "QueueMetrics", "StoreMetrics"),
         "a value that the library makes",
     ),
     **dict.fromkeys(("Clock", "StepRunner", "TerminalHook", "Worker"), "a protocol: users write it"),
@@ -65,7 +78,7 @@ def public_parameters() -> set[str]:
                 found |= {f"{name}.{method}.{each}" for each in _parameters(getattr(one, method))}
         elif callable(one):
             found |= {f"{name}.{each}" for each in _parameters(one)}
-    return found
+    return {each for each in found if each not in EXEMPT}
 
 
 class World(NamedTuple):
@@ -75,6 +88,7 @@ class World(NamedTuple):
     directory: Path
     claim: Claim
     handle: RunHandle
+    step: Step
 
 
 class Call(NamedTuple):
@@ -112,7 +126,11 @@ _MOMENT = _value(datetime(2026, 1, 1, tzinfo=UTC))
 _JOB_ID = _value("no-such-job")
 _SPEC_FIELDS: dict[str, Callable[[World], Any]] = {
     "input": _value(b""), "run_id": _NONE, "headers": lambda _: {}, "priority": _NONE, "max_attempts_per_step": _NONE,
-    "run_at": _NONE, "if_finished": _value("keep"),
+    "run_at": _NONE, "if_finished": _value("keep"), "effects": _NONE, "label": _NONE, "backoff": _NONE,
+    "step_timeout": _NONE, "deadline": _NONE, "expires_after": _NONE, "limit_key": _value("key"),
+}  # fmt: skip
+_OF_NEXT_STEP: dict[str, Callable[[World], Any]] = {
+    "label": _NONE, "max_attempts": _NONE, "backoff": _NONE, "priority": _NONE, "step_timeout": _NONE,
 }  # fmt: skip
 _RUNTIME: dict[str, Callable[[World], Any]] = {
     "queue": _QUEUE, "runner": _RUNNER, "terminal_hook": _NONE, "queue_name": _NAME, "max_concurrent_steps": _value(2),
@@ -124,12 +142,28 @@ def _open(world: World, **given: Any) -> None:
     Queue.open(**given).close()
 
 
+def _restore(world: World, **given: Any) -> None:
+    if not (world.directory / "kept").exists():
+        world.queue.backup(world.directory / "kept")
+    Queue.restore(**given)
+
+
+def _drop(world: World, **given: Any) -> None:
+    with suppress(JobNotFoundError):  # there is none
+        world.queue.drop_dead_job(**given)
+
+
 def _temporary(world: World, options: Any) -> None:
     Queue.temporary(durability="relaxed", clock=options).close()
 
 
 def _submit(world: World, spec: Any, fields: Any) -> None:
     _client(world).submit(spec, **({} if fields is None else {"input": fields}))
+
+
+def _retry_handle(world: World, **given: Any) -> None:
+    with suppress(InvalidStateError):  # it has not failed
+        world.handle.retry(**given)
 
 
 def _built(option: str) -> Call:
@@ -147,24 +181,101 @@ def _of_client(method: str, /, **good: Callable[[World], Any]) -> Call:
     return Call(lambda world, **given: getattr(_client(world), method)(**given), good)
 
 
+def _of_limited(method: str, /, **good: Callable[[World], Any]) -> Call:
+    return Call(
+        lambda world, **given: getattr(WorkflowClient(world.queue, queue_name="limited"), method)(**given), good
+    )
+
+
 def _of_runtime(method: str, /, **good: Callable[[World], Any]) -> Call:
     return Call(lambda world, **given: getattr(_runtime(world), method)(**given), good)
+
+
+def _of_step(feature: str, method: str, /, **good: Callable[[World], Any]) -> Call:
+    """A method of a feature of a step that runs; positional, since some take no names."""
+    return Call(
+        lambda world, **given: getattr(getattr(world.step, feature), method)(*(given[name] for name in good)), good
+    )
 
 
 def _made(what: str, /, **good: Callable[[World], Any]) -> Call:
     return Call(lambda world, **given: getattr(api, what)(**given), good)
 
 
+def _of_values(feature: str, method: str, /, **good: Callable[[World], Any]) -> Call:
+    return Call(lambda world, **given: getattr(_values(world, feature), method)(**given), good)
+
+
+def _values(world: World, feature: str) -> Any:
+    return world.queue.kv if feature == "queue" else world.step.kv
+
+
+def _staged(method: str, /, **good: Callable[[World], Any]) -> Call:
+    """Staged by a program, or by a step that runs; a step is given no chance to run out of room."""
+
+    def do(world: World, **given: Any) -> None:
+        getattr(api.Effects(), method)(**given)
+
+    return Call(do, good)
+
+
+_SCAN: dict[str, Callable[[World], Any]] = {
+    "prefix": _value("k"), "limit": _value(3), "cursor": _NONE, "reverse": _value(False),
+}  # fmt: skip
+#: They find nothing, whatever else narrows them.
+_NARROWED: dict[str, Callable[[World], Any]] = {
+    "state": _value("failed"), "prefix": _value("no-such-run"), "header": _NONE, "since": _NONE, "until": _NONE,
+    "failed_with": _NONE, "parent": _NONE,
+}  # fmt: skip
+
 _CLIENT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
     "status": {"run_id": _JOB_ID},
     "outcome": {"run_id": _JOB_ID},
-    "cancel": {"run_id": _JOB_ID},
-    "retry": {"run_id": _value("failed")},
+    "cancel": {"run_id": _JOB_ID, "reason": _NONE},
+    "retry": {"run_id": _value("failed"), "payload": _NONE, "memo": _value("keep")},
+    "history": {"run_id": _value("ended")},
+    "cancel_many": {**_NARROWED, "all": _value(False), "reason": _NONE},
+    "retry_many": {**_NARROWED, "all": _value(False)},
     "wait": {"run_id": _value("ended"), "timeout": _value(0)},
-    "list_runs": {"state": _NONE, "limit": _value(3), "cursor": _NONE},
+    "list_runs": {**_NARROWED, "newest_first": _value(False), "limit": _value(3), "cursor": _NONE},
+    "submit_group": {
+        "group_id": _value("g"),
+        "specs": lambda _: [],
+        "queue_name": _NONE,
+        "on_failure": _value("collect"),
+    },
+    "group": {"group_id": _value("g")},
     "submit_many": {"specs": lambda _: [RunSpec()]},
     "unregister_hook": {"waiting": _value("deliver")},
-}
+    "signal": {
+        "run_id": _value("running"),
+        "name": _value("go"),
+        "payload": _value(b""),
+        "signal_id": _NONE,
+        "submit": _NONE,
+    },
+    "signals": {"run_id": _value("ended")},
+    "clear_signals": {"run_id": _value("ended"), "name": _value("go")},
+    "wake": {"run_id": _JOB_ID},
+    "memo": {"run_id": _value("ended"), "scope": _value("step"), "limit": _value(3), "cursor": _NONE},
+    "schedule": {
+        "name": _value("defined"), "cron": _NONE, "every": _value(7200), "timezone": _value("UTC"),
+        "spec": lambda _: RunSpec(), "catch_up": _value("one"), "overlap": _value("allow"), "start": _NONE,
+        "until": _NONE,
+    },
+    "unschedule": {"name": _value("nobody")},
+    "trigger": {"name": _value("stored")},
+    "pause_schedule": {"name": _value("stored")},
+    "resume_schedule": {"name": _value("stored")},
+}  # fmt: skip
+
+#: Of a queue that nothing else uses: what is set there limits only it.
+_LIMIT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
+    "set_limit": {
+        "key": _NONE, "concurrency": _value(1), "rate": _NONE, "hold": _value("step"), "max_waiting": _NONE,
+    },
+    "clear_limit": {"key": _NONE},
+}  # fmt: skip
 
 CALLS: Final[dict[str, Call]] = {
     "Queue.open": Call(_open, {
@@ -173,6 +284,14 @@ CALLS: Final[dict[str, Call]] = {
         "wait": _NONE,
     }),
     "Queue.backup": _of_queue("backup", path=lambda world: world.directory / "backup"),
+    "Queue.backup_file": _of_queue("backup_file", path=lambda world: world.directory / "backup file"),
+    "Queue.restore": Call(_restore, {
+        "backup": lambda world: world.directory / "kept", "path": lambda world: world.directory / "restored",
+    }),
+    "Queue.is_store": Call(lambda _, path: Queue.is_store(path), {"path": lambda world: world.directory / "store"}),
+    "Queue.drop_dead_job": Call(_drop, {"job_id": _JOB_ID}),
+    "Queue.purge": _of_queue("purge", queue_name=_OTHER, older_than=_value(60)),
+    "Queue.recent_activity": _of_queue("recent_activity", queue_name=_OTHER),
     "Queue.temporary": Call(_temporary, {"options": _NONE}),
     "Queue.enqueue": _of_queue(
         "enqueue", queue_name=_OTHER, payload=_value(b""), job_id=_NONE, priority=_NONE, max_attempts=_NONE,
@@ -197,16 +316,31 @@ CALLS: Final[dict[str, Call]] = {
     "QueueConfig": _made(
         "QueueConfig", max_attempts=_value(1), lease_duration=_value(1), default_priority=_value(1),
         retry_backoff_base=_value(0), retry_backoff_max=_value(1), retry_jitter=_value(False), keep_done_jobs=_NONE,
-        dead_retention=_NONE,
+        dead_retention=_NONE, priority_aging=_NONE,
     ),
     "RunSpec": _made("RunSpec", **_SPEC_FIELDS),
-    "Continue": _made("Continue", payload=_value(b"")),
-    "ContinueAfter": _made("ContinueAfter", payload=_value(b""), delay=_value(1)),
+    "Continue": _made("Continue", payload=_value(b""), **_OF_NEXT_STEP),
+    "ContinueAfter": _made("ContinueAfter", payload=_value(b""), delay=_value(1), **_OF_NEXT_STEP),
+    "ContinueOnSignal": _made(
+        "ContinueOnSignal", payload=_value(b""), signal=_value("go"), timeout=_NONE, **_OF_NEXT_STEP
+    ),
+    "ContinueOnGroup": _made(
+        "ContinueOnGroup", payload=_value(b""), group_id=_value("g"), timeout=_NONE, **_OF_NEXT_STEP
+    ),
+    "Group.results": Call(
+        lambda world, **given: _client(world).group("g").results(**given), {"limit": _value(3), "cursor": _NONE}
+    ),
+    "Group.wait": Call(lambda world, timeout: _client(world).group("g").wait(timeout), {"timeout": _value(0)}),
     "Succeed": _made("Succeed", result=_value(b"")),
     "Fail": _made("Fail", reason=_value("r")),
     "Cancel": _made("Cancel", reason=_value("r")),
     "StepError": _made("StepError", message=_value("m"), kind=_value("transient")),
-    "StepError.transient": Call(lambda world, message: api.StepError.transient(message), {"message": _value("m")}),
+    "StepError.transient": Call(
+        lambda world, **given: api.StepError.transient(**given), {"message": _value("m"), "retry_after": _NONE}
+    ),
+    "StepError.put_back": Call(
+        lambda world, **given: api.StepError.put_back(**given), {"delay": _value(1), "message": _value("m")}
+    ),
     "StepError.permanent": Call(lambda world, message: api.StepError.permanent(message), {"message": _value("m")}),
     "WebhookRequest": _made(
         "WebhookRequest", url=_value("http://127.0.0.1/"), method=_value("POST"), headers=lambda _: {}, timeout=_NONE
@@ -227,15 +361,52 @@ CALLS: Final[dict[str, Call]] = {
         "run_worker", queue=_QUEUE, queue_name=_value("empty"), worker=_value(lambda job, claim: None),
         concurrency=_value(1), poll_interval=_value(0.25), shutdown=_set_event,
     ),
+    "Queue.commit": _of_queue("commit", effects=lambda _: api.Effects()),
+    "KeyValueStore.get": _of_values("queue", "get", key=_value("k")),
+    "KeyValueStore.put": _of_values("queue", "put", key=_value("k"), value=_value(b""), ttl=_NONE),
+    "KeyValueStore.delete": _of_values("queue", "delete", key=_value("k")),
+    "KeyValueStore.compare_put": _of_values(
+        "queue", "compare_put", key=_value("k"), expected=_NONE, value=_value(b"")
+    ),
+    "KeyValueStore.compare_delete": _of_values("queue", "compare_delete", key=_value("k"), expected=_value(b"")),
+    "KeyValueStore.scan": _of_values("queue", "scan", **_SCAN),
+    "KeyValueView.get": _of_values("step", "get", key=_value("k")),
+    "KeyValueView.scan": _of_values("step", "scan", **_SCAN),
+    "Effects.put": _staged("put", key=_value("k"), value=_value(b""), ttl=_NONE),
+    "Effects.delete": _staged("delete", key=_value("k")),
+    "Effects.compare_put": _staged("compare_put", key=_value("k"), expected=_NONE, value=_value(b"")),
+    "Effects.add": _staged("add", key=_value("k"), delta=_value(1)),
+    "Effects.enqueue": _staged(
+        "enqueue", queue_name=_OTHER, payload=_value(b""), job_id=_NONE, priority=_NONE, max_attempts=_NONE,
+        run_at=_NONE, dedup_key=_NONE, headers=_NONE,
+    ),
+    "Effects.signal": _staged(
+        "signal", run_id=_value("r"), name=_value("go"), payload=_value(b""), queue_name=_NONE
+    ),
+    "Effects.submit": _staged("submit", spec=lambda _: RunSpec(), queue_name=_NONE),
+    "Memo.get": _of_step("memo", "get", key=_value("k")),
+    "Memo.put": _of_step("memo", "put", key=_value("k"), value=_value(b"")),
+    "Memo.call": _of_step("memo", "call", key=_value("k"), function=lambda _: bytes),
+    "Step.idempotency_key": Call(
+        lambda world, **given: world.step.idempotency_key(**given), {"name": _value("")}
+    ),
+    "Step.progress": Call(
+        lambda world, **given: world.step.progress(**given), {"done": _value(1), "total": _NONE, "note": _value("")}
+    ),
+    "RunHandle.cancel": Call(lambda world, reason: world.handle.cancel(reason=reason), {"reason": _NONE}),
+    "RunHandle.retry": Call(_retry_handle, {"payload": _NONE, "memo": _value("keep")}),
     "RunHandle.wait": Call(lambda world, timeout: world.handle.wait(timeout), {"timeout": _value(0)}),
     "RunHandle.result": Call(lambda world, timeout: world.handle.result(timeout), {"timeout": _value(0)}),
     "WorkflowClient": _made("WorkflowClient", queue=_QUEUE, queue_name=_NAME, keep_runs=_NONE),
     "WorkflowClient.submit": Call(_submit, {"spec": _NONE, "fields": _NONE}),
     "WorkflowRuntime.submit": Call(_submit, {"spec": _NONE, "fields": _NONE}),
     **{f"WorkflowClient.{name}": _of_client(name, **good) for name, good in _CLIENT_CALLS.items()},
+    **{f"WorkflowClient.{name}": _of_limited(name, **good) for name, good in _LIMIT_CALLS.items()},
+    **{f"WorkflowRuntime.{name}": _of_limited(name, **good) for name, good in _LIMIT_CALLS.items()},
     **{f"WorkflowRuntime.{name}": _of_runtime(name, **good) for name, good in _CLIENT_CALLS.items()},
     "WorkflowRuntime": _made("WorkflowRuntime", **_RUNTIME),
     "WorkflowRuntime.stop": _of_runtime("stop", timeout=_value(0)),
+    "WorkflowRuntime.resize": _of_runtime("resize", max_concurrent_steps=_value(2)),
     "WorkflowRuntime.run": _of_runtime("run", shutdown=_set_event, handle_signals=_value(False)),
     "WorkflowRuntime.run_until_idle": _of_runtime(
         "run_until_idle", timeout=_value(0), wait_for_scheduled=_value(0)

@@ -50,7 +50,7 @@ MISPLACED: Final = {
     "verdict": ["succeeded", "failed", "FAILED"],
     "subscription": ["[]", "5", "null", "{}", '{"lane": 5}', '{"lane": "x", "max_attempts": "y", "keep_dead_ms": null}',
                  '{"lane": "x", "max_attempts": 0, "keep_dead_ms": null}', "[" * 100_000, "{"],
-    "overflow": [1, 2, 4, 7, 8],
+    "belongings": [1, 2, 4, 7, 8],
     "cancel_requested": [1, 2],
     "token": ["x.1.1", "x.y.z", "..", "." * 1000, "x.1.9999999999999999999999"],
     "owner": ["../../etc/passwd", "/etc/passwd", "a/b", "1-00-x"],
@@ -59,6 +59,9 @@ MISPLACED: Final = {
     "max_attempts": [1],
     "attempts": [3, 4],
     "ordinal": [1, 2],
+    "concurrency": [1.5],
+    "position": [0.5],
+    "rate_most": [1.5],
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from taquba_workflow_sync.storage.embedded import reads, sql
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription
 from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
 from taquba_workflow_sync.storage.embedded.rows import ShownRow, TakenRow
+from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
@@ -87,7 +88,7 @@ _JOB: Final[dict[str, Any]] = {
     "seq": 1, "id": "J1", "queue": "q", "status": "done", "priority": 1, "step": 0, "attempts": 1, "max_attempts": 3,
     "cancel_requested": 0, "enqueued_ms": 1, "termination": 1, "headers": "", "payload": b"", "run_id": "r",
     "finished_ms": 2, "keep_done_ms": 3, "token": "x.1.1", "claimed_ms": 1, "lease_until_ms": 2, "verdict": "succeeded",
-    "place": 1, "result": b"", "queue_name": "q", "overflow": 0,
+    "place": 1, "result": b"", "queue_name": "q", "belongings": 0,
 }  # fmt: skip
 
 
@@ -142,6 +143,9 @@ def decode_a_claim(data: bytes) -> None:
     tx: Any = SimpleNamespace(
         execute=answers.execute, get_overflow=lambda *_: None, find_queue=lambda _: 1, move=lambda *_: None,
         now_ms=5, boot_ms=5, owner="", transitions=set(), promoted=set(), unreadable=Unreadable(),
+        looked_for_late={1}, wall_moment=Transaction.wall_moment,
+        queue=lambda _: SimpleNamespace(limited=0, paused=0, groups=0),
+        owner_number=1, count_special=lambda *_: None,
     )  # fmt: skip
     try:
         (row,) = claim(tx, ClaimRequest((LaneClaim("q", 5),), 1))
@@ -264,11 +268,11 @@ CORPUS: Final[dict[str, list[bytes]]] = {
     "a job's row": [_struck(ShownRow, column, value) for column, value in (
         ("seq", _NULL), ("status", _NULL), ("status", b"\x04waiting"), ("enqueued_ms", _HUGE),
         ("enqueued_ms", b"\x04x"), ("finished_ms", _INFINITE),
-        ("headers", b"\x04[[[["), ("owner", _NULL), ("overflow", b"\x07\0\x07"),
+        ("headers", b"\x04[[[["), ("owner", _NULL), ("belongings", b"\x07\0\x07"),
         ("payload_crc", b"\x07\0\x07"), ("payload", b"\x03x"), ("verdict", b"\x04ended"))],
     "a claim's row": [_struck(TakenRow, column, value) for column, value in (
         ("headers", b"\x04[]"), ("headers", b"\x04{\"a\":1}"), ("run_id", b"\x04\xff"), ("enqueued_ms", b"\x04x"),
-        ("enqueued_ms", _HUGE), ("step", b"\x04x"), ("overflow", b"\x07\0\x03"), ("payload", b"\x03x"),
+        ("enqueued_ms", _HUGE), ("step", b"\x04x"), ("belongings", b"\x07\0\x03"), ("payload", b"\x03x"),
         ("attempts", b"\x07\0\x09"), ("input_hash", b"\x03x"))],
     "an attempt's row": [_struck(AttemptRow, column, value) for column, value in (
         ("outcome", b"\x04x"), ("claimed_ms", b"\x04x"), ("claimed_ms", _HUGE), ("claimed_ms", _NULL),

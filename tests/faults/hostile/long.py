@@ -19,11 +19,12 @@ from unittest import mock
 
 from taquba_workflow_sync import PayloadTooLargeError, Queue
 from taquba_workflow_sync.queue.dispatch import dispatcher
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults.figures import Figures
 from tests.faults.hostile import decoders, robbed, stage
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
 from tests.faults.hostile.test_public_arguments import fuzz
+from tests.faults.hostile.test_rows import PLACES
 
 _DAMAGED_TOGETHER: Final = 24
 #: What a busy worker whose store is gone may take until it has given up its last settlements, and ends.
@@ -91,18 +92,15 @@ def columns_of_template(directory: Path) -> list[tuple[str, str]]:
 
 
 def _strike(vandal: Vandal, chance: random.Random, columns: list[tuple[str, str]]) -> str:
-    """Damage a random column of a random row that is not one of the healthy; returns what was done."""
+    """Damage a random column of a random row that no healthy run needs; returns what was done."""
     table, column = chance.choice(columns if chance.random() < 0.4 else [c for c in columns if c[0] == JOB])
     damage = chance.choice(damages_of(column))
-    where = "1"
+    # Never what a healthy run hangs on: a signal that is another's, or another deadline, is not the damage's fault.
+    where, _ = chance.choice(PLACES.get(table, [("1", "")]))
     if table == JOB:
         others = "id <> 'bare-healthy' AND ifnull(run_id, '') NOT LIKE 'healthy%'"
         rows = vandal.run(f"SELECT seq FROM {JOB} WHERE {others}")
         where = f"seq = {chance.choice(rows)[0]}"
-    elif table == META:
-        where = f"key = '{chance.choice(['schema', 'next_seq'])}'"
-    elif table == QUEUE:
-        where = f"name = '{chance.choice([stage.STEPS, stage.BARE])}'"
     elif table == ATTEMPT:
         jobs = vandal.run(f"SELECT DISTINCT job FROM {ATTEMPT}")
         where = f"job = {chance.choice(jobs)[0]}"

@@ -31,9 +31,27 @@ from taquba_workflow_sync import (
 )
 from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
-from taquba_workflow_sync.storage.port.settlement import Ack, DeadLetter, Nack, Release, SettleCancelled, Settlement
+from taquba_workflow_sync.storage.port.group import HeldBy, NewGroup, OnFailure
+from taquba_workflow_sync.storage.port.memo import MemoScope
+from taquba_workflow_sync.storage.port.meter import Meter, Series
+from taquba_workflow_sync.storage.port.progress import ProgressReport
+from taquba_workflow_sync.storage.port.settlement import (
+    Ack,
+    Action,
+    Advance,
+    DeadLetter,
+    Nack,
+    PutBack,
+    Release,
+    SettleCancelled,
+    Settlement,
+)
+from taquba_workflow_sync.storage.port.signals import NewSignal
+from taquba_workflow_sync.storage.port.store import Store
+from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
 from taquba_workflow_sync.testing import ManualClock, RecordingHook
 from tests.faults.hostile.damage import Vandal
+from tests.storage.bench import run
 
 STEPS: Final = "workflow-steps"
 BARE: Final = "bare"
@@ -45,7 +63,11 @@ THEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 NOW: Final = THEN + timedelta(minutes=1)
 ALL_HEALTHY: Final = tuple(f"healthy-{number}" for number in range(HEALTHY))
 #: Every way in which a run can stand in the store; ``held`` is damaged while its step runs.
-STATES: Final = ("pending", "scheduled", "lost", "done", "failed", "dead", "cancelled", "held")
+STATES: Final = ("pending", "scheduled", "lost", "done", "failed", "dead", "cancelled", "held", "member")
+#: What the signals carry that some runs wait for.
+SIGNALLED: Final = b"yes"
+#: What some runs have in tables of its own, from their submit on.
+_GIVEN: Final[dict[str, Any]] = {"deadline": timedelta(days=1), "step_timeout": 3600, "label": "first"}
 CONFIG: Final = QueueConfig(retry_backoff_base=0, keep_done_jobs=timedelta(days=1))
 
 
@@ -54,15 +76,29 @@ def input_of(number: int) -> bytes:
     return b"in" * (3000 if number % 3 == 0 else 1)
 
 
+def _key_of(number: int) -> str | None:
+    """Return the limit key of the run of that number: every third has one."""
+    return f"k{number}" if number % 3 == 0 else None
+
+
 def make_template(root: Path, many: int) -> None:
     """Make a store with ``many`` runs in each state, as many bare jobs, and the healthy ones behind them all."""
     with Queue.open(root, durability="relaxed", clock=ManualClock(THEN), default_config=CONFIG) as queue:
         client = WorkflowClient(queue)
+        client.set_limit(concurrency=10_000, rate=(10_000, 3600))
+        client.set_limit(key="k*", concurrency=1000, rate=(1000, 3600), max_waiting=10_000)
 
         def submitted(state: str, **more: Any) -> None:
             client.submit_many(
                 [
-                    RunSpec(run_id=f"{state}-{number}", input=input_of(number), headers={"h": "v"}, **more)
+                    RunSpec(
+                        run_id=f"{state}-{number}",
+                        input=input_of(number),
+                        headers={"h": "v"},
+                        limit_key=_key_of(number),
+                        **more,
+                        **(_GIVEN if (state, number) == ("pending", 0) else {}),
+                    )
                     for number in range(many)
                 ]
             )
@@ -71,7 +107,7 @@ def make_template(root: Path, many: int) -> None:
             submitted(state)
             rows = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), many)])[1]
             refusals = queue.handle.store.settle_and_claim(
-                [Settlement(row.id, row.token, how(row)) for row in rows], ()
+                [Settlement(row.id, row.token, how(row), trace=_trace_of(row)) for row in rows], ()
             )[0]
             assert refusals == [None] * many
 
@@ -84,18 +120,96 @@ def make_template(root: Path, many: int) -> None:
         settled("pending", lambda row: Nack("once"))  # so that it has a history
         submitted("held")
         submitted("scheduled", run_at=THEN + timedelta(seconds=10))
-        client.submit_many([RunSpec(run_id=f"healthy-{number}", input=b"in") for number in range(HEALTHY)])
+        client.submit_many(
+            [
+                RunSpec(
+                    run_id=f"healthy-{number}", input=b"in", limit_key=_key_of(number), **({} if number else _GIVEN)
+                )
+                for number in range(HEALTHY)
+            ]
+        )
+        _give_events(queue)
+        _give_a_wait(queue, ("pending-0", "healthy-0"))
         _give_a_history(queue, "healthy-0")
         for number in range(many):
             queue.enqueue(BARE, b"in", job_id=f"bare-{number}", dedup_key=f"key-{number}")
         queue.enqueue(BARE, b"in", job_id="bare-healthy")
+        _leave_garbage(queue)
+        for name in ("pending", "healthy", "healthy-too"):
+            client.schedule(name, every=timedelta(seconds=30), spec=RunSpec(input=b"in", headers={"h": "v"}))
+        queue.kv.put("count", b"1", ttl=timedelta(days=1))
+        _add_groups(queue, many)
+        queue.handle.store.add_to_meters({Series(STEPS, "ship", Meter.ATTEMPTS, "continued"): 1})
+
+
+def _give_a_wait(queue: Queue, run_ids: Sequence[str]) -> None:
+    """Have some runs go on with a signal that they wait for; each keeps its place in line."""
+    store = queue.handle.store
+    for row in store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]:
+        action: Action = Release()
+        if row.run_id in run_ids:
+            store.send_signal(STEPS, row.run_id, NewSignal("go", SIGNALLED, "id"))
+            action = Advance(row.payload, keeps_place=True, wait=Wait(WaitKind.SIGNAL, "go", 1_000))
+        store.settle_and_claim([Settlement(row.id, row.token, action)], ())
 
 
 def _give_a_history(queue: Queue, run_id: str) -> None:
     """Fail the first attempt of one run; it keeps its place at the end of the line."""
     everything = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
-    ends = [Settlement(row.id, row.token, Nack("once") if row.run_id == run_id else Release()) for row in everything]
+    refused = PutBack(0, "refused", is_refusal=True)
+    hows: dict[str | None, Action] = {run_id: Nack("once"), "pending-0": refused, "healthy-1": refused}
+    ends = [Settlement(row.id, row.token, hows.get(row.run_id, Release()), trace=_trace_of(row)) for row in everything]
+    for row in everything:
+        _give_belongings(queue.handle.store, row)
     queue.handle.store.settle_and_claim(ends, ())
+
+
+def _trace_of(row: ClaimedRow) -> str | None:
+    """Return the traceback of a failed attempt, which some have and most do not."""
+    return "Traceback\nOSError: away\n" if row.run_id in ("pending-0", "dead-0", "healthy-0") else None
+
+
+def _leave_garbage(queue: Queue) -> None:
+    """Have something noted that is to be collected."""
+    store = queue.handle.store
+    store.insert([run("noted-1", queue="noted", keep_done_ms=86_400_000)])
+    _, (row,) = store.settle_and_claim((), [ClaimRequest((LaneClaim("noted", 30_000),), 1)])
+    store.memo_put(row.id, row.token, MemoScope.STEP, "key", b"value")
+    store.settle_and_claim([Settlement(row.id, row.token, Ack())], ())
+
+
+def _add_groups(queue: Queue, many: int) -> None:
+    """Have a group whose members are to enter the line, one of a step, and one that is half written."""
+    client, store = WorkflowClient(queue), queue.handle.store
+    members = [RunSpec(run_id=f"member-{number}", input=input_of(number), headers={"h": "v"}) for number in range(many)]
+    client.submit_group("g", members)
+    store.insert([run("parent-0", queue="groups", keep_done_ms=86_400_000)])
+    _, (row,) = store.settle_and_claim((), [ClaimRequest((LaneClaim("groups", 30_000),), 1)])
+    of_step = NewGroup("of-step", STEPS, 1, b"f", OnFailure.CANCEL, 86_400_000)
+    store.group_write(of_step, 0, [run("child-0", queue=STEPS, keep_done_ms=86_400_000)], HeldBy(row.id, row.token))
+    store.group_open("of-step", b"f")
+    store.settle_and_claim([Settlement(row.id, row.token, Advance(b"", wait=Wait(WaitKind.GROUP, "g")))], ())
+    store.group_write(of_step._replace(name="half", total=2), 0, [run("half-0", queue=STEPS)])
+
+
+def _give_belongings(store: Store, row: ClaimedRow) -> None:
+    """Give some runs what has tables of its own."""
+    if row.run_id in ("pending-0", "healthy-0"):
+        for scope in MemoScope:
+            store.memo_put(row.id, row.token, scope, "key", b"value")
+    if row.run_id in ("pending-0", "healthy-0"):
+        store.report_progress([ProgressReport(row.id, row.token, 1, 2, "half")])
+
+
+def _give_events(queue: Queue) -> None:
+    """Give some runs a history of their own: they were failed and retried."""
+    client = WorkflowClient(queue)
+    for run_id in ("pending-0", "healthy-0"):
+        job_id = client.submit(run_id=run_id, input=input_of(0) if run_id == "pending-0" else b"in").first_job_id
+        everything = queue.handle.store.settle_and_claim((), [ClaimRequest((LaneClaim(STEPS, 30_000),), 100_000)])[1]
+        ends = [Settlement(row.id, row.token, DeadLetter("x") if row.id == job_id else Release()) for row in everything]
+        queue.handle.store.settle_and_claim(ends, ())
+        client.retry(run_id)
 
 
 @dataclass
@@ -155,6 +269,8 @@ class Runner:
         self.calls[name] += 1
         if name.startswith("held-") and self.calls[name] == 1:
             self.damage(name)
+        if name == "scheduled-1":
+            step.effects.add("count", 1)  # to what may be damaged
         return Succeed(b"out")
 
 
@@ -169,6 +285,7 @@ def not_a_step(step: Step) -> list[str]:
         and all(type(k) is str and type(v) is str for k, v in step.headers.items()),
         "attempts": type(step.attempts) is int and step.attempts >= 1,
         "max_attempts": type(step.max_attempts) is int and step.max_attempts >= 1,
+        "signal": not step.wait_timed_out and (step.signal is None or step.signal.payload == SIGNALLED),
         "attempts and max_attempts": good_attempts(step.attempts, step.max_attempts),
     }
     return [
@@ -289,21 +406,56 @@ class DamagedStore:
                 ("status", lambda name=name: client.status(name)),
                 ("outcome", lambda name=name: client.outcome(name)),
                 ("wait", lambda name=name: client.wait(name, 0)),
+                ("signals", lambda name=name: client.signals(name)),
+                ("signal", lambda name=name: client.signal(name, "go", SIGNALLED)),
+                ("clear_signals", lambda name=name: client.clear_signals(name, "go")),
+                ("wake", lambda name=name: client.wake(name)),
                 ("submit", lambda name=name: client.submit(run_id=name, input=input_of(int(name.rpartition("-")[2])))),
                 ("retry", lambda name=name: client.retry(name)),
-                ("cancel", lambda name=name: client.cancel(name)),
+                ("cancel", lambda name=name: client.cancel(name, reason="enough")),
+                ("history", lambda name=name: client.history(name)),
                 ("requeue_dead_job", lambda job_id=job_id: queue.requeue_dead_job(job_id)),
                 ("Queue.cancel", lambda job_id=job_id: queue.cancel(job_id)),
+            ]
+        for name in ("pending", "healthy"):
+            calls += [
+                ("trigger", lambda name=name: client.trigger(name)),
+                ("pause_schedule", lambda name=name: client.pause_schedule(name)),
+                ("resume_schedule", lambda name=name: client.resume_schedule(name)),
+                ("schedule", lambda name=name: client.schedule(name, every=30, spec=RunSpec())),
+                ("unschedule", lambda name=name: client.unschedule(name)),
             ]
         for status in (None, *JobStatus):
             pages = functools.partial(self._all_pages, queue.list_jobs, client.queue_name, status)
             calls.append((f"list_jobs({status})", pages))
         for state in (None, *RunState):
             calls.append((f"list_runs({state})", functools.partial(self._all_pages, client.list_runs, state)))
+        narrowed: dict[str, Any] = {"prefix": "pending", "header": ("h", "v"), "failed_with": "broken", "since": THEN}
+        for name, value in narrowed.items():
+            narrow = functools.partial(client.list_runs, **{name: value}, newest_first=name == "header")
+            calls.append((f"list_runs({name}=)", functools.partial(self._all_pages, narrow)))
         calls += [
+            ("count_runs", client.count_runs),
+            ("retry_many", lambda: client.retry_many(all=True)),
+            ("cancel_many", lambda: client.cancel_many(prefix="scheduled")),
+            ("group", lambda: client.group("g").status()),
+            ("results", lambda: client.group("g").results(limit=1_000)),
+            ("wait for a group", lambda: client.group("g").wait(0)),
+            ("submit_group", lambda: client.submit_group("another", [RunSpec()])),
+            ("list_runs(parent)", lambda: client.list_runs(parent="parent-0")),
+            ("retry_failed", lambda: client.group("g").retry_failed()),
+            ("cancel a group", lambda: client.group("g").cancel()),
+            ("forget", lambda: client.group("g").forget()),
             ("stats", lambda: queue.stats(client.queue_name)),
             ("list_queues", queue.list_queues),
             ("sweep", lambda: queue.handle.store.sweep()),
+            ("kv.get", lambda: queue.kv.get("count")),
+            ("kv.scan", lambda: queue.kv.scan("")),
+            ("kv.compare_put", lambda: queue.kv.compare_put("count", b"1", b"2")),
+            ("kv.compare_delete", lambda: queue.kv.compare_delete("count", b"1")),
+            ("kv.delete", lambda: queue.kv.delete("count")),
+            ("kv.put", lambda: queue.kv.put("count", b"1")),
+            ("schedules", client.schedules),
         ]
         for what, call in calls:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from taquba_workflow_sync import Fail, Queue, RunSpec, Succeed, TaqubaError, WorkflowRuntime
+from taquba_workflow_sync import Fail, Queue, RunSpec, Step, Succeed, TaqubaError, WorkflowRuntime
+from taquba_workflow_sync.queue.dispatch.lane import Execution
+from taquba_workflow_sync.queue.running import Inside
+from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
+from taquba_workflow_sync.workflow.steps import StepLane
 from tests.faults.hostile.calls import CALLS, EXEMPT, World, public_parameters
 from tests.faults.hostile.values import HOSTILE, OWN_FAULT, Boom
 
@@ -24,7 +29,9 @@ ALIASES = {
     "body": ("payload",), "request": ("WebhookRequest",), "payloads": ("payload",), "secret": ("secret",),
     "value": ("",), "session": ("Session",), "url": ("url",), "spec": ("RunSpec", "spec"), "path": ("path", "store"),
     "queue_configs": ("queue_configs", "queue name", "queue_name"), "delivery_id_header": ("delivery_id_header",),
-    "method": ("method",), "run_at": ("time zone",), "headers": ("header",), "worker": ("worker",),
+    "method": ("method",), "run_at": ("time zone",),
+    "start": ("time zone", "start"), "until": ("time zone", "until"), "headers": ("header",), "worker": ("worker",),
+    "backup": ("path",),
 }  # fmt: skip
 #: Values these take as they are, and would then work with for as long as they are told to.
 ENDLESS = {("WorkflowRuntime.run", "shutdown", "None"), ("run_worker", "shutdown", "None")}
@@ -39,11 +46,22 @@ class WatchedStore:
         runtime = WorkflowRuntime(self.queue, lambda step: Succeed() if step.run_id == "ended" else Fail("no"))
         handle, _ = runtime.submit_many([RunSpec(run_id="ended"), RunSpec(run_id="failed")])
         runtime.run_until_idle()
+        runtime.schedule("stored", every=3600, spec=RunSpec())
+        runtime.submit_group("g", [])
         self.queue.enqueue("claims", b"")
         claim = self.queue.claim("claims", lease=10_000)
         assert claim is not None
-        self.world = World(self.queue, directory, claim, handle)
+        self.world = World(self.queue, directory, claim, handle, self._running_step(runtime))
         self.watcher = sqlite3.connect(directory / "store" / "db" / "cache.db")
+
+    def _running_step(self, runtime: WorkflowRuntime) -> Step:
+        """A step under a claim that lasts, as a runner is called with."""
+        runtime.submit(run_id="running")
+        request = ClaimRequest((LaneClaim(runtime.queue_name, 10_000_000),), 1)
+        _, (row,) = self.queue.handle.store.settle_and_claim((), [request])
+        inside = Inside(self, self.queue.handle.address, runtime.queue_name)
+        lane = StepLane(self.queue.handle, runtime.queue_name, lambda step: Succeed(), keeps_place=False, inside=inside)
+        return lane.step_of(Execution(row, lane.lane, threading.Event()))
 
     def version(self) -> int:
         """Return what changes with every commit of the store."""
@@ -131,7 +149,8 @@ def test_each_argument_takes_or_refuses_each_hostile_value(scene: WatchedStore, 
 
 #: These may be called well once only: they end the claim, or the run.
 TERMINATING = {"Queue.ack", "Queue.nack", "Queue.dead_letter", "Queue.advance", "WorkflowClient.retry",
-               "WorkflowRuntime.retry", "Queue.requeue_dead_job", "Queue.renew_lease"}  # fmt: skip
+               "WorkflowRuntime.retry", "Queue.requeue_dead_job", "Queue.renew_lease", "WorkflowClient.unschedule",
+               "WorkflowRuntime.unschedule"}  # fmt: skip
 
 
 def is_run_for_real(name: str, argument: str, value: str) -> bool:

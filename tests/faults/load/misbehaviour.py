@@ -69,7 +69,6 @@ class Runtime(WorkflowRuntime):
 
     def __init__(self, queue: Queue, runner: Misbehaving, *, grace: float | None = PATIENCE) -> None:
         super().__init__(queue, runner, runner.hook, max_concurrent_steps=_THREADS, shutdown_grace=grace)
-        self.queue = queue
         self.runner = runner
         runner.runtime = self
 

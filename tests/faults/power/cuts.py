@@ -31,19 +31,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, TaqubaError, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults import interpose
 from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.interpose import Operation, Record
 from tests.faults.journal import Event, Journal, read
-from tests.faults.lab import LabRunner, hook_of, open_queue
+from tests.faults.lab import open_queue
 from tests.faults.power import disk, log
+from tests.faults.power.features import FEATURES
+from tests.faults.power.script import RUNS, Script
 from tests.processes.harness import ROOT
 from tests.support import PATIENCE
 
 FAULT = "power cut"
 DATABASE = Path("store", "db", "cache.db")
+SCRIPTS = {"runs": RUNS, "features": FEATURES}
+#: So many cuts are made in each recording, however long that took.
+_LEAST = 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Recorded:
     events: list[tuple[int, Event]]
     commits: list[log.Commit]
     durability: str
+    script: Script = RUNS
 
     def events_before(self, sequence: int) -> list[Event]:
         return self.past + [event for at, event in self.events if at < sequence]
@@ -117,7 +123,9 @@ class PowerStage:
         lie: str | None = None,
         base: disk.Tree | None = None,
         past: Sequence[Event] = (),
+        script: Script = RUNS,
     ) -> None:
+        self.script = script
         self.disk = directory / "disk"
         self.base = {} if base is None else base
         self.past = list(past)
@@ -134,7 +142,7 @@ class PowerStage:
     def start(self, name: str, **options: int) -> subprocess.Popen[bytes]:
         words = [f"--{option}={value}" for option, value in options.items()]
         command = [
-            sys.executable, "-W", "error", "-m", "tests.faults.power.scenario", str(self.disk / "store"), str(self.log),
+            sys.executable, "-W", "error", "-m", self.script.module, str(self.disk / "store"), str(self.log),
             f"--name={name}", f"--durability={self.durability}", f"--seed={self._seed}", *words, *self._lie,
         ]  # fmt: skip
         environment = {**os.environ, **self.recorder.environment()}
@@ -159,7 +167,7 @@ class PowerStage:
         events.sort(key=lambda each: each[0])
         commits = log.commits(records, self.base, self._before)
         self._compare(records, commits)
-        return Recorded(self.base, self.past, records, events, commits, self.durability)
+        return Recorded(self.base, self.past, records, events, commits, self.durability, self.script)
 
     def _compare(self, records: Sequence[Record], commits: Sequence[log.Commit]) -> None:
         """The replay must come out at what really is on the disk, or the record is not what happened."""
@@ -187,9 +195,11 @@ class PowerStage:
         self.recorder.close()
 
 
-def record(directory: Path, *, durability: str, seed: int, runs: int, threads: int = 3) -> Recorded:
+def record(
+    directory: Path, *, durability: str, seed: int, runs: int, threads: int = 3, script: Script = RUNS
+) -> Recorded:
     """Run the scenario: a store is made and closed, two processes share it, one is killed, one recovers."""
-    stage = PowerStage(directory, durability=durability, seed=seed)
+    stage = PowerStage(directory, durability=durability, seed=seed, script=script)
     try:
         # The checkpoint thresholds: small, so that there are checkpoints and the log starts over.
         stage.end(stage.start("maker", runs=runs, threads=threads, checkpoint=160 << 10))
@@ -216,9 +226,10 @@ def record_one(
     runs: int = 3,
     base: disk.Tree | None = None,
     past: Sequence[Event] = (),
+    script: Script = RUNS,
 ) -> Recorded:
     """Run one process to its end, on an empty disk or on what an earlier cut left."""
-    stage = PowerStage(directory, durability=durability, seed=seed, lie=lie, base=base, past=past)
+    stage = PowerStage(directory, durability=durability, seed=seed, lie=lie, base=base, past=past, script=script)
     try:
         stage.end(stage.start(name, runs=runs, threads=3, checkpoint=160 << 10))
         return stage.recorded()
@@ -238,7 +249,7 @@ def record_next(
     dead = [{"event": "killing", "pid": 0, "target": pid} for pid in sorted({each["pid"] for each in past} - {0})]
     return record_one(
         directory, durability=recorded.durability, seed=chance.randrange(1 << 32), name=name, base=left.tree,
-        past=[*past, *dead],
+        past=[*past, *dead], script=recorded.script,
     )  # fmt: skip
 
 
@@ -255,14 +266,16 @@ def cut(
     run_on_every: int = 40,
     everywhere: bool = False,
     until: float = float("inf"),
+    least: int = 0,
 ) -> int:
     """Cut until so many distinct disks were opened, or until that time; return how many they were.
 
+    ``least``: how many it takes whatever the time is: what a recording leaves of it may be nothing.
     ``everywhere``: cut between any two syncs, and leave nothing that was not synced.
     """
     seen: set[bytes] = set()
     for number, left in enumerate(_everywhere(recorded) if everywhere else _choose(recorded, wanted, chance)):
-        if len(seen) >= wanted or time.monotonic() > until:
+        if len(seen) >= wanted or (time.monotonic() > until and len(seen) >= least):
             break
         known = disk.digest(left.tree)
         figures.checked["cut"] += 1
@@ -326,11 +339,11 @@ def examine(recorded: Recorded, left: Left, directory: Path, figures: Figures, *
             return
         with queue:
             figures.checked["opens"] += 1
-            if not _look(store, events, figures, end):
+            if not _look(store, events, figures, end, recorded.script):
                 return
     if runs_on:
         with _copy(left.tree, directory) as place:
-            _run_on(place / "store", events, figures, place / "log")
+            _run_on(place / "store", events, figures, place / "log", recorded.script)
 
 
 def _demanded_before(recorded: Recorded, left: Left, directory: Path, figures: Figures) -> int | None:
@@ -352,13 +365,16 @@ def _demanded_before(recorded: Recorded, left: Left, directory: Path, figures: F
     return min([left.end, *missing[:1]]) if recorded.durability == "relaxed" else left.end
 
 
-def _look(store: Path, events: list[Event], figures: Figures, end: int) -> bool:
+def _look(store: Path, events: list[Event], figures: Figures, end: int, script: Script) -> bool:
     """Look at a store that was just opened; return whether all is well."""
     where = f"before {end}"
     known = len(figures.violations)
     with looking_at(store) as connection:
         rows = {row["id"]: row for row in connection.execute(f"SELECT * FROM {JOB}")}
         runs = {row["run_id"] for row in rows.values()}
+        uncharged = f"""SELECT j.id, a.step FROM {ATTEMPT} AS a JOIN {JOB} AS j ON j.seq = a.job
+            WHERE a.outcome = 'put_back'"""
+        put_back = {(row["id"], row["step"]) for row in connection.execute(uncharged)}
     retried = {event["job"] for event in events if event["event"] == "retrying"}
     together: dict[str, list[str]] = defaultdict(list)
     for event in events:
@@ -370,7 +386,8 @@ def _look(store: Path, events: list[Event], figures: Figures, end: int) -> bool:
             case "begin":
                 row = rows.get(event["job"])
                 # That the step began proves its claim committed, and all before it.
-                reached = (event["step"], 0 if event["job"] in retried else event["attempt"])
+                charged = event["attempt"] - ((event["job"], event["step"]) in put_back)
+                reached = (event["step"], 0 if event["job"] in retried else charged)
                 figures.expect(
                     "a step's claim",
                     row is not None and (row["step"], row["attempts"]) >= reached,
@@ -396,6 +413,7 @@ def _look(store: Path, events: list[Event], figures: Figures, end: int) -> bool:
     found = check(store, events, is_idle=False, part=figures.part)
     found.lost = 0  # counted above
     figures.add(found)
+    script.look(store, events, figures, is_idle=False)
     return len(figures.violations) == known
 
 
@@ -406,7 +424,7 @@ def _look_at_notifications(store: Path, events: list[Event], figures: Figures, w
         waiting = set()
         lane = f"""SELECT coalesce(p.data, j.headers) AS headers FROM {JOB} AS j
             JOIN {QUEUE} AS q ON q.id = j.queue AND q.name LIKE '%.terminal'
-            LEFT JOIN {OVERFLOW} AS p ON p.key = j.seq * 4 + 1 AND j.overflow & 2"""
+            LEFT JOIN {OVERFLOW} AS p ON p.key = j.seq * 4 + 1 AND j.belongings & 2"""
         for row in connection.execute(lane):
             headers = json.loads(row["headers"])
             waiting.add((headers["workflow.job_id"], int(headers["workflow.termination"])))
@@ -421,12 +439,12 @@ def _look_at_notifications(store: Path, events: list[Event], figures: Figures, w
             )
 
 
-def _run_on(store: Path, events: list[Event], figures: Figures, path: Path) -> None:
+def _run_on(store: Path, events: list[Event], figures: Figures, path: Path, script: Script) -> None:
     """Run what is left to its end; the processes from before the cut are dead."""
     journal = Journal(path)
     try:
         with open_queue(store, lease_duration=0.5) as queue:
-            runtime = WorkflowRuntime(queue, LabRunner(journal), hook_of(journal), max_concurrent_steps=4)
+            runtime = WorkflowRuntime(queue, script.runner(journal), script.hook(journal), max_concurrent_steps=4)
             deadline = time.monotonic() + PATIENCE
             with runtime:
                 while any(
@@ -437,12 +455,15 @@ def _run_on(store: Path, events: list[Event], figures: Figures, path: Path) -> N
                             "runs to the end", False, f"left after {PATIENCE} s: {queue.handle.store.counts()}"
                         )
                         return
+                    script.tend(queue)
                     time.sleep(0.005)
+            script.tend(queue)
         figures.checked["runs to the end"] += 1
     finally:
         journal.close()
     killed = [{"event": "killing", "pid": 0, "target": pid} for pid in sorted({each["pid"] for each in events})]
     figures.add(check(store, [*events, *killed, *read(path)], is_idle=True, part=figures.part))
+    script.look(store, [*events, *killed, *read(path)], figures, is_idle=True)
 
 
 def find_unknown_owners(recorded: Recorded, directory: Path) -> set[str]:
@@ -463,7 +484,7 @@ def find_unknown_owners(recorded: Recorded, directory: Path) -> set[str]:
 
 
 def long_form(minutes: float, directory: Path) -> Figures:
-    """Cut for about that long, half of it with each durability; recordings and cuts follow from one random seed."""
+    """Cut for about that long, as long for each script and durability; everything follows from one random seed."""
     figures = Figures("power")
     reason = interpose.missing()
     if reason is not None:
@@ -473,31 +494,40 @@ def long_form(minutes: float, directory: Path) -> Figures:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"power: seed {seed}", file=sys.stderr)
     figures.notes.append(f"seed {seed}")
-    for turn, durability in enumerate(("full", "relaxed"), 1):
-        until = began + turn * 30 * minutes
+    kinds = [(name, durability) for name in SCRIPTS for durability in ("full", "relaxed")]
+    for turn, (name, durability) in enumerate(kinds, 1):
+        until = began + turn * minutes * 60 / len(kinds)
         rounds = total = 0
-        while time.monotonic() < until:
+        while time.monotonic() < until or not rounds:
             # A budget too small for a recording and a look at it gets a small recording.
-            runs = 6 if minutes >= 1 else 2
-            count = _round(durability, f"{seed}-{durability}-{rounds}", figures, until, directory, runs)
+            runs = 6 if minutes >= 2 else 2
+            chance = random.Random(f"{seed}-{name}-{durability}-{rounds}")
+            count = _round(SCRIPTS[name], durability, chance, figures, until, directory, runs)
             rounds += 1
             total += count
-            print(f"power: {durability}, round {rounds}: {count} distinct disks", file=sys.stderr)
-        figures.notes.append(f"{durability}: {total} distinct disks")
+            print(f"power: {name}, {durability}, round {rounds}: {count} distinct disks", file=sys.stderr)
+        figures.notes.append(f"{name}, {durability}: {total} distinct disks")
+        figures.expect("there were cuts", total > 0, f"none of {name} with {durability}")
     return figures
 
 
-def _round(durability: str, seed: str, figures: Figures, until: float, directory: Path, runs: int) -> int:
+def _round(
+    script: Script, durability: str, chance: random.Random, figures: Figures, until: float, directory: Path, runs: int
+) -> int:
     """Record once and cut often; then cut, recover, go on and cut again, three times over."""
-    chance = random.Random(seed)
     count = 0
     with scratch(directory) as place:
         where = new_directory(place)
-        recorded: Recorded | None = record(where, durability=durability, seed=chance.randrange(1 << 32), runs=runs)
+        recorded: Recorded | None = record(
+            where, durability=durability, seed=chance.randrange(1 << 32), runs=runs, script=script
+        )
         for generation in range(4):
-            if recorded is None or time.monotonic() > until:
+            if recorded is None or (generation and time.monotonic() > until):
                 break
             wanted = 80 if generation else 200
-            count += cut(recorded, place, figures, wanted=wanted, chance=chance, until=until)
+            least = 0 if generation else _LEAST
+            count += cut(recorded, place, figures, wanted=wanted, chance=chance, until=until, least=least)
+            if time.monotonic() > until:
+                break
             recorded = record_next(new_directory(place), recorded, chance, figures, f"next{generation}")
     return count

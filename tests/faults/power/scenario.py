@@ -159,7 +159,8 @@ LIES: dict[str, Callable[[], None]] = {
 }
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """Return what such a process is told; lies take effect."""
     parser = argparse.ArgumentParser()
     parser.add_argument("store", type=Path)
     parser.add_argument("log", type=Path)
@@ -173,8 +174,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.lie:
         LIES[options.lie]()
-    run(options)
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    run(arguments())

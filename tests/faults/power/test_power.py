@@ -42,6 +42,32 @@ def test_a_power_cut_leaves_a_sound_store_with_all_that_was_promised(place: Path
     assert figures.checked["cut that undid commits"], "no cut lost anything: the model is too kind"
 
 
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_a_power_cut_leaves_nothing_of_a_feature_half_done(place: Path, durability: str) -> None:
+    """What the step's end or the call has acknowledged is there, with ``full``; with either, whole or not at all."""
+    chance = random.Random(2)
+    figures = Figures("power")
+    recorded = cuts.record_one(cuts.new_directory(place), durability=durability, seed=2, runs=1, script=cuts.FEATURES)
+    count = cuts.cut(recorded, place, figures, wanted=20, chance=chance, run_on_every=10)
+    figures.assert_clean()
+    assert count == 20
+    seen = (
+        "an effect is its step's end",
+        "a group is opened by its step's end",
+        "no signal is lost",
+        "a commit is whole",
+    )
+    assert all(figures.checked[each] for each in (*seen, "a memo keeps its value", "a moment has one run"))
+    assert figures.checked["runs to the end"] >= 2
+
+
+def test_a_recording_is_cut_however_late_it_is(place: Path) -> None:
+    recorded = cuts.record_one(cuts.new_directory(place), runs=1)
+    figures = Figures("power")
+    assert cuts.cut(recorded, place, figures, wanted=30, chance=random.Random(1), until=0, least=5) == 5
+    figures.assert_clean()
+
+
 @pytest.mark.parametrize("how", ["killed", "overtaken"])
 def test_a_store_survives_whose_maker_was_stopped_while_making_its_directories(place: Path, how: str) -> None:
     """Who finds a directory cannot know whether its maker came to make its name durable."""

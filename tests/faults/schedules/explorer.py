@@ -25,7 +25,7 @@ from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import names
+from taquba_workflow_sync.storage.embedded.sql import features, names
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
@@ -49,7 +49,8 @@ from .instruments import (
 )
 from .scheduler import WAIT, Branches, Policy, Schedule, Step, actor_here, always, first, start_names, yield_point
 
-_TABLES: Final = (names.META, names.QUEUE, names.JOB, names.OVERFLOW, names.ATTEMPT)
+_OF_FEATURES: Final = tuple(text.split()[5] for text in features.SCHEMA if text.startswith("CREATE TABLE"))
+_TABLES: Final = (names.META, names.QUEUE, names.JOB, names.OVERFLOW, names.ATTEMPT, *_OF_FEATURES)
 _NO_LIMIT: Final = 1 << 50
 _TRUNCATE_EVERY: Final = 100
 _OPERATION: Final = "operation "
@@ -288,6 +289,7 @@ class Stage:
         self._rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}
         self._files = _owner_files(world)
         self._watched = {name: dict(store._claims.watch._watched) for name, store in world.stores.items()}
+        self._enrolled = {name: store._commits._transactor._enrolled for name, store in world.stores.items()}
         return world
 
     def _connection(self, world: World) -> sqlite3.Connection:
@@ -320,6 +322,7 @@ class Stage:
         for name, store in world.stores.items():
             store._claims.watch._watched = dict(self._watched[name])
             store._claims._next_cleaning = 0.0
+            store._commits._transactor._enrolled = self._enrolled[name]
             store._commits._transactor.writer.others_write = False
 
     def _copy(self, world: World) -> None:

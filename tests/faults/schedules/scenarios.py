@@ -9,22 +9,30 @@ from typing import Any, Final
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError, TaqubaError
 from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import names
-from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1
+from taquba_workflow_sync.storage.embedded.sql import features, names
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
+from taquba_workflow_sync.storage.port.effects import Add, ComparePut, Effect, Insert, Put
+from taquba_workflow_sync.storage.port.group import NewGroup, OnFailure
 from taquba_workflow_sync.storage.port.job import Inserted
+from taquba_workflow_sync.storage.port.limit import Limit
 from taquba_workflow_sync.storage.port.run import IfFinished
+from taquba_workflow_sync.storage.port.schedule import Mark
 from taquba_workflow_sync.storage.port.settlement import (
     Ack,
     Action,
     Advance,
     DeadLetter,
     Nack,
+    PutBack,
     Release,
     SettleCancelled,
+    Settlement,
 )
 from taquba_workflow_sync.storage.port.status import Verdict
+from taquba_workflow_sync.storage.port.timing import LimitPassedError, TimeLimits
+from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
 from taquba_workflow_sync.workflow.spec import RunSpec
 from tests.storage import bench
 from tests.storage.bench import LANE, LEASE_MS, QUEUE, subscribe
@@ -32,6 +40,7 @@ from tests.storage.bench import LANE, LEASE_MS, QUEUE, subscribe
 from .explorer import Operation, Scenario, World
 from .instruments import connect_unseen
 
+_WAIT: Final = Advance(b"next", wait=Wait(WaitKind.SIGNAL, "go", 60_000))
 _LEASE_S: Final = LEASE_MS / 1000
 
 
@@ -98,6 +107,29 @@ def _conclude_one(world: World, name: str, held: ClaimedRow, action: Action) -> 
         bench.settle(world.stores[name], held, SettleCancelled())
         return "cancelled"
     return "concluded"
+
+
+def _conclude_in_time(action: Action, name: str = "a") -> Operation:
+    """What a runtime does at the end of a step: what a settlement yields to, a deadline too, is settled next."""
+
+    def act(world: World) -> str:
+        held = world.known["held"]
+        settlement, said = Settlement(held.id, held.token, action, True), "concluded"
+        while True:
+            ((answer,), _) = world.stores[name].settle_and_claim([settlement], ())
+            if isinstance(answer, LimitPassedError):
+                settlement, said = (
+                    Settlement(held.id, held.token, DeadLetter(str(answer)), True, ignores_deadline=True),
+                    "late",
+                )
+            elif isinstance(answer, CancelRequestedError):
+                settlement, said = Settlement(held.id, held.token, SettleCancelled()), "cancelled"
+            elif isinstance(answer, TaqubaError):
+                raise answer
+            else:
+                return said
+
+    return act
 
 
 def _hold(name: str = "a", *, tries: int = 1, **leave: Any) -> Operation:
@@ -200,6 +232,10 @@ def _put_named(name: str, job_id: str) -> Operation:
     return _put(name, job_id, id_given=True)
 
 
+def _put_run_of_the_firing(name: str) -> Operation:
+    return lambda world: world.stores[name].insert([_run(f"J{name}", "s-20260101T000100Z")])[0]
+
+
 def _take(name: str, queue: str) -> Operation:
     def take(world: World) -> list[Any]:
         world.passed[f"{name} has"] = rows = bench.claims(world.stores[name], 1, queue=queue, never_reap=world.running)
@@ -231,8 +267,71 @@ def _close(name: str) -> Operation:
     return close
 
 
+def _send(name: str, id: str | None = None, *, submits: bool = False) -> Operation:
+    def send(world: World) -> str:
+        spec = RunSpec(input=b"input") if submits else None
+        return str(world.client(name).signal("r", "go", b"yes", signal_id=id, submit=spec))
+
+    return send
+
+
+def _clear(name: str) -> Operation:
+    return lambda world: world.client(name).clear_signals("r", "go")
+
+
+def _wake(name: str) -> Operation:
+    return lambda world: world.client(name).wake("r")
+
+
 def _stop_running(world: World) -> None:
     world.running.discard(world.known["held"].token)
+
+
+def _with_effects(action: Action, *effects: Effect, name: str = "a", held: str = "held") -> Operation:
+    """The end of a step with effects."""
+
+    def settle(world: World) -> str:
+        store, row = world.stores[name], world.known[held]
+        ((answer,), _) = store.settle_and_claim([Settlement(row.id, row.token, action, True, effects)], ())
+        world.passed[name] = answer
+        if isinstance(answer, TaqubaError):
+            raise answer
+        return "applied"
+
+    return settle
+
+
+def _after_refusal(name: str = "a", held: str = "held") -> Operation:
+    """What a runtime settles instead: as cancelled if asked to, put back if the effects were refused."""
+
+    def settle(world: World) -> str:
+        refusal = world.passed.get(name)
+        if refusal is None:
+            return "applied before"
+        other: Action = PutBack(50, "refused", is_refusal=True)
+        if isinstance(refusal, CancelRequestedError):
+            other = SettleCancelled()
+        world.passed[name] = None
+        try:
+            bench.settle(world.stores[name], world.known[held], other, yields_to_cancel=True)
+        except CancelRequestedError as error:
+            world.passed[name] = error
+            raise
+        return "settled otherwise"
+
+    return settle
+
+
+def _commit_effects(name: str, *effects: Effect) -> Operation:
+    def commit(world: World) -> str:
+        world.stores[name].commit_effects(effects)
+        return "applied"
+
+    return commit
+
+
+def _compare_put(name: str, expected: bytes | None, value: bytes) -> Operation:
+    return lambda world: world.stores[name].kv_compare_put("key", expected, value)
 
 
 # -- who may win ------------------------------------------------------------------------------------------------------
@@ -289,10 +388,39 @@ def _cancel_is_kept(answers: Answers) -> bool:
     return answers["b"] == (True,)
 
 
+def _late_or_cancelled(answers: Answers) -> bool:
+    """A step past its deadline never ends as it says: a cancellation that came in time goes before."""
+    return answers["a"] == ("cancelled" if answers["b"][0] else "late",)
+
+
+def _never_as_it_says(answers: Answers) -> bool:
+    return answers["a"] == ("late",) and not answers["b"][0]
+
+
+def _never_started(answers: Answers) -> bool:
+    """Nobody works on a run whose time is over."""
+    return not any(each[-1] for each in answers.values())
+
+
 def _never_both(answers: Answers) -> bool:
     """No job was claimed by both."""
     ids = [row.id for each in answers.values() for row in each[-1] if isinstance(row, ClaimedRow)]
     return len(ids) == len(set(ids))
+
+
+def _signals_in(rows: Any) -> int:
+    return sum(row.wait is not None and row.wait.signal is not None for row in rows)
+
+
+def _signal_or_timeout(answers: Answers) -> bool:
+    """The claim brought the signal if and only if that was delivered."""
+    (rows,) = answers["b"]
+    return len(rows) == 1 and (answers["a"] == ("delivered",)) == (_signals_in(rows) == 1)
+
+
+def _received_once(answers: Answers) -> bool:
+    """Whether it was buffered or delivered, one claim brought it."""
+    return _signals_in([*answers["a"][1], *answers["b"][1]]) == 1
 
 
 def _all_opened(answers: Answers) -> bool:
@@ -339,6 +467,20 @@ def _due(world: World) -> None:
     world.clock.advance(2)
 
 
+def _late_run(world: World) -> None:
+    """A run that waits, and whose time is over."""
+    store = world.stores["a"]
+    subscribe(store)
+    store.insert([_run("J1", limits=TimeLimits(deadline_after_ms=1_000))])
+    world.clock.advance(2)
+
+
+def _late_step(world: World) -> None:
+    """A step that runs, of a run whose time is over."""
+    _claimed_run(world, limits=TimeLimits(deadline_after_ms=1_000))
+    world.clock.advance(2)
+
+
 def _two_jobs(world: World) -> None:
     world.stores["a"].insert([bench.job(id="J1"), bench.job(id="J2")])
 
@@ -350,6 +492,79 @@ def _suspect(world: World) -> None:
 
 def _suspect_owner(world: World) -> None:
     world.passed["b"] = Evidence(owners=frozenset({world.stores["a"]._lifecycle.owner.id}))
+
+
+def _waits(world: World) -> None:
+    """A run whose end is told of waits for a signal, and for a minute."""
+    _claimed_run(world)
+    bench.settle(world.stores["a"], world.known["held"], _WAIT)
+
+
+def _timed_out(world: World) -> None:
+    _waits(world)
+    world.clock.advance(61)
+
+
+def _in_line(world: World) -> None:
+    _timed_out(world)
+    bench.claims(world.stores["a"], 0)
+
+
+def _found_timeout(world: World) -> None:
+    _timed_out(world)
+    world.known["held"] = bench.claim(world.stores["a"])
+
+
+def _signalled(world: World) -> None:
+    """A run in line with a signal that it waited for, and one more."""
+    _waits(world)
+    for _ in range(2):
+        _send("a")(world)
+
+
+def _delayed(world: World) -> None:
+    _claimed_run(world)
+    bench.settle(world.stores["a"], world.known["held"], Advance(b"next", delay_ms=60_000))
+
+
+_KEY: Final = "customer-7"
+
+
+def _keyed_claims(world: World) -> None:
+    """Three runs of a key with two slots: each handle has claimed one, the third is parked."""
+    a, b = world.stores["a"], world.stores["b"]
+    a.set_limit(QUEUE, Limit(_KEY, concurrency=2))
+    while a.settle_limits(QUEUE):
+        pass
+    a.insert([_run(f"J{number}", f"r{number}", limit_key=_KEY) for number in (1, 2, 3)])
+    world.known["held"], world.known["other"] = bench.claim(a), bench.claim(b)
+
+
+def _keyed_line(world: World) -> None:
+    world.stores["a"].insert([_run(f"J{number}", f"r{number}", limit_key=_KEY) for number in (1, 2)])
+
+
+def _limit(name: str, concurrency: int) -> Operation:
+    return lambda world: world.stores[name].set_limit(QUEUE, Limit(_KEY, concurrency=concurrency))
+
+
+def _settle_limits(name: str) -> Operation:
+    """See to what a changed limit asks for; who had to do it is nobody's answer."""
+
+    def settle(world: World) -> None:
+        while world.stores[name].settle_limits(QUEUE):
+            pass
+
+    return settle
+
+
+def _pause(name: str) -> Operation:
+    return lambda world: world.stores[name].pause(QUEUE, is_paused=True)
+
+
+def _within_limit(most: int) -> Rule:
+    """No more were claimed, of those that entered the line, than the limit lets."""
+    return lambda answers: sum(isinstance(row, ClaimedRow) for row in answers["b"][-1]) <= most
 
 
 SETTLE_VS_REAP: Final = (
@@ -429,6 +644,44 @@ ADVANCE_VS_CANCEL: Final = (
         {"a": [_conclude(Advance(b"next")), _take("a", QUEUE), _finish("a", Ack())], "b": [_cancel("b")]},
     ),
 )
+TIME_LIMITS: Final = (
+    Scenario(
+        "settle vs deadline",
+        _late_step,
+        {"a": [_conclude_in_time(Ack(result=b"x"))], "b": [_claim("b")]},
+        rule=_never_as_it_says,
+    ),
+    Scenario(
+        "advance vs deadline",
+        _late_step,
+        {"a": [_conclude_in_time(Advance(b"next"))], "b": [_claim("b")]},
+        rule=_never_as_it_says,
+    ),
+    Scenario(
+        "settle vs cancel past the deadline",
+        _late_step,
+        {"a": [_conclude_in_time(Ack(result=b"x"))], "b": [_cancel("b")]},
+        rule=_late_or_cancelled,
+    ),
+    Scenario(
+        "release vs deadline",
+        _late_step,
+        {"a": [_settle(Release())], "b": [_claim("b"), _claim("b")]},
+        rule=lambda answers: not any(answers["b"]),
+    ),
+    Scenario(
+        "two claims of a run past its deadline",
+        _late_run,
+        {"a": [_claim("a")], "b": [_claim("b")]},
+        rule=_never_started,
+    ),
+    Scenario(
+        "claim vs cancel of a run past its deadline",
+        _late_run,
+        {"a": [_claim("a")], "b": [_cancel("b")]},
+        rule=lambda answers: not answers["a"][0],
+    ),
+)
 HOLD: Final = (
     Scenario("hold vs cancel", _claimed_run, {"a": [_hold()], "b": [_cancel("b")]}, rule=_cancel_is_kept),
     Scenario(
@@ -459,6 +712,61 @@ HOLD: Final = (
         {"a": [_hold(), _take("a", QUEUE)], "b": [_put("b", "J2"), _claim("b")]},
         rule=_never_both,
     ),
+)
+SIGNALS: Final = (
+    Scenario(
+        "signal vs the claim of a timeout that has passed",
+        _timed_out,
+        {"a": [_send("a")], "b": [_claim("b")]},
+        rule=_signal_or_timeout,
+    ),
+    Scenario(
+        "signal vs the claim of a run that its timeout has put in line",
+        _in_line,
+        {"a": [_send("a")], "b": [_claim("b")]},
+        rule=_signal_or_timeout,
+    ),
+    Scenario("signal vs cancel of the run that waits for it", _waits, {"a": [_send("a")], "b": [_cancel("b")]}),
+    Scenario(
+        "signal vs signal of one id",
+        _waits,
+        {"a": [_send("a", "x")], "b": [_send("b", "x")]},
+        rule=lambda answers: sorted(each[0] for each in answers.values()) == ["delivered", "duplicate"],
+    ),
+    Scenario(
+        "signal vs signal",
+        _waits,
+        {"a": [_send("a"), _claim("a")], "b": [_send("b")]},
+        rule=lambda answers: sorted((answers["a"][0], answers["b"][0])) == ["buffered", "delivered"],
+    ),
+    Scenario(
+        "signal vs the step that comes to wait for it",
+        _claimed_run,
+        {"a": [_conclude(_WAIT), _claim("a")], "b": [_send("b"), _claim("b")]},
+        rule=_received_once,
+    ),
+    Scenario(
+        "signal vs the release of the claim that found the timeout",
+        _found_timeout,
+        {"a": [_settle(Release()), _claim("a")], "b": [_send("b")]},
+        rule=lambda answers: (answers["b"] == ("delivered",)) == (_signals_in(answers["a"][1]) == 1),
+    ),
+    Scenario(
+        "signal that submits vs submit",
+        lambda _: None,
+        {"a": [_send("a", submits=True)], "b": [_submit("b")]},
+        rule=lambda answers: answers["a"] == ("buffered",),
+    ),
+    Scenario(
+        "signal that submits vs another",
+        lambda _: None,
+        {"a": [_send("a", "x", submits=True)], "b": [_send("b", "x", submits=True)]},
+        rule=lambda answers: sorted(each[0] for each in answers.values()) == ["buffered", "duplicate"],
+    ),
+    Scenario("signal vs the end of its run", _claimed_run, {"a": [_conclude(Ack())], "b": [_send("b", "x")]}),
+    Scenario("clearing signals vs the claim that receives one", _signalled, {"a": [_clear("a")], "b": [_claim("b")]}),
+    Scenario("wake vs wake", _delayed, {"a": [_wake("a")], "b": [_wake("b")]}, rule=_one_won),
+    Scenario("wake vs cancel", _delayed, {"a": [_wake("a")], "b": [_cancel("b")]}, rule=_cancel_is_kept),
 )
 CANCEL_VS_CANCEL: Final = (
     Scenario(
@@ -572,6 +880,112 @@ OTHERS: Final = (
 )
 
 
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+_GROUP: Final = NewGroup("g", QUEUE, 2, b"f", OnFailure.COLLECT, bench.KEEP_MS)
+
+
+def _members() -> list[Any]:
+    return [_run("J1", "g-0"), _run("J2", "g-1")]
+
+
+def _written(world: World) -> None:
+    world.stores["a"].group_write(_GROUP, 0, _members())
+
+
+def _half_written_by_the_dead(world: World) -> None:
+    dead = world.open("dead")
+    dead.group_write(_GROUP, 0, _members()[:1])
+    del world.stores["dead"]
+    dead.close()
+
+
+def _one_member_claimed(world: World) -> None:
+    """A group of two in line, the first of them claimed."""
+    subscribe(world.stores["a"])
+    _written(world)
+    world.stores["a"].group_open("g", b"f")
+    world.known["held"] = bench.claim(world.stores["a"])
+
+
+def _last_member_and_parent_claimed(world: World) -> None:
+    store = world.stores["a"]
+    store.group_write(_GROUP._replace(total=1), 0, _members()[:1])
+    store.group_open("g", b"f")
+    world.known["held"] = bench.claim(store)
+    store.insert([_run("J3", "parent")])
+    world.known["parent"] = bench.claim(world.stores["b"])
+
+
+def _parent_waits(world: World) -> None:
+    _last_member_and_parent_claimed(world)
+    bench.settle(world.stores["b"], world.known["parent"], _ON_GROUP)
+
+
+_ON_GROUP: Final = Advance(b"", wait=Wait(WaitKind.GROUP, "g"))
+
+
+def _write_the_rest(world: World) -> Any:
+    """Go on where the dead one stopped, or begin anew, as the public call does."""
+    store, position = world.stores["a"], 0
+    while position < _GROUP.total:
+        position = store.group_write(_GROUP, position, _members()[position:]).written
+    return None
+
+
+def _open_group(name: str) -> Operation:
+    return lambda world: world.stores[name].group_open("g", b"f")
+
+
+def _cancel_group(name: str) -> Operation:
+    def cancel(world: World) -> None:
+        while world.stores[name].group_cancel("g"):
+            pass
+
+    return cancel
+
+
+def _nobody_is_left_waiting(world: World) -> str | None:
+    """Say whether a parent waits for a group that has ended."""
+    store = world.stores["a"]
+    group, parent = store.group_get("g"), bench.stored(store, "J3")
+    if group is not None and group.has_ended and parent.wait is not None:
+        return "the group has ended, and its parent waits"
+    return None
+
+
+GROUPS: Final = (
+    Scenario(
+        "a member's end vs the cancellation of its group",
+        _one_member_claimed,
+        {"a": [_conclude(Ack(result=b"x"))], "b": [_cancel_group("b")]},
+    ),
+    Scenario(
+        "the last member's end vs a parent that begins to wait",
+        _last_member_and_parent_claimed,
+        {"a": [_settle(Ack(result=b"x"))], "b": [_settle(_ON_GROUP, "b", "parent")]},
+        also=_nobody_is_left_waiting,
+    ),
+    Scenario(
+        "the last member's end vs the cancellation of the parent",
+        _parent_waits,
+        {"a": [_conclude(Ack(result=b"x"))], "b": [lambda world: world.stores["b"].cancel("J3")]},
+    ),
+    Scenario("opening a group vs opening it", _written, {"a": [_open_group("a")], "b": [_open_group("b")]}),
+    Scenario("opening a group vs a claim", _written, {"a": [_open_group("a")], "b": [_claim("b", limit=2)]}),
+    Scenario(
+        "cancelling a group vs a claim",
+        lambda world: (_written(world), _open_group("a")(world))[1],
+        {"a": [_cancel_group("a")], "b": [_claim("b")]},
+    ),
+    Scenario(
+        "going on with a group of the dead vs its sweep",
+        _half_written_by_the_dead,
+        {"a": [_write_the_rest, _open_group("a")], "b": [_sweep("b")]},
+    ),
+)
+
+
 # -- one handle, two threads ------------------------------------------------------------------------------------------
 
 
@@ -671,8 +1085,10 @@ def _cut_short(world: World) -> None:
     """A store whose creation was interrupted: diskcache's tables are there, ours are not."""
     world.open("p").close()
     del world.stores["p"]
-    for view in OLD_NAMES_1:
+    for view in OLD_NAMES:
         _spoil(world, f"DROP VIEW {view}")
+    for table in (text.split()[5] for text in features.SCHEMA if text.startswith("CREATE TABLE")):
+        _spoil(world, f"DROP TABLE {table}")
     for table in (names.ATTEMPT, names.JOB, names.OVERFLOW, names.QUEUE, names.META):
         _spoil(world, f"DROP TABLE {table}")
 
@@ -781,11 +1197,226 @@ MIGRATE_VS_OPEN: Final = (
     ),
 )
 
+# -- effects and values ----------------------------------------------------------------------------------------------
+
+
+def _two_claimed_runs(world: World) -> None:
+    store = world.stores["a"]
+    subscribe(store)
+    store.kv_put("key", b"0", None)
+    store.insert([_run("J1", "r"), _run("J2", "s")])
+    world.known["first"], world.known["second"] = bench.claims(store)
+
+
+def _claimed_beside_a_failed_run(world: World) -> None:
+    """A step under way, and another run that has failed and may be retried, or submitted anew."""
+    _failed_run(world)
+    store = world.stores["a"]
+    store.insert([_run("J2", "s")])
+    world.known["held"] = bench.claim(store)
+
+
+def _counted(world: World) -> None:
+    _claimed_run(world)
+    world.stores["a"].kv_put("key", b"0", None)
+
+
+def _expired_value(world: World) -> None:
+    world.stores["a"].kv_put("key", b"0", 1_000)
+    world.clock.advance(2)
+
+
+_ONE: Final = ComparePut("key", b"0", b"1")
+_TWO: Final = ComparePut("key", b"0", b"2")
+_RERUN: Final = Insert(_run("J3", "r", if_finished=IfFinished.RERUN_FAILED))
+
+EFFECTS: Final = (
+    Scenario(
+        "compare_put vs compare_put",
+        lambda world: world.stores["a"].kv_put("key", b"0", None),
+        {"a": [_compare_put("a", b"0", b"1")], "b": [_compare_put("b", b"0", b"2")]},
+        rule=_one_won,
+    ),
+    Scenario(
+        "compare_put of nothing vs compare_put of nothing",
+        lambda _: None,
+        {"a": [_compare_put("a", None, b"1")], "b": [_compare_put("b", None, b"2")]},
+        rule=_one_won,
+    ),
+    Scenario(
+        "the effects of a step vs those of another",
+        _two_claimed_runs,
+        {
+            "a": [_with_effects(Advance(b"x"), _ONE, Add("steps", 1), held="first"), _after_refusal("a", "first")],
+            "b": [
+                _with_effects(Ack(result=b"y"), _TWO, Add("steps", 1), name="b", held="second"),
+                _after_refusal("b", "second"),
+            ],
+        },
+        rule=_one_won,
+    ),
+    Scenario(
+        "the effects of a step vs a program's",
+        _counted,
+        {"a": [_with_effects(Ack(), _ONE, Put("mine", b"1"))], "b": [_commit_effects("b", _TWO, Put("yours", b"1"))]},
+        rule=_one_won,
+    ),
+    Scenario(
+        "retry vs effects that submit the run",
+        _claimed_beside_a_failed_run,
+        {"a": [_with_effects(Ack(), _RERUN, Add("count", 1))], "b": [_retry("b")]},
+    ),
+    Scenario(
+        "retry vs the effects of the step that fails and submits its own run",
+        _claimed_run,
+        {
+            "a": [_with_effects(Ack(Verdict.FAILED, None, "no"), _RERUN, Add("count", 1))],
+            "b": [_retry("b")],
+        },
+        rule=lambda answers: answers["b"] == ("InvalidStateError",),
+        least=6,  # the retry only reads
+    ),
+    Scenario(
+        "submit vs effects that submit the run",
+        _counted,
+        {
+            "a": [_with_effects(Advance(b"x"), Insert(_run("J3", "s"), (Add("submitted", 1),)))],
+            "b": [lambda world: world.stores["b"].insert([_run("J4", "s")])[0]],
+        },
+    ),
+    Scenario(
+        "effects vs cancel",
+        _counted,
+        {"a": [_with_effects(Ack(), _ONE, Add("count", 1)), _after_refusal()], "b": [_cancel("b")]},
+    ),
+    Scenario(
+        "refused effects vs cancel",
+        _claimed_run,
+        {"a": [_with_effects(Advance(b"x"), _ONE), _after_refusal(), _after_refusal()], "b": [_cancel("b")]},
+        rule=_cancel_is_kept,
+    ),
+    Scenario(
+        "effects vs reap",
+        _overdue,
+        {"a": [_with_effects(Advance(b"x"), Add("count", 1))], "b": [_find_abandoned("b"), _claim("b")]},
+        rule=_settled_or_reaped,
+    ),
+    Scenario(
+        "put vs the sweep of what has expired",
+        _expired_value,
+        {"a": [_compare_put("a", None, b"1")], "b": [_sweep("b")]},
+    ),
+    _shared(
+        "group commit of two steps with effects on one key",
+        _two_claimed_runs,
+        _with_effects(Advance(b"x", keeps_place=True), _ONE, held="first"),
+        _with_effects(Advance(b"y", keeps_place=True), _TWO, held="second"),
+        rule=_one_won,
+    ),
+    _shared(
+        "group commit of a plain advance and one with refused effects",
+        _two_claimed_runs,
+        _settle_yielding("first", Advance(b"x", keeps_place=True)),
+        _with_effects(Advance(b"y", keeps_place=True), ComparePut("key", b"never", b""), held="second"),
+    ),
+)
+
+
+def _schedule_due(world: World) -> None:
+    """A schedule whose first moment has come; who fires it has read it before."""
+    client = world.client("a")
+    client.schedule("s", every=60, spec=RunSpec(input=b"input"))
+    world.clock.advance(61)
+    (row,) = world.stores["a"].find_schedules(QUEUE, name="s").rows
+    world.known["seen"] = row.seen
+    world.known["mark"] = Mark(row.seen.watermark_ms + 61_000, row.seen.watermark_ms + 120_000)
+
+
+def _fire(name: str) -> Operation:
+    """Fire what was seen; False: it was not any more."""
+
+    def fire(world: World) -> Any:
+        jobs = [_run(f"J{name}", "s-20260101T000100Z")]
+        fired = world.stores[name].fire(QUEUE, "s", world.known["seen"], jobs, world.known["mark"], skips_active=False)
+        return False if fired is None else fired
+
+    return fire
+
+
+def _fire_what_is_due(name: str) -> Operation:
+    """What a runtime does: look, compute, and fire. When it is to look again depends on what it saw."""
+
+    def fire(world: World) -> str:
+        world.client(name)._scheduling.fire()
+        return "looked"
+
+    return fire
+
+
+def _pause_schedule(name: str) -> Operation:
+    return lambda world: world.client(name).pause_schedule("s")
+
+
+def _redefine(name: str) -> Operation:
+    return lambda world: world.client(name).schedule("s", every=90, spec=RunSpec(input=b"other"))
+
+
+FIRE: Final = (
+    Scenario("fire vs fire", _schedule_due, {"a": [_fire("a")], "b": [_fire("b")]}, rule=_one_won),
+    Scenario(
+        "a runtime fires vs another runtime fires",
+        _schedule_due,
+        {"a": [_fire_what_is_due("a")], "b": [_fire_what_is_due("b")]},
+    ),
+    Scenario("a runtime fires vs pause", _schedule_due, {"a": [_fire_what_is_due("a")], "b": [_pause_schedule("b")]}),
+    Scenario("a runtime fires vs redefine", _schedule_due, {"a": [_fire_what_is_due("a")], "b": [_redefine("b")]}),
+    Scenario("redefine vs redefine", _schedule_due, {"a": [_redefine("a")], "b": [_redefine("b")]}),
+    Scenario(
+        "fire vs a submit of its name",
+        _schedule_due,
+        {"a": [_fire("a")], "b": [_put_run_of_the_firing("b")]},
+        rule=_anything,
+    ),
+)
+
+# -- limits ----------------------------------------------------------------------------------------------------
+
+LIMITS: Final = (
+    Scenario(
+        "a limit lowered vs entering the line",
+        _keyed_line,
+        {"a": [_limit("a", 2), _settle_limits("a")], "b": [_put("b", "J3", limit_key=_KEY), _settle_limits("b")]},
+    ),
+    Scenario(
+        "a limit lowered vs claim",
+        _keyed_line,
+        {"a": [_limit("a", 1), _settle_limits("a")], "b": [_claim("b", limit=2)]},
+        rule=_within_limit(2),
+    ),
+    Scenario(
+        "un-park vs release",
+        _keyed_claims,
+        {"a": [_settle(Ack(result=b"x"))], "b": [_settle(Release(), "b", "other"), _claim("b", limit=3)]},
+        rule=_within_limit(2),
+    ),
+    Scenario(
+        "un-park vs un-park",
+        _keyed_claims,
+        {"a": [_settle(Nack("boom", 5_000))], "b": [_settle(Ack(), "b", "other"), _claim("b", limit=3)]},
+        rule=_within_limit(2),
+    ),
+    Scenario("pause vs claim", _waiting_run, {"a": [_pause("a"), _claim("a")], "b": [_claim("b")]}, rule=_never_both),
+)
+
 NAMED: Final = {
+    "effects": EFFECTS,
+    "limits": LIMITS,
     "settle vs reap": SETTLE_VS_REAP,
     "settle vs cancel": SETTLE_VS_CANCEL,
     "advance vs cancel": ADVANCE_VS_CANCEL,
+    "time limits": TIME_LIMITS,
     "hold": HOLD,
+    "signals": SIGNALS,
     "cancel vs cancel": CANCEL_VS_CANCEL,
     "retry vs submit": RETRY_VS_SUBMIT,
     "requeue vs sweep": REQUEUE_VS_SWEEP,
@@ -794,7 +1425,9 @@ NAMED: Final = {
     "open vs close": OPEN_VS_CLOSE,
     "migrate vs open": MIGRATE_VS_OPEN,
     "group commit": GROUP_COMMIT,
+    "fire": FIRE,
     "others": OTHERS,
+    "groups": GROUPS,
 }
 EVERY_SCENARIO: Final = tuple(scenario for group in NAMED.values() for scenario in group)
 

@@ -14,9 +14,13 @@ from .instruments import instrumented
 from .scenarios import (
     ADVANCE_VS_CANCEL,
     CANCEL_VS_CANCEL,
+    EFFECTS,
     EVERY_SCENARIO,
+    FIRE,
     GROUP_COMMIT,
+    GROUPS,
     HOLD,
+    LIMITS,
     MIGRATE_VS_OPEN,
     NOTIFICATION_VS_RESUBMIT,
     OPEN_VS_CLOSE,
@@ -26,6 +30,8 @@ from .scenarios import (
     RETRY_VS_SUBMIT,
     SETTLE_VS_CANCEL,
     SETTLE_VS_REAP,
+    SIGNALS,
+    TIME_LIMITS,
     WITH_THREE_ACTORS,
 )
 
@@ -84,8 +90,23 @@ def test_advance_vs_cancel(scenario: Scenario, judge: Judge) -> None:
     judge(scenario).assert_clean()
 
 
+@of(TIME_LIMITS)
+def test_time_limits(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
 @of(HOLD)
 def test_hold(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
+@of(SIGNALS)
+def test_signals(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
+@of(LIMITS)
+def test_limits(scenario: Scenario, judge: Judge) -> None:
     judge(scenario).assert_clean()
 
 
@@ -129,8 +150,23 @@ def test_group_commit_of_two_threads(scenario: Scenario, judge: Judge) -> None:
     judge(scenario).assert_clean()
 
 
+@of(EFFECTS)
+def test_effects_and_values(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario)
+
+
+@of(FIRE)
+def test_fire(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
 @of(OTHERS)
 def test_other_pairs(scenario: Scenario, judge: Judge) -> None:
+    judge(scenario).assert_clean()
+
+
+@of(GROUPS)
+def test_groups(scenario: Scenario, judge: Judge) -> None:
     judge(scenario).assert_clean()
 
 

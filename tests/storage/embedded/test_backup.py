@@ -13,6 +13,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError, StoreClosedError
 from taquba_workflow_sync.storage.embedded import backup as backup_module
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
+from taquba_workflow_sync.storage.embedded.store import restore_store
 from taquba_workflow_sync.storage.embedded.transitions import restore
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
@@ -240,6 +242,26 @@ def test_a_backup_goes_into_an_empty_directory(open_embedded: OpenEmbedded, targ
     copy = open_at(target)
     assert copy.counts()[QUEUE].pending == 1
     copy.close()
+
+
+@pytest.mark.parametrize("what", ["the directory", "the file in it"])
+def test_a_store_that_is_open_is_no_backup_though_its_log_is_empty(
+    open_embedded: OpenEmbedded, root: Path, target: Path, what: str
+) -> None:
+    """Its database is not even read: to close the file again would let go of SQLite's locks on it."""
+    first = open_embedded()
+    put_one(first)
+    first.close()
+    store = open_embedded()
+    assert store.counts()[QUEUE].pending == 1
+    log = root / "db" / f"{DATABASE_NAME}-wal"
+    assert not log.exists() or log.stat().st_size == 0
+    source = root if what == "the directory" else root / "db" / DATABASE_NAME
+    with pytest.raises(StorageError, match=f"open in process {os.getpid()}"):
+        restore_store(str(source), str(target))
+    assert not target.exists()
+    put_one(store)
+    assert store.check() == []
 
 
 class Broken(OSError):

@@ -10,6 +10,7 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreClosedError
 from taquba_workflow_sync.storage.embedded import changes as changes_module
+from taquba_workflow_sync.storage.embedded import connections as connections_module
 from taquba_workflow_sync.storage.embedded.sql.names import QUEUE as QUEUES
 from taquba_workflow_sync.storage.port.changes import Changes
 from taquba_workflow_sync.testing import ManualClock
@@ -147,6 +148,38 @@ _monotonic = time.monotonic
 
 def _later() -> float:
     return _monotonic() + 2 * changes_module._ACTIVE_FOR
+
+
+def test_a_look_while_another_thread_looks_waits_for_it_and_finds_what_is_there(
+    open_embedded: OpenEmbedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other one finds may be older than what this one has read, and asks about: whether it is still so."""
+    is_waiting = threading.Event()
+
+    class Telling(WakeUp):
+        def wait(self, timeout: float | None) -> bool:
+            is_waiting.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr(connections_module, "WakeUp", Telling)
+    monkeypatch.setattr(connections_module, "_TRIES", 1_000_000)
+    store = open_embedded()
+    since = version_of(store)
+    watcher = store._connections._idle_watchers.pop()  # as a thread that looks has it
+    put_one(store)
+    looker = Caller(lambda: store.wait_for_changes(since, 0.0, WakeUp()))
+    assert is_waiting.wait(LIMIT)
+    store._connections._idle_watchers.append(watcher)
+    assert looker.answer().are_new
+
+
+def test_a_look_that_another_thread_keeps_from_looking_tells_of_a_change(open_embedded: OpenEmbedded) -> None:
+    """There may be one: a thread that the machine has put aside is waited for only so long."""
+    store = open_embedded()
+    since = version_of(store)
+    watcher = store._connections._idle_watchers.pop()
+    assert store.wait_for_changes(since, 0.0, WakeUp()).are_new
+    store._connections._idle_watchers.append(watcher)
 
 
 def test_a_look_that_was_lost_to_an_interruption_is_made_up_for(open_embedded: OpenEmbedded) -> None:

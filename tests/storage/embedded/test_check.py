@@ -52,7 +52,10 @@ DAMAGES: dict[str, tuple[str, str]] = {
     "a counter": (f"UPDATE {sql.QUEUE} SET pending = pending + 7", "the counters of queue 'steps' are .*counted anew"),
     "a counter that is text": (f"UPDATE {sql.QUEUE} SET dead = 'many'", "the counters of queue 'steps' are"),
     "the counter of rows": ("UPDATE taquba_meta SET value = 2 WHERE key = 'next_seq'", "the counter of rows is .*2"),
-    "the version": ("UPDATE taquba_meta SET value = 9 WHERE key = 'schema'", "version is .*9.* instead of 2"),
+    "the version": (
+        "UPDATE taquba_meta SET value = 9 WHERE key = 'schema'",
+        f"version is .*9.* instead of {sql.SCHEMA_VERSION}",
+    ),
     "a subscription": (f"UPDATE {sql.QUEUE} SET subscription = '?' WHERE name = 'steps'", "hook registered for queue"),
     "a payload": (f"UPDATE {sql.JOB} SET payload = x'00' WHERE id = :other", "payload of job :other .*checksum"),
     "an input and its checksum": (
@@ -80,7 +83,9 @@ DAMAGES: dict[str, tuple[str, str]] = {
     "an overflow that no row says it has": (
         f"INSERT INTO {sql.OVERFLOW} SELECT seq * 4 + 2, x'00' FROM {sql.JOB} WHERE id = :small", "of no job"
     ),
-    "an attempt of nobody": (f"INSERT INTO {sql.ATTEMPT} VALUES (1000000, 1, 0, 1, 1, 1, 'dead', NULL)", "row 1000000"),
+    "an attempt of nobody": (
+        f"INSERT INTO {sql.ATTEMPT} VALUES (1000000, 1, 0, 1, 1, 1, 'dead', NULL, 1)", "row 1000000"
+    ),
     "an index": ("DROP INDEX taquba_job_due", "taquba_job_due is missing"),
     "another index": (f"CREATE INDEX taquba_mine ON {sql.JOB} (id)", "taquba_mine in the database is none"),
     "a refusal": ("DROP VIEW taquba_job", "taquba_job is missing"),

@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.embedded.transitions.claim import is_sound as 
 from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.tally import COUNTERS
 from tests.storage.bench import ACTIONS, claim, put, put_one, run, settle
 
 from .conftest import open_at
@@ -80,7 +81,8 @@ def test_the_other_tables_have_the_columns_that_are_read_and_written(connection:
 
     assert of(sql.ATTEMPT) == list(rows.Attempt._fields)
     assert set(AttemptRow._fields) < set(rows.Attempt._fields)
-    assert of(sql.QUEUE) == ["id", "name", *Counts._fields, "subscription"]
+    assert set(of(sql.QUEUE)) >= {*rows.QueueRow._fields, *COUNTERS}
+    assert COUNTERS[: len(Counts._fields)] == Counts._fields
     assert Counts._fields == tuple(JobStatus)
 
 
@@ -116,16 +118,19 @@ def test_the_choices_of_a_column_are_those_that_the_database_admits(connection: 
 
 def taken(**fields: Any) -> rows.TakenRow:
     sound = rows.TakenRow(
-        seq=1, id="J1", place=1, priority=1000, token="t.1.1", step=0, attempts=1, max_attempts=3, cancel_requested=0,
-        enqueued_ms=1, run_at_ms=None, run_id=None, last_error=None, input_hash=None, overflow=0, headers="",
-        payload=b"", payload_crc=0, headers_crc=0,
+        seq=1, id="J1", place=1, priority=1000, rank=1000, token="t.1.1", step=0, attempts=1, max_attempts=3,
+        cancel_requested=0, enqueued_ms=1, run_at_ms=None, run_id=None, last_error=None, input_hash=None, belongings=0,
+        headers="", payload=b"", payload_crc=0, headers_crc=0,
+        limit_key=None,
     )  # fmt: skip
     return sound._replace(**fields)
 
 
 def test_a_sound_claim_is_told_from_one_that_cannot_be_worked_on() -> None:
     assert is_sound_claim(taken())
-    assert is_sound_claim(taken(run_id="r", input_hash=b"h", run_at_ms=5, last_error="boom", payload=None, overflow=1))
+    assert is_sound_claim(
+        taken(run_id="r", input_hash=b"h", run_at_ms=5, last_error="boom", payload=None, belongings=1, limit_key="k")
+    )
     assert not is_sound_claim(taken(attempts=0))
     assert not is_sound_claim(taken(attempts=4))
     for name in rows.TakenRow._fields:

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.embedded.sql import fence as door
+from taquba_workflow_sync.storage.embedded.sql.owner import NUMBER_OF_HOLDER
 from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import advance as advancing
@@ -34,6 +35,7 @@ from taquba_workflow_sync.storage.port.settlement import (
     Advance,
     DeadLetter,
     Nack,
+    PutBack,
     Release,
     SettleCancelled,
     Settlement,
@@ -93,6 +95,7 @@ WAYS: dict[str, tuple[str, NewJob, End]] = {
     "ack in bulk": ("FINISH_MANY", A_RUN, ended_in_bulk),
     "nack": ("RETRY", A_RUN, by(Nack("boom"))),
     "nack with backoff": ("RETRY", A_RUN, by(Nack("boom", 5_000))),
+    "put back": ("PUT_BACK", A_RUN, by(PutBack(5))),
     "release": ("RELEASE", A_RUN, by(Release())),
     "ack": ("FINISH", A_RUN, by(Ack(result=b"result"))),
     "ack with a large result": ("FINISH", A_RUN, by(Ack(result=LARGE))),
@@ -202,15 +205,21 @@ def test_no_other_statement_ends_a_claim_or_deletes_a_job() -> None:
     assert not [name for name, text in others.items() if re.search(r"\b(token|owner|lease_until_ms) = NULL", text)]
     deleting = {name for name, text in others.items() if f"DELETE FROM {sql.JOB}" in text}
     # Rows that wait, are finished, or are past their retention: each says so in its own condition.
-    assert deleting == {"DELETE_WAITING", "DELETE_FINISHED", "DELETE_EXPIRED"}
+    assert deleting == {"DELETE_WAITING", "DELETE_FINISHED", "DELETE_EXPIRED", "DELETE_HELD"}
     setting = {name for name, text in others.items() if re.search(rf"UPDATE {sql.JOB}[^;]*?\bstatus = ['?]", text)}
     assert setting - {"RENEW", "REQUEST_CANCEL", "HOLD", "HOLD_ONE"} == {
         "CLAIM",
         "CLAIM_SEQ",
         "CLAIM_ONE",
         "PROMOTE",
+        "WAKE",
+        "WAKE_WAITER",
+        "WAIT_AGAIN",
+        "PROMOTE_KEYED",
         "REQUEUE",
+        "REQUEUE_WITH_PAYLOAD",
         "FINISH_WAITING",
+        "RELEASE_MEMBERS",
     }
 
 
@@ -219,11 +228,15 @@ def test_what_keeps_a_claim_singly_has_the_doors_predicate() -> None:
     assert condition.strip() == "seq = ? AND token = ? AND status = 'claimed'"
 
 
-@pytest.mark.parametrize("name", ["HOLD", "HOLD_HISTORY", "FINISH_HISTORY", "FINISH_MANY", "ADVANCE_MANY"])
+@pytest.mark.parametrize(
+    "name", [*("HOLD", "HOLD_HISTORY", "FINISH_HISTORY", "FINISH_MANY", "ADVANCE_MANY", "ADVANCE_HISTORY")]
+)
 def test_what_is_done_in_bulk_stands_behind_the_same_predicate(name: str) -> None:
-    _, _, condition = texts(door)[name].partition("WHERE")
+    _, _, condition = texts(door)[name].replace(NUMBER_OF_HOLDER, "").partition("WHERE")
     predicate = f"{sql.JOB}.seq = s.seq AND {sql.JOB}.token = s.token AND status = 'claimed'"
-    assert condition.strip().startswith(f"{predicate} AND cancel_requested = 0 AND overflow = 0")
+    kept = r"\(\s*\(belongings = 0 AND s\.label IS NULL\)\s*OR \(belongings = \d+ AND s\.label IS NOT NULL AND EXISTS"
+    carries = kept if name.startswith("HOLD") else "belongings = 0"
+    assert re.match(re.escape(f"{predicate} AND cancel_requested = 0 AND ") + carries, condition.strip())
 
 
 def test_no_sql_stands_outside_of_its_room() -> None:

@@ -121,4 +121,4 @@ def test_a_system_that_does_not_tell_is_trusted(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_mounts_of_this_machine_can_be_read(tmp_path: Path) -> None:
-    assert filesystem._filesystem_of(tmp_path) is not None
+    assert filesystem.filesystem_of(tmp_path) is not None

@@ -8,9 +8,13 @@ from dataclasses import replace
 from taquba_workflow_sync.storage.port.claim import ClaimRequest
 from taquba_workflow_sync.storage.port.settlement import Advance, Answer, Settlement, lets_go
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
+from tests.storage.memory import groups, settings
 from tests.storage.memory.claims import promote
+from tests.storage.memory.limiting import goes_back
 from tests.storage.memory.state import Row
+from tests.storage.memory.timing import started
 from tests.storage.memory.transaction import Transaction
+from tests.storage.memory.waits import over
 
 
 def choose(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
@@ -23,14 +27,16 @@ def choose(tx: Transaction, settlements: Sequence[Settlement]) -> set[str]:
 
 
 def _choose(tx: Transaction, lanes: Sequence[str], group: Sequence[Settlement]) -> list[Settlement]:
+    if goes_back(tx, lanes[-1]):
+        return []
     for lane in lanes:
         promote(tx, lane)
-    lines = [tx.state.of_queue(lane, JobStatus.PENDING) for lane in lanes]
+    lines = [[row for row in tx.state.of_queue(lane, JobStatus.PENDING) if not row.parked] for lane in lanes]
     first = group[0].leave
     assert first is not None
     room = first.room - sum(map(len, lines[:-1]))
     short = max(-room, 0)
-    waiting = sorted((row.priority, row.place) for row in lines[-1])[max(room, 0) :]
+    waiting = sorted((row.rank, row.place) for row in lines[-1])[max(room, 0) :]
     granted: list[Settlement] = []
     for settlement in group[short:]:
         action = settlement.action
@@ -45,8 +51,11 @@ def _choose(tx: Transaction, lanes: Sequence[str], group: Sequence[Settlement]) 
 def hold(tx: Transaction, row: Row, action: Advance) -> None:
     """Have the claim go on under the token of its hold."""
     assert action.hold is not None and row.held is not None
+    groups.leave(tx, row)
     held = replace(row.held, token=action.hold.token)
-    ended = tx.with_attempt(row, AttemptOutcome.CONTINUED, None)
+    ended = over(started(tx.with_attempt(row, AttemptOutcome.CONTINUED, None)))
+    if action.settings is None:
+        ended = settings.at_next_step(ended, None)
     tx.put(
         replace(
             ended,
@@ -58,6 +67,9 @@ def hold(tx: Transaction, row: Row, action: Advance) -> None:
             claimed_ms=tx.now_ms,
             run_at_ms=None,
             last_error=None,
+            step_memo=(),
+            refusals=0,
+            given=ended.given if action.settings is None else row.given._replace(label=action.settings.label),
         )
     )
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from taquba_workflow_sync.storage.port.job import SWEEP_LIMIT
 from taquba_workflow_sync.storage.port.status import JobStatus
+from tests.storage.memory import groups
 from tests.storage.memory.state import Row, State
 from tests.storage.memory.transaction import Transaction
+from tests.storage.memory.values_by_key import expire
 
 
-def sweep(tx: Transaction) -> int:
-    """Remove finished rows past the retention frozen on them."""
+def sweep(tx: Transaction, alive: Collection[str]) -> int:
+    """Remove finished rows past the retention frozen on them, and groups that are over."""
     over = [row for row in tx.state.rows.values() if row.expires_ms is not None and row.expires_ms <= tx.now_ms]
+    over = [row for row in over if row.group is None]
     for row in over[:SWEEP_LIMIT]:
+        groups.leave(tx, row)
         tx.drop(row)
-    return min(len(over), SWEEP_LIMIT)
+    removed = min(len(over), SWEEP_LIMIT) + groups.sweep(tx, alive)
+    return removed + expire(tx, max(SWEEP_LIMIT - removed, 0))
 
 
 def check(state: State) -> list[str]:
@@ -42,6 +48,7 @@ def _problems_of(row: Row) -> list[str]:
         is not (row.status is JobStatus.SCHEDULED),
         "must have ended exactly when finished": (row.finished_ms is not None) is not row.status.is_finished,
         "must expire only when finished": row.expires_ms is not None and row.finished_ms is None,
+        "must be held only while its group is not open": row.is_held and row.status is not JobStatus.PENDING,
         "must hold a dedup key only while waiting": row.dedup_key is not None and not row.is_waiting,
         "must have a verdict only when finished": row.verdict is not None and row.finished_ms is None,
         "has more attempts than claims": not 0 <= row.attempts <= row.ordinal,

@@ -8,9 +8,12 @@ from dataclasses import replace
 from taquba_workflow_sync.storage.port.claim import after_abandonment
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
+from tests.storage.memory import meters
 from tests.storage.memory.ending import end
+from tests.storage.memory.limiting import go_on
 from tests.storage.memory.presence import why_abandoned
 from tests.storage.memory.state import Row
+from tests.storage.memory.timing import deadline_passed, started
 from tests.storage.memory.transaction import Transaction
 
 
@@ -38,11 +41,22 @@ def take_back_all(tx: Transaction) -> None:
 def take_back(tx: Transaction, row: Row, why: str) -> None:
     """End one claim that nobody works on; the attempt counts."""
     row = tx.with_attempt(row, AttemptOutcome.REAPED, why)
+    meters.count_reaped(tx, row)
+    late = deadline_passed(row, tx.now_ms)
     target = after_abandonment(
-        cancel_requested=row.cancel_requested, attempts=row.attempts, max_attempts=row.max_attempts
+        cancel_requested=row.cancel_requested and late is None,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        is_late=late is not None,
     )
+    tx.note_taken_back(row, target, why if late is None else late.why)
+    if target is not JobStatus.PENDING:
+        meters.count_end(tx, row, target, None)
     if target is JobStatus.PENDING:
-        tx.put(replace(row, status=target, held=None, last_error=why))
+        tx.put(replace(started(row), status=target, held=None, last_error=why))
+        go_on(tx, row.id)
+    elif late is not None:
+        end(tx, row, target, error=late.why)
     elif target is JobStatus.DEAD:
         end(tx, row, target, error=f"out of attempts ({row.attempts} of {row.max_attempts}): {why}")
     else:

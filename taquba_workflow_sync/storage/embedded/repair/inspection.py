@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.belongings import Belonging
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
@@ -71,15 +72,16 @@ def _why(connection: sqlite3.Connection, row: dict[str, Any]) -> str | None:
         column = COLUMNS[kind.name.lower()]
         wanted: Any = column.kind
         data = row[column.name]
-        if row["overflow"] & 1 << kind:
+        if row["belongings"] & 1 << kind:
             found = connection.execute(sql.GET_OVERFLOW, (row["seq"] * 4 + kind,)).fetchone()
             data = None if found is None else found[0]
-        is_missing = data is None and (row["overflow"] & 1 << kind or kind is not Overflow.RESULT)
+        is_missing = data is None and (row["belongings"] & 1 << kind or kind is not Overflow.RESULT)
         if is_missing or (data is not None and type(data) is not wanted):
             return f"the {column.name} of {who} is missing or of another type; {_SUBMIT_AGAIN}"
         if is_changed(data, row[f"{column.name}_crc"]):
             return f"the {column.name} of {who} is not what was stored: its checksum differs; {_SUBMIT_AGAIN}"
         is_input = kind is Overflow.PAYLOAD and row["step"] == 0 and row["input_hash"] is not None
+        is_input = is_input and not row["belongings"] & Belonging.OTHER_INPUT
         if is_input and sha256(data).digest() != row["input_hash"]:
             return f"the input of {who} is not what was submitted: its SHA-256 differs; {_SUBMIT_AGAIN}"
     return None

@@ -46,7 +46,7 @@ def why_stuck(tx: Transaction, row: dict[str, Any]) -> str | None:
     if wrong is not None or row["status"] not in ACTIVE:
         return wrong
     for kind, column, wanted_type in ((Overflow.PAYLOAD, "payload", bytes), (Overflow.HEADERS, "headers", str)):
-        data = tx.get_overflow(row["seq"], kind) if row["overflow"] & 1 << kind else row[column]
+        data = tx.get_overflow(row["seq"], kind) if row["belongings"] & 1 << kind else row[column]
         if type(data) is not wanted_type:
             return f"its {column} is {data!r:.80}"
     return None

@@ -8,7 +8,8 @@ at what it holds; repair happens when a transition has failed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -16,12 +17,14 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS, LAST_SEQ
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_stuck
 from taquba_workflow_sync.storage.embedded.repair.quarantine import quarantine
+from taquba_workflow_sync.storage.embedded.repair.recount import recount_flags, recount_groups
 from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
 from taquba_workflow_sync.storage.embedded.rows import FinishedRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
 from taquba_workflow_sync.storage.port.notification import Subscription
-from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.tally import COUNTERS, special_count_of
 
 _ROWS_AT_ONCE: Final = 1000
 _COUNTED_EVER: Final = (JobStatus.DONE, JobStatus.CANCELLED)
@@ -31,8 +34,9 @@ _SOME_QUEUE: Final = 1
 def repair(tx: Transaction) -> list[str]:
     """Put right what keeps transitions from being stored; returns sentences to be logged once that is committed.
 
-    Counters are counted anew, a subscription that cannot be read is forgotten (the next runtime with the hook registers
-    it again), and each damaged row that a claim, a settlement or a sweep could meet becomes a dead letter that says so.
+    Counters of queues and groups are counted anew, a subscription that cannot be read is forgotten (the next runtime
+    with the hook registers it again), and each damaged row that a claim, a settlement or a sweep could meet becomes a
+    dead letter that says so.
     """
     tx.flush()
     factory = tx.connection.text_factory
@@ -44,8 +48,10 @@ def repair(tx: Transaction) -> list[str]:
             repaired += _repair_queue(tx, queue)
         tx.forget_queues()
         for queue in queues:
+            repaired += recount_flags(tx, queue)
+        for queue in queues:
             repaired += _quarantine_invalid(tx, queue)
-        return repaired + _clear_expired(tx)
+        return repaired + _clear_expired(tx) + recount_groups(tx)
     finally:
         tx.connection.text_factory = factory
 
@@ -62,7 +68,7 @@ def _repair_meta(tx: Transaction) -> list[str]:
 def _repair_queue(tx: Transaction, queue: int) -> list[str]:
     """Count a queue's rows anew, and forget a subscription that cannot be read."""
     name, subscription, *counts = tx.execute(sql.READ_QUEUE, (queue,)).fetchone()
-    right = right_counts(dict(tx.execute(sql.COUNT_ROWS, (queue,)).fetchall()), counts)
+    right = right_counts(tx.execute(sql.COUNT_ROWS, (queue,)).fetchall(), counts)
     repaired: list[str] = []
     if right != counts:
         tx.execute(sql.SET_COUNTS, (*right, queue))
@@ -77,12 +83,23 @@ def _repair_queue(tx: Transaction, queue: int) -> list[str]:
     return repaired
 
 
-def right_counts(rows: Mapping[object, int], counts: Sequence[object]) -> list[int]:
-    """Return what a queue's counters must be, from its rows by status and what the counters are."""
+def right_counts(rows: Iterable[tuple[Any, int, int, int, int]], counts: Sequence[object]) -> list[int]:
+    """Return what a queue's counters must be, from its rows (see ``COUNT_ROWS``) and what the counters are."""
+    there: Counter[object] = Counter()
+    for status, is_run, is_cancelling, has_succeeded, many in rows:
+        there[status] += many
+        there[
+            special_count_of(
+                status,
+                is_run=bool(is_run),
+                is_cancelling=bool(is_cancelling),
+                has_succeeded=bool(has_succeeded),
+            )
+        ] += many
     right: list[int] = []
-    for status, count in zip(Counts._fields, counts, strict=True):
-        least = rows.get(status, 0)
-        is_kept = status in _COUNTED_EVER and isinstance(count, int) and count < 2**62
+    for name, count in zip(COUNTERS, counts, strict=True):
+        least = there[name]
+        is_kept = name in _COUNTED_EVER and isinstance(count, int) and count < 2**62
         right.append(max(count, least) if is_kept and isinstance(count, int) else least)
     return right
 
@@ -130,10 +147,10 @@ def _repair_history(tx: Transaction, row: dict[str, Any]) -> bool:
 
 
 def _clear_expired(tx: Transaction) -> list[str]:
-    """Remove rows past their retention whose status or overflow would keep a sweep from it."""
+    """Remove rows past their retention whose status or belongings would keep a sweep from it."""
     cleared: list[str] = []
     for row in map(FinishedRow._make, tx.execute(sql.EXPIRED, (tx.now_ms, _ROWS_AT_ONCE)).fetchall()):
-        if COLUMNS["overflow"].holds(row.overflow) and row.status in (
+        if COLUMNS["belongings"].holds(row.belongings) and row.status in (
             JobStatus.DONE,
             JobStatus.DEAD,
             JobStatus.CANCELLED,
@@ -141,8 +158,9 @@ def _clear_expired(tx: Transaction) -> list[str]:
             continue
         tx.transitions.add("sweep")
         tx.execute(sql.DELETE_EXPIRED, (row.seq,))
-        tx.drop_belongings(row.seq, COLUMNS["overflow"].most)
+        drop(tx, row.seq, COLUMNS["belongings"].most)
         if row.status in (*ACTIVE, JobStatus.DEAD):
             tx.count(row.queue, row.status, -1)
+        tx.count_special(row.queue, row.status, row.run_id, row.cancel_requested, row.verdict, -1)
         cleared.append(f"row {row.seq}, past its retention, was removed: its status was {row.status!r:.80}")
     return cleared

@@ -24,7 +24,7 @@ NUMBERS_AFTER = f"SELECT seq FROM {JOB} INDEXED BY taquba_job_listing WHERE seq 
 
 
 STRAY_OVERFLOWS = f"""SELECT key FROM {OVERFLOW} AS o WHERE NOT EXISTS (
-    SELECT 1 FROM {JOB} AS j WHERE j.seq = o.key / 4 AND (j.overflow >> (o.key & 3)) & 1) LIMIT ?"""
+    SELECT 1 FROM {JOB} AS j WHERE j.seq = o.key / 4 AND (j.belongings >> (o.key & 3)) & 1) LIMIT ?"""
 
 
 STRAY_ATTEMPTS = f"""SELECT DISTINCT a.job FROM {ATTEMPT} AS a WHERE NOT EXISTS (

@@ -13,30 +13,30 @@ _TAKE = f"""UPDATE {JOB} SET status = 'claimed', attempts = attempts + 1, ordina
 # claim: pending -> claimed, the first in line. Attempt, token and lease are new, the dedup key is free again.
 CLAIM = f"""{_TAKE}
     WHERE seq IN (SELECT seq FROM {JOB} INDEXED BY taquba_job_pending
-        WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ?)
+        WHERE queue = ? AND status = 'pending' AND parked = 0 ORDER BY rank, place LIMIT ?)
     RETURNING {columns(TakenRow)}"""
 
 
 # claim: one of the first in line, where the line has rows that cannot be read
 FIRST_IN_LINE = f"""SELECT seq FROM {JOB} INDEXED BY taquba_job_pending
-    WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ?"""
+    WHERE queue = ? AND status = 'pending' AND parked = 0 ORDER BY rank, place LIMIT ?"""
 
 
 # hold: what waits in line, past what the caller has room for; and how much waits in a line before
-PAST_ROOM = f"""SELECT priority, place FROM {JOB} INDEXED BY taquba_job_pending
-    WHERE queue = ? AND status = 'pending' ORDER BY priority, place LIMIT ? OFFSET ?"""
+PAST_ROOM = f"""SELECT rank, place FROM {JOB} INDEXED BY taquba_job_pending
+    WHERE queue = ? AND status = 'pending' AND parked = 0 ORDER BY rank, place LIMIT ? OFFSET ?"""
 
 
 WAITING = f"""SELECT count(*) FROM (SELECT 1 FROM {JOB} INDEXED BY taquba_job_pending
-    WHERE queue = ? AND status = 'pending' LIMIT ?)"""
+    WHERE queue = ? AND status = 'pending' AND parked = 0 LIMIT ?)"""
 
 
-CLAIM_SEQ = f"""{_TAKE} WHERE seq = ? AND status = 'pending'
+CLAIM_SEQ = f"""{_TAKE} WHERE seq = ? AND status = 'pending' AND parked = 0
     RETURNING {columns(TakenRow)}"""
 
 
 # claim: a notification inserted in this very transaction
-CLAIM_ONE = f"""{_TAKE} WHERE id = ? AND status = 'pending'
+CLAIM_ONE = f"""{_TAKE} WHERE id = ? AND status = 'pending' AND parked = 0
     RETURNING {columns(TakenRow)}"""
 
 
@@ -59,7 +59,8 @@ RENEW = f"""UPDATE {JOB} SET lease_until_ms = ?, lease_ms = ? WHERE seq IN ({{se
 
 
 # cancel: claimed, flag it
-REQUEST_CANCEL = f"UPDATE {JOB} SET cancel_requested = 1 WHERE seq = ? AND status = 'claimed'"
+REQUEST_CANCEL = f"""UPDATE {JOB} SET cancel_requested = 1, cancel_reason = ifnull(cancel_reason, ?)
+    WHERE seq = ? AND status = 'claimed'"""
 
 
 # reap: the claims of dead owners

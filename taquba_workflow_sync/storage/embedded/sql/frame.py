@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from taquba_workflow_sync.storage.embedded.rows import Attempt
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, META, OVERFLOW, QUEUE, insert
-from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.embedded.rows import Attempt, QueueRow
+from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, META, OVERFLOW, QUEUE, columns, insert
+from taquba_workflow_sync.storage.port.tally import COUNTERS
 
 BEGIN = "BEGIN IMMEDIATE"
 
@@ -31,16 +31,16 @@ DROP_META = f"DELETE FROM {META} WHERE key = ?"
 WRITE_NEXT_SEQ = f"UPDATE {META} SET value = ? WHERE key = 'next_seq'"
 
 
-FIND_QUEUE = f"SELECT id, subscription, scheduled FROM {QUEUE} WHERE name = ?"
+FIND_QUEUE = f"SELECT {columns(QueueRow)} FROM {QUEUE} WHERE name = ?"
 
 
 ADD_QUEUE = f"INSERT INTO {QUEUE} (name) VALUES (?)"
 
 
-QUEUE_NAME = f"SELECT name, subscription, scheduled FROM {QUEUE} WHERE id = ?"
+QUEUE_OF = f"SELECT {columns(QueueRow)} FROM {QUEUE} WHERE id = ?"
 
 
-ADD_COUNTS = f"UPDATE {QUEUE} SET {', '.join(f'{each} = {each} + ?' for each in Counts._fields)} WHERE id = ?"
+ADD_COUNTS = f"UPDATE {QUEUE} SET {', '.join(f'{each} = {each} + ?' for each in COUNTERS)} WHERE id = ?"
 
 
 # subscribe, unsubscribe: the lane that is told of a queue's terminated runs
@@ -51,6 +51,9 @@ PUT_OVERFLOW = f"INSERT OR REPLACE INTO {OVERFLOW} (key, data) VALUES (?, ?)"
 
 
 GET_OVERFLOW = f"SELECT data FROM {OVERFLOW} WHERE key = ?"
+
+
+OVERFLOW_BYTES = f"SELECT ifnull(sum(length(data)), 0) FROM {OVERFLOW} WHERE key BETWEEN ? AND ?"
 
 
 DROP_OVERFLOW = f"DELETE FROM {OVERFLOW} WHERE key = ?"

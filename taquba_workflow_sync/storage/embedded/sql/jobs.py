@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from taquba_workflow_sync.storage.embedded.rows import FinishedRow, NamedRow, NewRow, WaitingRow
 from taquba_workflow_sync.storage.embedded.sql.names import JOB, columns, insert
 
@@ -31,14 +33,22 @@ FIND_FINISHED = f"SELECT {columns(FinishedRow)} FROM {JOB} WHERE id = ?"
 
 
 # requeue, retry: dead / done as failed -> pending at the back of its priority
-REQUEUE = f"""UPDATE {JOB} SET status = 'pending', attempts = 0, place = ?, cancel_requested = 0, last_error = NULL,
-    verdict = NULL, result = NULL, result_crc = NULL, overflow = ?, finished_ms = NULL, expires_ms = NULL,
-    run_at_ms = NULL WHERE seq = ? AND finished_ms IS NOT NULL"""
+_REQUEUE: Final = f"""UPDATE {JOB} SET status = 'pending', attempts = 0, place = ?, rank = ?, cancel_requested = 0,
+    cancel_reason = NULL, parked = 0, last_error = NULL, verdict = NULL, result = NULL, result_crc = NULL,
+    belongings = ?, finished_ms = NULL, expires_ms = NULL, run_at_ms = NULL{{payload}}
+    WHERE seq = ? AND finished_ms IS NOT NULL"""
+REQUEUE = _REQUEUE.format(payload="")
+REQUEUE_WITH_PAYLOAD = _REQUEUE.format(payload=", payload = ?, payload_crc = ?")
+
+
+# retry of many: the newest life of a run's name
+NEWEST_LIFE = f"""SELECT n.seq FROM {JOB} AS j JOIN {JOB} AS n INDEXED BY taquba_job_run
+    ON n.queue = j.queue AND n.run_id = j.run_id WHERE j.seq = ? ORDER BY n.seq DESC LIMIT 1"""
 
 
 # drop: notifications that wait, of a hook that was unregistered
 WAITING_IN_LINE = f"""SELECT {columns(WaitingRow)} FROM {JOB} INDEXED BY taquba_job_pending
-    WHERE queue = ? AND status = 'pending' AND run_id IS NULL LIMIT ?"""
+    WHERE queue = ? AND status = 'pending' AND parked = 0 AND run_id IS NULL LIMIT ?"""
 
 
 WAITING_FOR_TIME = f"""SELECT {columns(WaitingRow)} FROM {JOB} INDEXED BY taquba_job_due

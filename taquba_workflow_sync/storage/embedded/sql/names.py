@@ -8,18 +8,34 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 4
 
 META: Final = "taquba_meta"
-QUEUE: Final = f"taquba_queue_{SCHEMA_VERSION}"
-JOB: Final = f"taquba_job_{SCHEMA_VERSION}"
-OVERFLOW: Final = f"taquba_overflow_{SCHEMA_VERSION}"
-ATTEMPT: Final = f"taquba_attempt_{SCHEMA_VERSION}"
+
+
+def table(name: str) -> str:
+    """Return what a table is called in this version."""
+    return f"taquba_{name}_{SCHEMA_VERSION}"
+
+
+QUEUE: Final = table("queue")
+JOB: Final = table("job")
+OVERFLOW: Final = table("overflow")
+ATTEMPT: Final = table("attempt")
+GROUP: Final = table("group")
+MEMBER: Final = table("member")
+PARENT: Final = table("parent")
+CHILD: Final = table("child")
 
 
 def columns(row: type[Any], prefix: str = "") -> str:
     """Return the columns that a row is made of, in its order."""
     return ", ".join(prefix + field for field in row._fields)
+
+
+def number(column: str) -> str:
+    """Return what reads a column as a number, or NULL where a damaged one holds something else."""
+    return f"CASE typeof({column}) WHEN 'integer' THEN {column} END"
 
 
 def insert(table: str, row: type[Any]) -> str:

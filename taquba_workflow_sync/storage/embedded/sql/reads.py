@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
-from taquba_workflow_sync.storage.embedded.sql.listing import SHOWN
+from taquba_workflow_sync.storage.embedded.sql.listing import IS_SHOWN, SHOWN
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, QUEUE, columns
 from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.reads import Counts
+from taquba_workflow_sync.storage.port.tally import COUNTERS
 
 _QUEUE = f"(SELECT id FROM {QUEUE} WHERE name = ?)"
 
@@ -20,9 +21,9 @@ GET = f"SELECT {SHOWN} FROM {JOB} AS j JOIN {QUEUE} AS q ON j.queue = q.id WHERE
 
 FIND_RUN = (
     f"""SELECT {SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_active_run JOIN {QUEUE} AS q ON j.queue = q.id
-        WHERE j.queue = {_QUEUE} AND j.run_id = ? AND j.finished_ms IS NULL""",
-    f"""SELECT {SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_run JOIN {QUEUE} AS q ON j.queue = q.id
-        WHERE j.queue = {_QUEUE} AND j.run_id = ? ORDER BY j.seq DESC LIMIT 1""",
+        WHERE j.queue = {_QUEUE} AND j.run_id = ? AND j.finished_ms IS NULL {IS_SHOWN}""",
+    f"""SELECT {SHOWN} FROM {JOB} AS j INDEXED BY taquba_job_run CROSS JOIN {QUEUE} AS q ON j.queue = q.id
+        WHERE j.queue = {_QUEUE} AND j.run_id = ? AND j.finished_ms IS NOT NULL ORDER BY j.seq DESC LIMIT 1""",
 )
 
 
@@ -33,7 +34,11 @@ GOING_ON = f"SELECT id FROM {JOB} WHERE id IN ({{ids}}) AND finished_ms IS NULL"
 COUNTS = f"SELECT name, {columns(Counts)} FROM {QUEUE} ORDER BY name"
 
 
-IS_PENDING = f"""SELECT 1 FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending'
+# how many runs of a queue stand where
+COUNTERS_OF = f"SELECT {', '.join(COUNTERS)} FROM {QUEUE} WHERE name = ?"
+
+
+IS_PENDING = f"""SELECT 1 FROM {JOB} INDEXED BY taquba_job_pending WHERE status = 'pending' AND parked = 0
     AND queue = {_QUEUE} LIMIT 1"""
 
 
@@ -41,7 +46,7 @@ NEXT_DUE = f"""SELECT min(due_ms) FROM {JOB} INDEXED BY taquba_job_due WHERE due
     AND queue = {_QUEUE} AND due_clock = ?"""
 
 
-NEXT_RETRY = f"""SELECT min(due_ms) FROM {JOB} INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND attempts > 0
+NEXT_RETRY = f"""SELECT min(due_ms) FROM {JOB} INDEXED BY taquba_job_due WHERE due_ms IS NOT NULL AND is_retry = 1
     AND queue = {_QUEUE} AND due_clock = ?"""
 
 

@@ -6,8 +6,9 @@ Predicates of partial indexes name only columns that the hot transitions leave a
 
 from __future__ import annotations
 
+from taquba_workflow_sync.storage.embedded.sql import features
 from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE, SCHEMA_VERSION
-from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES_1, refusals
+from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES, refusals
 
 SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS {META} (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID""",
@@ -21,6 +22,18 @@ SCHEMA = (
         dead INTEGER NOT NULL DEFAULT 0,
         cancelled INTEGER NOT NULL DEFAULT 0,
         subscription TEXT,
+        paused INTEGER NOT NULL DEFAULT 0,
+        limited INTEGER NOT NULL DEFAULT 0,
+        timed INTEGER NOT NULL DEFAULT 0,
+        parked INTEGER NOT NULL DEFAULT 0,
+        groups INTEGER NOT NULL DEFAULT 0,
+        bare_waiting INTEGER NOT NULL DEFAULT 0,
+        bare_claimed INTEGER NOT NULL DEFAULT 0,
+        cancelling INTEGER NOT NULL DEFAULT 0,
+        runs_succeeded INTEGER NOT NULL DEFAULT 0,
+        runs_failed INTEGER NOT NULL DEFAULT 0,
+        runs_cancelled INTEGER NOT NULL DEFAULT 0,
+        cancelling_waiting INTEGER NOT NULL DEFAULT 0,
         CHECK (pending >= 0 AND scheduled >= 0 AND claimed >= 0 AND dead >= 0)
     )""",
     f"""CREATE TABLE IF NOT EXISTS {JOB} (
@@ -53,7 +66,7 @@ SCHEMA = (
         dedup_key TEXT,
         run_id TEXT,
         input_hash BLOB,
-        overflow INTEGER NOT NULL DEFAULT 0,
+        belongings INTEGER NOT NULL DEFAULT 0,
         last_error TEXT,
         headers TEXT,
         payload BLOB,
@@ -61,6 +74,12 @@ SCHEMA = (
         payload_crc INTEGER,
         headers_crc INTEGER,
         result_crc INTEGER,
+        rank INTEGER NOT NULL DEFAULT 0,
+        parked INTEGER NOT NULL DEFAULT 0,
+        limit_key TEXT,
+        is_retry INTEGER NOT NULL DEFAULT 0,
+        cancel_reason TEXT,
+        aging_ms INTEGER,
         CHECK (status IN ('pending', 'scheduled', 'claimed', 'done', 'dead', 'cancelled')),
         CHECK ((status = 'claimed') = (token IS NOT NULL)),
         CHECK ((status = 'claimed') = (owner IS NOT NULL)),
@@ -83,11 +102,12 @@ SCHEMA = (
         ended_ms INTEGER NOT NULL,
         outcome TEXT NOT NULL,
         error TEXT,
+        owner INTEGER,
         PRIMARY KEY (job, ordinal)
     ) WITHOUT ROWID""",
-    # The line of each queue: a claim reads its head, whatever else the table holds.
-    f"""CREATE INDEX IF NOT EXISTS taquba_job_pending ON {JOB} (queue, priority, place)
-        WHERE status = 'pending'""",
+    # The line of each queue: a claim reads its head, whatever else the table holds. What is parked waits beside it.
+    f"""CREATE INDEX IF NOT EXISTS taquba_job_pending ON {JOB} (queue, rank, place)
+        WHERE status = 'pending' AND parked = 0""",
     # What waits for its time. ``due_clock`` says on which scale: 0 the wall clock, 1 the clock of the boot
     # whose number the meta table holds.
     f"""CREATE INDEX IF NOT EXISTS taquba_job_due ON {JOB} (queue, due_clock, due_ms) WHERE due_ms IS NOT NULL""",
@@ -106,7 +126,8 @@ SCHEMA = (
     f"""CREATE INDEX IF NOT EXISTS taquba_job_cancelling ON {JOB} (queue, seq)
         WHERE cancel_requested = 1 AND finished_ms IS NULL""",
     f"""CREATE INDEX IF NOT EXISTS taquba_job_listing ON {JOB} (queue, seq)""",
-    *refusals(SCHEMA_VERSION, *OLD_NAMES_1),
+    *features.SCHEMA,
+    *refusals(SCHEMA_VERSION, *OLD_NAMES),
     f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('next_seq', 1)""",
     # Last, so that a store whose creation was cut short has no version and is completed by the next open.
     f"""INSERT OR IGNORE INTO {META} (key, value) VALUES ('schema', {SCHEMA_VERSION})""",

@@ -10,10 +10,12 @@ from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim_one
 from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
 from taquba_workflow_sync.storage.embedded.transitions.reap import evidence_of
+from taquba_workflow_sync.storage.embedded.transitions.stop import request_cancel
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
+from taquba_workflow_sync.storage.port.texts import readable_error
 
 
 def cancel(
@@ -22,6 +24,7 @@ def cancel(
     abandoned: Abandoned | None,
     never_reap: Collection[str],
     deliver: LaneClaim | None,
+    reason: str | None = None,
 ) -> Cancellation:
     """Cancel a waiting job; flag a claimed one, or end it at once if its claim is abandoned."""
     row = tx.execute(sql.FIND_HELD, (job_id,)).fetchone()
@@ -31,14 +34,15 @@ def cancel(
     claim: Ended | None = None
     if held.status == JobStatus.CLAIMED and held.token is not None:
         if not _is_abandoned(held, abandoned, never_reap):
-            tx.transitions.add("request_cancel")
-            tx.execute(sql.REQUEST_CANCEL, (held.seq,))
+            request_cancel(tx, held, reason)
             return Cancellation(CancelOutcome.REQUESTED, held.token)
         why = "cancelled after the process that ran it died"
         claim = Ended("request_cancel", held.token, AttemptOutcome.REAPED, why)
     elif held.status not in (JobStatus.PENDING, JobStatus.SCHEDULED):
         return Cancellation(CancelOutcome.NOT_FOUND)
-    told = end(tx, held, JobStatus.CANCELLED, claim)
+    if claim is None:
+        tx.transitions.add("cancel")
+    told = end(tx, held, JobStatus.CANCELLED, claim, error=readable_error(held.cancel_reason) or reason)
     notification = None
     if told is not None and deliver is not None:
         notification = claim_one(tx, told, deliver.queue, deliver.lease_ms)

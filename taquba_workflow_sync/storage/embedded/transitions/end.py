@@ -7,17 +7,22 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.belongings import MEMBER, WAIT
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
 from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transitions import member, meter, timing, trace
+from taquba_workflow_sync.storage.embedded.transitions.belongings import after_step, drop, end_step
 from taquba_workflow_sync.storage.embedded.transitions.enqueue import write
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave
+from taquba_workflow_sync.storage.embedded.transitions.line import leave_line
+from taquba_workflow_sync.storage.port.limit import Parked
 from taquba_workflow_sync.storage.port.notification import encode_notification
 from taquba_workflow_sync.storage.port.retention import retention_ms
 from taquba_workflow_sync.storage.port.run import final_verdict, terminal_status
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus, Verdict
-from taquba_workflow_sync.storage.port.texts import storable_error
+from taquba_workflow_sync.storage.port.texts import readable_error, storable_error
 
 
 class Ended(NamedTuple):
@@ -27,6 +32,7 @@ class Ended(NamedTuple):
     token: str
     outcome: AttemptOutcome
     why: str | None
+    trace: str | None = None
 
 
 def end(
@@ -41,7 +47,8 @@ def end(
 ) -> str | None:
     """Finish a job, or remove it where nothing is kept; returns the id of its notification, if it has one.
 
-    ``claim`` None: nobody holds it, it waits.
+    ``claim`` None: nobody holds it, it waits; the caller has said by which transition it goes. What is cancelled
+    without an ``error`` has the reason for which that was asked, if there is one.
 
     Raises:
         ClaimLostError: the claim is not held any more; nothing was written.
@@ -49,39 +56,76 @@ def end(
     """
     is_run = held.run_id is not None
     is_dead = target is JobStatus.DEAD
+    if target is JobStatus.CANCELLED and error is None:
+        error = readable_error(held.cancel_reason)
     verdict = final_verdict(target, verdict, is_run=is_run)
     keep_ms = retention_ms(
         is_run=is_run, is_dead=is_dead, keep_done_ms=held.keep_done_ms, keep_dead_ms=held.keep_dead_ms
     )
     if keep_ms == 0:
         _go(tx, held, claim, sql.DELETE_WAITING, sql.DELETE, ())
-        tx.drop_belongings(held.seq, held.overflow)
+        _count(tx, held, target, verdict, claim)
+        _cascade(tx, held, claim)
+        timing.end(tx, held)
+        drop(tx, held.seq, held.belongings)
         tx.count(held.queue, held.status, -1)
+        tx.count_special(held.queue, held.status, held.run_id, held.cancel_requested, None, -1)
         if not is_dead:
             tx.count(held.queue, target, 1)
+        _leave_line(tx, held)
         return None
-    stored, overflow = place(Overflow.RESULT, result, held.overflow)
-    expires_ms = None if keep_ms is None else tx.now_ms + keep_ms
+    stored, belongings = place(Overflow.RESULT, result, held.belongings)
+    is_over = verdict is Verdict.SUCCEEDED or target is JobStatus.CANCELLED  # what has failed may be retried
+    if is_over:
+        belongings = after_step(belongings)
+    is_member = bool(held.belongings & MEMBER)  # its retention counts from the end of its group
+    expires_ms = None if keep_ms is None or is_member else tx.now_ms + keep_ms
     termination = held.termination + is_run
     values = (
-        target, verdict, stored, checksum(result), storable_error(error), overflow, tx.now_ms, expires_ms, termination
+        target, verdict, stored, checksum(result), storable_error(error), belongings, tx.now_ms, expires_ms, termination
     )  # fmt: skip
     _go(tx, held, claim, sql.FINISH_WAITING, sql.FINISH, values)
-    tx.store_overflow(held.seq, Overflow.RESULT, result, held.overflow, overflow)
-    tx.move(held.queue, held.status, target)
+    _count(tx, held, target, verdict, claim)
+    tx.store_overflow(held.seq, Overflow.RESULT, result, held.belongings, belongings)
+    _cascade(tx, held, claim)
+    if is_over:
+        end_step(tx, held.seq, held.belongings)
+    timing.end(tx, held)
+    tx.move_row(held, target, verdict=verdict)
     if claim is not None:
         tx.record_attempt(held, claim.outcome, claim.why)
+        trace.keep(tx, held, claim.trace)
+    _leave_line(tx, held)
+    if is_member:
+        member.ended(tx, held.seq, terminal_status(target, verdict))
     return notify(tx, held, target, verdict, result, error, termination) if is_run else None
+
+
+def _count(tx: Transaction, held: Held, target: JobStatus, verdict: Verdict | None, claim: Ended | None) -> None:
+    """Count what no dispatcher has ended, which would have counted it."""
+    if claim is None or claim.outcome is AttemptOutcome.REAPED:
+        meter.count_end(tx, held, target, verdict)
+
+
+def _leave_line(tx: Transaction, held: Held) -> None:
+    if held.parked not in (Parked.NO, Parked.BY_GROUP) and held.status == JobStatus.PENDING:
+        tx.count_parked(held.queue, -1)
+    leave_line(tx, held.queue, held.limit_key)
 
 
 def _go(tx: Transaction, held: Held, claim: Ended | None, waiting: str, claimed: str, values: tuple[Any, ...]) -> None:
     if claim is None:
-        tx.transitions.add("cancel")
         if tx.execute(waiting, (*values, held.seq)).rowcount != 1:
             # Nobody else writes inside this transaction: the row and what led to it disagree.
             raise InvalidDataError(f"job {held.id} waits by its status and was not found waiting; nothing was written")
     else:
         leave(tx, claim.transition, claimed, values, held, claim.token)
+
+
+def _cascade(tx: Transaction, held: Held, claim: Ended | None) -> None:
+    """Have the group cancelled that a row has waited for, which ends while it waits."""
+    if claim is None and held.belongings & WAIT:
+        member.cancel_awaited(tx, held.seq)
 
 
 def notify(
@@ -99,7 +143,7 @@ def notify(
     if subscription is None or held.run_id is None:
         return None
     headers = held.headers
-    if held.overflow & 1 << Overflow.HEADERS:
+    if held.belongings & 1 << Overflow.HEADERS:
         headers = str(tx.get_overflow(held.seq, Overflow.HEADERS) or "")
     job = encode_notification(
         subscription,

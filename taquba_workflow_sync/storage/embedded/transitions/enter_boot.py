@@ -23,5 +23,6 @@ def enter_boot(tx: Transaction, boot: int) -> None:
         return
     tx.transitions.add("enter_boot")
     tx.execute(sql.LEAVE_BOOT_CLOCK)
+    tx.execute(sql.LEAVE_BOOT_REFILLS)
     if boot:
         tx.execute(sql.WRITE_META, ("boot", boot))

@@ -8,6 +8,7 @@ from taquba_workflow_sync.errors import ClaimLostError
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.port.status import JobStatus
 
 
 def read_held(tx: Transaction, job_id: str, token: str) -> Held:
@@ -20,6 +21,16 @@ def read_held(tx: Transaction, job_id: str, token: str) -> Held:
     if row is None:
         raise _lost(job_id)
     return Held._make(row)
+
+
+def check_held(held: Held, token: str) -> None:
+    """Refuse what is no claim's any more, before anything is looked at on its behalf.
+
+    Raises:
+        ClaimLostError: the row is not held under ``token``.
+    """
+    if held.token != token or held.status != JobStatus.CLAIMED:
+        raise _lost(held.id)
 
 
 def leave(tx: Transaction, transition: str, statement: str, values: tuple[Any, ...], held: Held, token: str) -> None:
@@ -41,8 +52,3 @@ def row_number(token: str) -> int:
     """Return the row a token names: it ends with it, so that the fence finds its row without an index."""
     seq = token.rpartition(".")[2]
     return int(seq) if seq.isdecimal() and seq.isascii() and len(seq) < 19 else 0
-
-
-def attempt_number(token: str) -> int:
-    """Return which attempt a token is of; only for tokens that passed the fence."""
-    return int(token.split(".", 2)[1])

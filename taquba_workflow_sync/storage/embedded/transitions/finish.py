@@ -48,7 +48,7 @@ def _finish_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str
         values += (seq, settlement.token, action.result, checksum(action.result))
     size = size_for(len(by_row))
     values += (0, "", None, None) * (size - len(by_row))
-    tx.execute(_HISTORY[size], (*values, tx.now_ms))
+    tx.execute(_HISTORY[size], (*values, tx.now_ms, *tx.holder))
     finished = tx.execute(_FINISH[size], (*values, tx.now_ms, tx.now_ms, SHORTEST_RETENTION_MS)).fetchall()
     moved: dict[int, int] = {}
     for seq, queue, ordinal in finished:
@@ -60,6 +60,7 @@ def _finish_chunk(tx: Transaction, settlements: Sequence[Settlement]) -> set[str
         tx.transitions.add("ack")
     for queue, many in moved.items():
         tx.move(queue, JobStatus.CLAIMED, JobStatus.DONE, many)
+        tx.count(queue, "runs_succeeded", many)
     return {by_row[seq].token for seq, _, _ in finished}
 
 

@@ -9,8 +9,12 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transitions import meter, timing
 from taquba_workflow_sync.storage.embedded.transitions.end import Ended, end
 from taquba_workflow_sync.storage.embedded.transitions.fence import leave, read_held, row_number
+from taquba_workflow_sync.storage.embedded.transitions.line import go_on
+from taquba_workflow_sync.storage.embedded.transitions.member import is_asked_to_stop
+from taquba_workflow_sync.storage.embedded.transitions.taken_back import note
 from taquba_workflow_sync.storage.port.claim import after_abandonment
 from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
@@ -66,14 +70,25 @@ def take_back(tx: Transaction, job_id: str, token: str, why: str) -> None:
 def _take_back(tx: Transaction, job_id: str, token: str, why: str) -> None:
     held = read_held(tx, job_id, token)
     claim = Ended("reap", token, AttemptOutcome.REAPED, why)
+    is_asked = is_asked_to_stop(tx, held)
+    late = None if is_asked else timing.late(tx, held)
     target = after_abandonment(
-        cancel_requested=bool(held.cancel_requested), attempts=held.attempts, max_attempts=held.max_attempts
+        cancel_requested=is_asked,
+        attempts=held.attempts,
+        max_attempts=held.max_attempts,
+        is_late=late is not None,
     )
+    note(tx, held, target, why if late is None else late.why)
     if target is JobStatus.PENDING:
         leave(tx, "reap", sql.REAP, (why,), held, token)
-        tx.move(held.queue, JobStatus.CLAIMED, target)
+        tx.move_row(held, target)
         tx.record_attempt(held, claim.outcome, why)
+        timing.wait(tx, held)
+        go_on(tx, held, target)
+    elif late is not None:
+        end(tx, held, target, claim, error=late.why)
     elif target is JobStatus.DEAD:
         end(tx, held, target, claim, error=f"out of attempts ({held.attempts} of {held.max_attempts}): {why}")
     else:
         end(tx, held, target, claim)
+    meter.count_reaped(tx, held)

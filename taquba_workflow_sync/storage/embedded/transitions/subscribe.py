@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.rows import WaitingRow
+from taquba_workflow_sync.storage.embedded.rows import QueueRow, WaitingRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
 from taquba_workflow_sync.storage.port.notification import Subscription
 
 DROP_LIMIT: Final = 500
@@ -20,8 +21,7 @@ def is_subscribed(connection: sqlite3.Connection, queue: str, subscription: Subs
     row = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     if row is None:
         return False
-    _, registered, _ = row
-    return bool(registered == _text(subscription))
+    return bool(QueueRow._make(row).subscription == _text(subscription))
 
 
 def subscribe(tx: Transaction, queue: str, subscription: Subscription) -> None:
@@ -46,7 +46,7 @@ def _text(subscription: Subscription) -> str:
 
 def _register(tx: Transaction, number: int, text: str | None) -> None:
     tx.execute(sql.SUBSCRIBE, (text, number, text))
-    tx.forget_subscription(number)
+    tx.forget_queue(number)
 
 
 def _drop(tx: Transaction, lane: int) -> int:
@@ -56,6 +56,7 @@ def _drop(tx: Transaction, lane: int) -> int:
         tx.transitions.add("drop")
     for row in map(WaitingRow._make, found):
         tx.execute(sql.DELETE_WAITING, (row.seq,))
-        tx.drop_belongings(row.seq, row.overflow)
+        drop(tx, row.seq, row.belongings)
         tx.count(lane, row.status, -1)
+        tx.count(lane, "bare_waiting", -1)
     return len(found)

@@ -1,0 +1,91 @@
+"""What is given as ``-``, ``@file``, JSON or text, as bytes; and bytes as people read them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from taquba_workflow_sync.cli.exit_codes import Failure
+from taquba_workflow_sync.workflow.spec import RunSpec
+
+_WIDTH: Final = 16
+_MOST_SHOWN: Final = 2_000
+
+
+def given_bytes(text: str | None) -> bytes:
+    """Return what an option gives: stdin for ``-``, a file for ``@file``, else the text itself.
+
+    Raises:
+        Failure: the file cannot be read.
+        click.UsageError: the text is none that UTF-8 can hold.
+    """
+    if text is None:
+        return b""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            with open(text[1:], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise Failure(f"cannot read {text[1:]}: {error.strerror}") from None
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("the text holds bytes that are no UTF-8; give them in a file, as @file") from None
+
+
+def checked_json(data: bytes, option: str) -> bytes:
+    """Return what was given for a flow, which takes JSON.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{option} is no JSON, which a flow takes: {error}") from None
+    return data
+
+
+def spec_of_bytes(data: bytes, fields: dict[str, Any]) -> RunSpec:
+    """Return a run with an input of bytes.
+
+    Raises:
+        click.UsageError: a field of it is senseless.
+    """
+    try:
+        return RunSpec(input=data, **fields)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def shown(data: bytes, *, is_full: bool = False) -> str:
+    """Return bytes as people read them: JSON indented, text as it is, anything else as a hexdump."""
+    if not data:
+        return "(empty)"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return "\n".join(_hexdump(data if is_full else data[: _WIDTH * 16], len(data)))
+    try:
+        value = json.loads(text)
+        text = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, (dict, list)) else text
+    except (ValueError, RecursionError):
+        pass  # it is text, then
+    if is_full or len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[:_MOST_SHOWN]}\n... {len(data)} bytes in all; --full shows them"
+
+
+def _hexdump(data: bytes, size: int) -> Iterator[str]:
+    for start in range(0, len(data), _WIDTH):
+        piece = data[start : start + _WIDTH]
+        letters = "".join(chr(each) if 32 <= each < 127 else "." for each in piece)
+        yield f"{start:08x}  {piece.hex(' '):<{_WIDTH * 3 - 1}}  |{letters}|"
+    if size > len(data):
+        yield f"... {size} bytes in all; --full shows them"

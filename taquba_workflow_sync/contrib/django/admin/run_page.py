@@ -1,0 +1,110 @@
+"""All that the page of one run shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from taquba_workflow_sync.contrib.django.admin.places import Place
+from taquba_workflow_sync.errors import RunNotFoundError, StorageError
+from taquba_workflow_sync.queue.records import JobRecord
+from taquba_workflow_sync.workflow.history import RunEvent
+from taquba_workflow_sync.workflow.status import RunStatus
+
+#: Of an input or a result, so many bytes are shown.
+_SHOWN: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event, with how long after the one before."""
+
+    event: RunEvent
+    what: str
+    after: str
+    is_bad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run with its job, its timeline, and what it was given and has returned."""
+
+    place: Place
+    run: RunStatus
+    job: JobRecord | None
+    events: list[Happened]
+    payload: str
+    result: str | None
+    percent: int | None
+
+
+def page_of_run(place: Place, run_id: str) -> RunPage | None:
+    """Return what is shown of a run, or None if it is gone."""
+    client = place.client
+    run = client.status(run_id)
+    if run is None:
+        return None
+    job = place.queue.get_job(run.job_id)
+    try:
+        outcome = client.outcome(run_id)
+        result = None if outcome is None or outcome.result is None else readable(outcome.result)
+    except StorageError as error:
+        result = str(error)
+    try:
+        history = client.history(run_id)
+    except RunNotFoundError:  # its retention ended between two looks
+        return None
+    return RunPage(
+        place=place,
+        run=run,
+        job=job,
+        events=_timeline(history),
+        payload="" if job is None else readable(job.payload),
+        result=result,
+        percent=_percent(run),
+    )
+
+
+def readable(data: bytes) -> str:
+    """Return bytes for people: JSON with indents, text, or hexadecimal; cut if they are long."""
+    if len(data) <= _SHOWN:
+        try:
+            return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            pass
+    cut = data[:_SHOWN]
+    more = f"\n... {len(data) - _SHOWN} bytes more" if len(data) > _SHOWN else ""
+    text = cut.decode("utf-8", errors="replace")
+    is_text = text.count("\ufffd") <= 4 and all(char.isprintable() or char in "\r\n\t" for char in text[:2000])
+    return (text if is_text else cut[:1024].hex(" ", 2)) + more
+
+
+def _percent(run: RunStatus) -> int | None:
+    progress = run.progress
+    if progress is None or not progress.total:
+        return None
+    return max(0, min(100, round(100 * progress.done / progress.total)))
+
+
+def _timeline(events: list[RunEvent]) -> list[Happened]:
+    found = []
+    before = None
+    for event in events:
+        what = str(event.kind).replace("_", " ")
+        if event.attempt is not None:
+            what = f"attempt {event.attempt} {what}"
+        if event.outcome is not None:
+            what = f"{what}: {event.outcome}"
+        after = "" if before is None else _duration((event.at - before).total_seconds())
+        found.append(Happened(event, what, after, event.error is not None))
+        before = event.at
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"+{seconds:.3f} s"
+    if seconds < 600:
+        return f"+{seconds:.0f} s"
+    return f"+{seconds / 60:.0f} min" if seconds < 36_000 else f"+{seconds / 3600:.0f} h"

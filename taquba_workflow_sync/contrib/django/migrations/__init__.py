@@ -1,0 +1,1 @@
+"""Migrations that change Django's state alone: no SQL is run."""

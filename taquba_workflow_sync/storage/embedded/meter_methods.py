@@ -1,0 +1,50 @@
+"""What is counted of an open store, and what is told of it beside: each method is one transaction, or one read."""
+
+from __future__ import annotations
+
+import os
+
+from taquba_workflow_sync.storage.embedded.access import Access
+from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
+from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.reading import meter as read_meter
+from taquba_workflow_sync.storage.embedded.reading import trace as read_trace
+from taquba_workflow_sync.storage.embedded.reads import Now
+from taquba_workflow_sync.storage.embedded.transitions import meter
+from taquba_workflow_sync.storage.port.meter import Added, MinuteRow, Series
+
+
+class MeterMethods:
+    """The methods of ``Meters`` and ``Traces`` of the port."""
+
+    _access: Access
+    _lifecycle: Lifecycle
+    _now: Now
+
+    def traces(self, job_id: str) -> dict[int, str]:
+        """Return the tracebacks of a job's attempts."""
+        return self._access.read(read_trace.traces, job_id)
+
+    def add_to_meters(self, added: Added) -> None:
+        """Add to series."""
+        self._access.write(lambda tx: meter.add(tx, added))
+
+    def read_meters(self) -> dict[Series, int]:
+        """Return every series."""
+        return self._access.read(read_meter.meters)
+
+    def recent_minutes(self) -> list[MinuteRow]:
+        """Return what was added in each of the last minutes."""
+        return self._access.read(read_meter.recent_minutes, self._now)
+
+    def ready_ages_ms(self) -> dict[str, int]:
+        """Return for how long what is longest ready in each queue has been."""
+        return self._access.read(read_meter.ready_ages_ms, self._now)
+
+    def log_bytes(self) -> int:
+        """Return the size of the file that SQLite calls the WAL."""
+        self._lifecycle.use()
+        try:
+            return os.stat(self._lifecycle.root / "db" / f"{DATABASE_NAME}-wal").st_size
+        except FileNotFoundError:
+            return 0

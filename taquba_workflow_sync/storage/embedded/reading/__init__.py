@@ -1,0 +1,1 @@
+"""What of each feature can be read: over one connection, changing nothing."""

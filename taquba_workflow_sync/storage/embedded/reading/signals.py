@@ -1,0 +1,18 @@
+"""The signals of runs, read."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.signals import stored_signal
+from taquba_workflow_sync.storage.port.signals import StoredSignal
+
+
+def signals(connection: sqlite3.Connection, job_id: str) -> list[StoredSignal]:
+    """Return what a job has not used up, the oldest first.
+
+    Raises:
+        StorageError: one of them is damaged.
+    """
+    return [stored_signal(job_id, seq, row) for seq, *row in connection.execute(sql.SIGNALS_OF, (job_id,))]
