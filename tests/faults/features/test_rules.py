@@ -251,6 +251,15 @@ def test_a_run_that_was_asked_to_end_holds_no_slot_beyond_its_step(scene: Path) 
     assert not any("holds its slot" in each and "run-h" in each for each in found(scene, events).violations)
 
 
+def test_the_answer_of_a_repeat_may_be_noted_first(scene: Path) -> None:
+    """Two clients repeat what a killed one has no answer to: who was told of a duplicate may be the quicker to note."""
+    events = read(scene / "log")
+    accepted = _index(events, event="sent", id="s1")
+    sending = events[_index(events, event="sending", id="s1")]
+    events[accepted:accepted] = [sending, {**events[accepted], "answer": "duplicate"}]
+    assert not found(scene, events).violations
+
+
 @pytest.mark.parametrize("falsify", list(LOGS), ids=lambda falsify: falsify.__name__.strip("_"))
 def test_a_log_that_tells_of_a_fault_is_found_out(scene: Path, falsify: Callable[[list[Event]], None]) -> None:
     events = read(scene / "log")
