@@ -47,7 +47,7 @@ class ChangeFeed:
         self._sleeping: dict[WakeUp, None] = {}
         self._active_until = 0.0
 
-    def wait(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
+    def wait_for_changes(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
         """Wait for a change; see :meth:`~taquba_workflow_sync.storage.port.changes.ChangeSource.wait_for_changes`."""
         until = time.monotonic() + timeout
         self._sleeping[wakeup] = None

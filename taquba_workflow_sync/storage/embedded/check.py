@@ -16,7 +16,7 @@ from taquba_workflow_sync.storage.embedded.reading import schedule as read_sched
 from taquba_workflow_sync.storage.embedded.repair.inspection import inspect_rows
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription, right_counts
 from taquba_workflow_sync.storage.embedded.repair.recount import flags_of
-from taquba_workflow_sync.storage.embedded.repair.showing import tolerant_snapshot
+from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant_snapshot
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data, lacks_a_name
 from taquba_workflow_sync.storage.port.tally import COUNTERS
 

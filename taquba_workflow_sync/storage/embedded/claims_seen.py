@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, Protocol
 
 from taquba_workflow_sync.storage.embedded import reads
-from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
-from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
-from taquba_workflow_sync.storage.embedded.owners import is_alive
-from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch, evidence_of_own
+from taquba_workflow_sync.storage.embedded.presence import Evidence, IsAlive, Watch, evidence_of_own
 from taquba_workflow_sync.storage.embedded.reading.timing import is_stopped_for_deadline
+from taquba_workflow_sync.storage.embedded.reading_access import Reading
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
 from taquba_workflow_sync.storage.port.presence import RunningClaim
@@ -21,17 +19,40 @@ from taquba_workflow_sync.storage.port.presence import RunningClaim
 _CLEANING_INTERVAL: Final = 30.0
 
 
+class OwnPresence(Protocol):
+    """A handle as one of its store's owners."""
+
+    @property
+    def owner_id(self) -> str:
+        """The name that its claims bear."""
+        ...
+
+    def use(self) -> None:
+        """Check that it is open; in a forked child, become an owner first."""
+        ...
+
+    def clean(self) -> None:
+        """Clear away what the dead have left."""
+        ...
+
+
 class ClaimsSeen:
     """What one handle knows of the claims of worker loops."""
 
     def __init__(
-        self, lifecycle: Lifecycle, access: Access, commits: GroupCommit, read_clock: Callable[[], int]
+        self,
+        presence: OwnPresence,
+        is_alive: IsAlive,
+        access: Reading,
+        commits: GroupCommit,
+        read_clock: Callable[[], int],
     ) -> None:
-        self._lifecycle = lifecycle
+        self._presence = presence
+        self._is_alive = is_alive
         self._access = access
         self._commits = commits
         self._read_clock = read_clock
-        self.watch: Watch = Watch(lifecycle.root / "owners")
+        self.watch: Watch = Watch(is_alive)
         self._next_cleaning = 0.0
         self._failures_seen = 0
 
@@ -49,7 +70,7 @@ class ClaimsSeen:
         foreign = self._read(foreign=True)
         if time.monotonic() >= self._next_cleaning:
             self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
-            self._lifecycle.clean()
+            self._presence.clean()
         failures, self._failures_seen = self._failures_seen, self._commits.failures
         if failures != self._failures_seen:
             self.watch.begin_anew()  # while this process could not write, the others could not renew
@@ -60,14 +81,14 @@ class ClaimsSeen:
 
     def dead_among(self, owners: Collection[str]) -> list[str]:
         """Return which of some owners live no more; whose lock is gone has closed its handle."""
-        own, directory = self._lifecycle.owner.id, self._lifecycle.root / "owners"
+        own = self._presence.owner_id
         return [
-            each for each in owners if each != own and not (COLUMNS["owner"].holds(each) and is_alive(directory, each))
+            each for each in owners if each != own and not (COLUMNS["owner"].holds(each) and self._is_alive(each, 0.0))
         ]
 
     def _read(self, *, foreign: bool) -> list[OwnedClaim]:
-        self._lifecycle.use()
-        claims, is_damaged = self._access.read(reads.running, self._lifecycle.owner.id, foreign=foreign)
+        self._presence.use()
+        claims, is_damaged = self._access.read(reads.running, self._presence.owner_id, foreign=foreign)
         if is_damaged:
             self._access.repair()  # what no owner can be told of would be held for ever
         return claims

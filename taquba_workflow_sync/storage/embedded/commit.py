@@ -15,9 +15,11 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.pending import Bulk, PendingWrite, fail_all, settle_all
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError, as_not_written, is_read_only
+from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_written, is_read_only
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
+from taquba_workflow_sync.storage.embedded.transactor import GaveWay
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.embedded.writer import BEGIN_TIMEOUT, NotBegun, Writer
 from taquba_workflow_sync.storage.port.changes import CommitListener
@@ -32,10 +34,6 @@ _RETRY_LEAST: Final = 0.00005
 _RETRY_MOST: Final = 0.0006
 _RETRY_LONG: Final = 0.0015
 _SHORT_RETRIES: Final = 20
-
-
-class GaveWay(Exception):
-    """Nothing was begun: the write lock was not to be had, and this thread is wanted elsewhere."""
 
 
 class _NotApplied(Exception):
@@ -172,7 +170,7 @@ class Transactor:
                 unreadable=self._unreadable,
                 owner_number=number if owner == enrolled else None,
             )
-            self._fill(tx, batch, bulk)
+            self._fill(connection, tx, batch, bulk)
             self.writer.checkpoint()
             return tx
         except BaseException:
@@ -183,13 +181,14 @@ class Transactor:
             gate.leave(token, None)
             gate.tell()
 
-    def _fill(self, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+    def _fill(
+        self, connection: sqlite3.Connection, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None
+    ) -> None:
         """Run the operations and COMMIT; the transaction is open on entry and over on exit, however it went."""
-        connection = tx.connection
         is_committing = False
         try:
             for write in batch if bulk is None else bulk(tx, batch):
-                self._run_one(tx, write)
+                self._run_one(connection, tx, write)
             tx.finish()
             self._at(tx, "before-commit")
             is_committing = True
@@ -223,13 +222,13 @@ class Transactor:
             self.failures += 1
         fail_all(batch, error)
 
-    def _run_one(self, tx: Transaction, write: PendingWrite) -> None:
-        changes = tx.connection.total_changes
+    def _run_one(self, connection: sqlite3.Connection, tx: Transaction, write: PendingWrite) -> None:
+        changes = connection.total_changes
         write.value = write.error = None
         try:
             write.value = write.operation(tx)
         except TaqubaError as error:
-            if tx.connection.total_changes != changes:
+            if connection.total_changes != changes:
                 raise _PartialWrite(error) from error
             write.error = error
         except sqlite3.Error:
@@ -237,10 +236,10 @@ class Transactor:
         except Exception as error:  # a fault of ours in one operation must not take the other callers' along
             if self._is_interruptible:
                 raise
-            if tx.connection.total_changes != changes:
+            if connection.total_changes != changes:
                 raise _PartialWrite(error) from error
             write.error = error
-        if not tx.connection.in_transaction:
+        if not connection.in_transaction:
             # FULL, IOERR and NOMEM roll the whole transaction back by themselves; what followed would commit alone.
             raise sqlite3.OperationalError("SQLite rolled the transaction back")
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.reading.trace import traces_of_row
 from taquba_workflow_sync.storage.embedded.reads import Now, in_one_snapshot
-from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
 from taquba_workflow_sync.storage.embedded.rows import ShownRow
+from taquba_workflow_sync.storage.embedded.showing import readable_attempt
 from taquba_workflow_sync.storage.port.event import EventKind, EventRow, Note, Worker, story
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 
 _OF_ATTEMPT = len(AttemptRow._fields)
 
 
-def events(connection: sqlite3.Connection, now: Now, job_id: str) -> list[EventRow]:
+def events(connection: Connection, now: Now, job_id: str) -> list[EventRow]:
     """Return what happened to a run in order, all of one moment; nothing of what is none."""
     told: list[EventRow] = []
 
@@ -29,7 +29,7 @@ def events(connection: sqlite3.Connection, now: Now, job_id: str) -> list[EventR
     return told
 
 
-def _story(connection: sqlite3.Connection, shown: ShownRow, row: JobRow) -> list[EventRow]:
+def _story(connection: Connection, shown: ShownRow, row: JobRow) -> list[EventRow]:
     attempts = [
         (readable_attempt(values[:_OF_ATTEMPT]), _worker(values[_OF_ATTEMPT:]))
         for values in connection.execute(sql.ATTEMPTS_WITH_WORKERS, (shown.seq,))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taquba_workflow_sync.storage.embedded.access import Access
-from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.events import events
 from taquba_workflow_sync.storage.embedded.reading import kv as read_kv
 from taquba_workflow_sync.storage.embedded.reading import limit as read_limit
@@ -15,7 +13,9 @@ from taquba_workflow_sync.storage.embedded.reading import signals as read_signal
 from taquba_workflow_sync.storage.embedded.reading import timing as read_timing
 from taquba_workflow_sync.storage.embedded.reading.graph import graphs
 from taquba_workflow_sync.storage.embedded.reading.tally import tally
+from taquba_workflow_sync.storage.embedded.reading_access import Reading
 from taquba_workflow_sync.storage.embedded.reads import Now
+from taquba_workflow_sync.storage.embedded.transaction import Boots
 from taquba_workflow_sync.storage.embedded.transitions import effects, kv, memo, schedule, signals
 from taquba_workflow_sync.storage.embedded.transitions import limit as limits
 from taquba_workflow_sync.storage.embedded.transitions.graph import put_graph
@@ -45,9 +45,9 @@ from taquba_workflow_sync.storage.port.timing import Moment
 class Features:
     """The methods of the port that belong to one feature each; an open store is made of them and of its own."""
 
-    _access: Access
+    _access: Reading
     _now: Now
-    _boot_clock: BootClock
+    _boot_clock: Boots
     _fillings: memo.Fillings
 
     def tally(self, queue: str) -> Tally:

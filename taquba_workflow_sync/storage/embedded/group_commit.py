@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded.clerk import Clerk
-from taquba_workflow_sync.storage.embedded.commit import GaveWay, Transactor
 from taquba_workflow_sync.storage.embedded.gate import Room
 from taquba_workflow_sync.storage.embedded.pending import Operation, PendingCall, PendingWrite
+from taquba_workflow_sync.storage.embedded.transactor import GaveWay, Transactor
 
 _BATCH_LIMIT: Final = 512
 # How long a caller sleeps before it wakes the committer once more: at first, and at most.

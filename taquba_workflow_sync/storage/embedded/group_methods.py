@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taquba_workflow_sync.storage.embedded import members
-from taquba_workflow_sync.storage.embedded.access import Access
 from taquba_workflow_sync.storage.embedded.reading import group as read_group
+from taquba_workflow_sync.storage.embedded.reading_access import Reading
 from taquba_workflow_sync.storage.embedded.reads import Now
 from taquba_workflow_sync.storage.embedded.transitions.group import (
     cancel_group,
@@ -23,7 +23,7 @@ from taquba_workflow_sync.storage.port.job import NewJob
 class GroupMethods:
     """Implements :class:`~taquba_workflow_sync.storage.port.group.Groups`."""
 
-    _access: Access
+    _access: Reading
     _now: Now
 
     def group_write(

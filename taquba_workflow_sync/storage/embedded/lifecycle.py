@@ -57,6 +57,11 @@ class Lifecycle(ForkGuard):
         self._attaching = Room(1)
         self.owner: Owner
 
+    @property
+    def owner_id(self) -> str:
+        """The name that this handle's claims bear."""
+        return self.owner.id
+
     def begin(self, deadline: float) -> None:
         """Become an owner, others waited for until ``deadline`` (monotonic), and be told of forks from now on."""
         self._attach(deadline)

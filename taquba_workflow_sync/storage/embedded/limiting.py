@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.port.limit import MOST_CLAIMS, HoldFor, Limit, Rate
 
 #: Stands for the queue's own limit where that of a key would stand.
@@ -13,7 +13,7 @@ OWN: Final = ""
 _MOST: Final = 2**53
 
 
-def limit_at(connection: sqlite3.Connection, queue: int, key: str) -> Limit | None:
+def limit_at(connection: Connection, queue: int, key: str) -> Limit | None:
     """Return the limit that a key is under: an exact one, else that of the longest pattern; or the queue's own."""
     row = connection.execute(sql.FIND_LIMIT, (queue, key)).fetchone()
     if row is None and key != OWN:

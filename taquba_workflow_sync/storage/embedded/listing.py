@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.conditions import bounds_of, conditions, may_be_cancelling
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.reading.child import parent_called
 from taquba_workflow_sync.storage.embedded.reading.cursors import number_in
 from taquba_workflow_sync.storage.embedded.reads import Now, counts, in_one_snapshot
@@ -28,7 +28,7 @@ _BEYOND_ALL: Final = 2**62
 
 
 def page(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: Now,
     queue: str,
     which: Filter,
@@ -48,7 +48,7 @@ def page(
 
 
 def find(
-    connection: sqlite3.Connection, now: Now, queue: str, which: Filter, limit: int, cursor: str | None
+    connection: Connection, now: Now, queue: str, which: Filter, limit: int, cursor: str | None
 ) -> tuple[list[tuple[int, str]], str | None]:
     """Return the numbers and ids of a page's rows, and where the next one begins."""
     seqs: list[int] = []
@@ -57,7 +57,7 @@ def find(
 
 
 def _page(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: Now,
     queue: str,
     which: Filter,
@@ -99,9 +99,7 @@ def _in_order(statement: str, which: Filter) -> str:
     return sql.backwards(statement) if which.newest_first else statement
 
 
-def _end_of_examined(
-    connection: sqlite3.Connection, queue: QueueRow, which: Filter, index: str, after: int
-) -> int | None:
+def _end_of_examined(connection: Connection, queue: QueueRow, which: Filter, index: str, after: int) -> int | None:
     """Return the last row that a page may look at; None: there is none after it."""
     where = _WALKED[index]
     if index == sql.BY_END and which.status is not None:
@@ -112,7 +110,7 @@ def _end_of_examined(
     return rows[0][0] if len(rows) == 2 else None
 
 
-def _end_of_children(connection: sqlite3.Connection, which: Filter, parent: int, after: int) -> int | None:
+def _end_of_children(connection: Connection, which: Filter, parent: int, after: int) -> int | None:
     if which.most_examined is None:
         return None
     statement = _in_order(sql.END_OF_EXAMINED_CHILDREN, which)
@@ -124,7 +122,7 @@ def _last(which: Filter) -> int:
     return 0 if which.newest_first else _BEYOND_ALL
 
 
-def _choose_index(connection: sqlite3.Connection, queue: QueueRow, which: Filter) -> str:
+def _choose_index(connection: Connection, queue: QueueRow, which: Filter) -> str:
     if which.parent is not None:
         return sql.BY_NUMBER
     if which.prefix is not None:

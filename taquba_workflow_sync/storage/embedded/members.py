@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.reading.cursors import number_in
 from taquba_workflow_sync.storage.embedded.reading.member import find
 from taquba_workflow_sync.storage.embedded.reads import Now, in_one_snapshot
@@ -12,7 +11,7 @@ from taquba_workflow_sync.storage.port.group import MemberPage
 from taquba_workflow_sync.storage.port.job import JobRow
 
 
-def page(connection: sqlite3.Connection, now: Now, name: str, limit: int, cursor: str | None) -> MemberPage | None:
+def page(connection: Connection, now: Now, name: str, limit: int, cursor: str | None) -> MemberPage | None:
     """Return a page of a group's members; a cursor is the position of the next one.
 
     Raises:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
-from taquba_workflow_sync.storage.embedded.access import Access
-from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
-from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
 from taquba_workflow_sync.storage.embedded.reading import meter as read_meter
 from taquba_workflow_sync.storage.embedded.reading import trace as read_trace
+from taquba_workflow_sync.storage.embedded.reading_access import Reading
 from taquba_workflow_sync.storage.embedded.reads import Now
 from taquba_workflow_sync.storage.embedded.transitions import meter
 from taquba_workflow_sync.storage.port.meter import Added, MinuteRow, Series
@@ -17,8 +13,7 @@ from taquba_workflow_sync.storage.port.meter import Added, MinuteRow, Series
 class MeterMethods:
     """The methods of ``Meters`` and ``Traces`` of the port."""
 
-    _access: Access
-    _lifecycle: Lifecycle
+    _access: Reading
     _now: Now
 
     def traces(self, job_id: str) -> dict[int, str]:
@@ -40,11 +35,3 @@ class MeterMethods:
     def ready_ages_ms(self) -> dict[str, int]:
         """Return for how long what is longest ready in each queue has been."""
         return self._access.read(read_meter.ready_ages_ms, self._now)
-
-    def log_bytes(self) -> int:
-        """Return the size of the file that SQLite calls the WAL."""
-        self._lifecycle.use()
-        try:
-            return os.stat(self._lifecycle.root / "db" / f"{DATABASE_NAME}-wal").st_size
-        except FileNotFoundError:
-            return 0

@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, StoreCache, create_private, settings_hold
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.data_errors import DamagedDatabaseError, is_corrupt
 from taquba_workflow_sync.storage.embedded.filesystem import (
     check_filesystem,
     check_private,
@@ -29,7 +30,7 @@ from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.migrations import migrate
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
-from taquba_workflow_sync.storage.embedded.sqlite_errors import DamagedDatabaseError, is_about_data, is_corrupt
+from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.restore import is_unopened_copy, take_over
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable

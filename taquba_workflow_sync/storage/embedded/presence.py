@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from taquba_workflow_sync.storage.embedded.owners import is_alive
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
 from taquba_workflow_sync.storage.port.presence import (
     LEASES_WHILE_ALIVE,
     LEASES_WHILE_UNKNOWN,
     may_be_taken_over,
 )
+
+#: Whether an owner lives, looked at with so many seconds of patience; None: nothing is known of it.
+IsAlive = Callable[[str, float], bool | None]
 
 # A probe of an owner's lock takes a fraction of that.
 _OTHERS_PROBE: Final = 0.05
@@ -55,8 +56,8 @@ class Watch:
     not taken for having watched.
     """
 
-    def __init__(self, directory: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._directory = directory
+    def __init__(self, is_alive: IsAlive, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._is_alive = is_alive
         self._monotonic = monotonic
         self._watched: dict[str, _Watched] = {}
 
@@ -73,7 +74,7 @@ class Watch:
         for claim in claims:
             owner = claim.owner
             if owner not in lives:
-                lives[owner] = is_alive(self._directory, owner, _OTHERS_PROBE if owner == suspect else 0.0)
+                lives[owner] = self._is_alive(owner, _OTHERS_PROBE if owner == suspect else 0.0)
             if lives[owner] is False:
                 dead.add(owner)
             elif claim.lease_until_ms <= now_ms:

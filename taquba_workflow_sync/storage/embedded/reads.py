@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from math import isfinite
 from typing import Any, Final
@@ -10,13 +9,14 @@ from typing import Any, Final
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import PROGRESS, SETTINGS, TIMING, WAIT
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS, columns_of
+from taquba_workflow_sync.storage.embedded.connection import Connection
+from taquba_workflow_sync.storage.embedded.data_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.reading.child import children_of, parent_of
 from taquba_workflow_sync.storage.embedded.reading.member import has_ended, is_kept
-from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt, readable_row
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim, ShownRow
+from taquba_workflow_sync.storage.embedded.showing import readable_attempt, readable_row
 from taquba_workflow_sync.storage.embedded.signals import stored_wait
-from taquba_workflow_sync.storage.embedded.sqlite_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.transitions.settings import current_of
 from taquba_workflow_sync.storage.port.group import END_OF_GROUP
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
@@ -30,20 +30,20 @@ from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 Now = Callable[[], int]
 
 
-def get(connection: sqlite3.Connection, now: Now, job_id: str, *, with_payload: bool = True) -> JobRow | None:
+def get(connection: Connection, now: Now, job_id: str, *, with_payload: bool = True) -> JobRow | None:
     """Return a job by id."""
     rows = in_one_snapshot(connection, now, (sql.GET,), (job_id,), with_payload=with_payload)
     return next(iter(rows), None)
 
 
-def find_run(connection: sqlite3.Connection, now: Now, queue: str, run_id: str) -> JobRow | None:
+def find_run(connection: Connection, now: Now, queue: str, run_id: str) -> JobRow | None:
     """Return the active row of a run id, else its newest, without large parts."""
     rows = in_one_snapshot(connection, now, sql.FIND_RUN, (queue, run_id), with_payload=False)
     return next(iter(rows), None)
 
 
 def in_one_snapshot(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: Now,
     statements: Iterable[str],
     values: tuple[object, ...],
@@ -76,9 +76,7 @@ def in_one_snapshot(
         connection.execute("COMMIT")
 
 
-def _show(
-    connection: sqlite3.Connection, row: ShownRow, wrong: list[str], now_ms: int, *, with_payload: bool
-) -> JobRow:
+def _show(connection: Connection, row: ShownRow, wrong: list[str], now_ms: int, *, with_payload: bool) -> JobRow:
     headers = _part(connection, row, Overflow.HEADERS, row.headers, row.headers_crc, wrong)
     payload = _part(connection, row, Overflow.PAYLOAD, row.payload, row.payload_crc, wrong, is_wanted=with_payload)
     result = _part(connection, row, Overflow.RESULT, row.result, row.result_crc, wrong, is_wanted=with_payload)
@@ -123,7 +121,7 @@ def _show(
     )
 
 
-def _open_wait(connection: sqlite3.Connection, row: ShownRow, wrong: list[str]) -> tuple[str, str] | None:
+def _open_wait(connection: Connection, row: ShownRow, wrong: list[str]) -> tuple[str, str] | None:
     """Return what a row waits for other than a time."""
     if row.status != JobStatus.SCHEDULED or not row.belongings & WAIT:
         return None
@@ -150,7 +148,7 @@ def _is_overdue(row: ShownRow, given: CurrentSettings | None, now_ms: int) -> bo
     return now_ms >= row.claimed_ms + given.step_timeout_ms
 
 
-def _is_late(connection: sqlite3.Connection, row: ShownRow, now_ms: int) -> bool:
+def _is_late(connection: Connection, row: ShownRow, now_ms: int) -> bool:
     if not row.belongings & TIMING or row.status != JobStatus.CLAIMED:
         return False
     found = connection.execute(sql.FIND_TIMING, (row.seq,)).fetchone()
@@ -158,7 +156,7 @@ def _is_late(connection: sqlite3.Connection, row: ShownRow, now_ms: int) -> bool
 
 
 def _part(
-    connection: sqlite3.Connection,
+    connection: Connection,
     row: ShownRow,
     kind: Overflow,
     data: Any,
@@ -174,7 +172,7 @@ def _part(
             return None
         try:
             found = connection.execute(sql.GET_OVERFLOW, (row.seq * 4 + kind,)).fetchone()
-        except sqlite3.DatabaseError as error:
+        except Exception as error:
             if not is_corrupt(error):
                 raise
             wrong.append(f"its {name} lies on a damaged page of the database")
@@ -189,7 +187,7 @@ def _part(
     return data
 
 
-def _progress(connection: sqlite3.Connection, seq: int) -> Progress | None:
+def _progress(connection: Connection, seq: int) -> Progress | None:
     """Return what was said under the claim that holds a row now; None: nothing, or it is damaged."""
     found = connection.execute(sql.GET_PROGRESS, (seq,)).fetchone()
     if found is None:
@@ -207,7 +205,7 @@ _IDS: Final = (1, 8, 64, 512)
 _GOING_ON: Final = {size: sql.GOING_ON.format(ids=",".join("?" * size)) for size in _IDS}
 
 
-def ended(connection: sqlite3.Connection, job_ids: Collection[str]) -> set[str]:
+def ended(connection: Connection, job_ids: Collection[str]) -> set[str]:
     """Return which of some jobs have ended, or are not stored."""
     groups = {each for each in job_ids if each.startswith(END_OF_GROUP)}
     rest = [each for each in job_ids if each not in groups]
@@ -221,7 +219,7 @@ def ended(connection: sqlite3.Connection, job_ids: Collection[str]) -> set[str]:
     return left
 
 
-def counts(connection: sqlite3.Connection) -> dict[str, Counts]:
+def counts(connection: Connection) -> dict[str, Counts]:
     """Return every queue's counters."""
     # A counter or a name that is none shows as nothing, until a transition meets it and it is counted anew.
     return {
@@ -231,12 +229,12 @@ def counts(connection: sqlite3.Connection) -> dict[str, Counts]:
     }
 
 
-def history(connection: sqlite3.Connection, job_id: str) -> list[AttemptRow]:
+def history(connection: Connection, job_id: str) -> list[AttemptRow]:
     """Return a job's ended claims in order."""
     return [readable_attempt(row) for row in connection.execute(sql.HISTORY, (job_id,))]
 
 
-def has_claims(connection: sqlite3.Connection, owner: str) -> bool:
+def has_claims(connection: Connection, owner: str) -> bool:
     """Whether any claim names this owner."""
     return connection.execute(sql.RUNNING_HERE, (owner,)).fetchone() is not None
 
@@ -244,7 +242,7 @@ def has_claims(connection: sqlite3.Connection, owner: str) -> bool:
 _OWNED: Final = tuple(column for column in columns_of(OwnedClaim._fields) if column.name != "cancel_requested")
 
 
-def running(connection: sqlite3.Connection, owner: str, *, foreign: bool) -> tuple[list[OwnedClaim], bool]:
+def running(connection: Connection, owner: str, *, foreign: bool) -> tuple[list[OwnedClaim], bool]:
     """Return the claims that worker loops hold, this owner's or all others', and whether some were damaged."""
     statement = sql.RUNNING_ELSEWHERE if foreign else sql.RUNNING_HERE
     found = connection.execute(statement, (owner,)).fetchall()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.storage.embedded.access import Access
-from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
-from taquba_workflow_sync.storage.embedded.sqlite_errors import (
+from taquba_workflow_sync.storage.embedded.data_errors import (
     DamagedDatabaseError,
     InvalidDataError,
-    as_not_written,
-    is_about_data,
+    as_refused,
+    is_of_data,
 )
+from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
+from taquba_workflow_sync.storage.embedded.reading_access import Reading
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.hold import choose
@@ -147,7 +147,7 @@ def settle_plain_in_bulk(tx: Transaction, batch: Sequence[PendingWrite]) -> Sequ
 
 
 def settle_and_claim(
-    access: Access,
+    access: Reading,
     settlements: Sequence[Settlement],
     claims: Sequence[ClaimRequest],
     counting: Counting | None = None,
@@ -171,7 +171,7 @@ def settle_and_claim(
         if isinstance(write.operation, _Claim):
             write.operation.forget()
         if not settlements:
-            raise as_not_written(write.error) if is_about_data(write.error) else write.error
+            raise as_refused(write.error) if is_of_data(write.error) else write.error
     return answers, claimed
 
 

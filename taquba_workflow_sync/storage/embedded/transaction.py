@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
+from taquba_workflow_sync.storage.embedded.connection import Connection, Cursor
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
 from taquba_workflow_sync.storage.embedded.rows import Attempt, Held, QueueRow
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.claim import TakenBack
 from taquba_workflow_sync.storage.port.limit import Limit
@@ -54,22 +53,35 @@ _NO_COUNTS: Final = [0] * len(_COUNTER)
 _AT_ONCE: Final = Due(DueClock.WALL, None, None)
 
 
+class Boots(Protocol):
+    """The clock of this boot of the machine; ``boot`` 0: there is none that delays could go by."""
+
+    @property
+    def boot(self) -> int:
+        """What tells this start of the machine from all others."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the milliseconds since it."""
+        ...
+
+
 class Transaction:
     """The state of one write transaction. Leads to nothing unless :meth:`finish` ran and the COMMIT returned."""
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         now_ms: int,
         owner: str,
-        boot_clock: BootClock,
+        boot_clock: Boots,
         *,
         delays_by_boot_clock: bool,
         unreadable: Unreadable,
         owner_number: int | None = None,
     ) -> None:
         self.connection = connection
-        self.execute: Callable[..., sqlite3.Cursor] = connection.execute
+        self.execute: Callable[..., Cursor] = connection.execute
         self.now_ms = now_ms
         self.owner = owner
         #: Under which the history has it; None until it has claimed.

@@ -7,11 +7,11 @@ them would keep a claim, a promotion or a sweep, which are one statement for man
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, is_corrupt
+from taquba_workflow_sync.storage.embedded.connection import Connection
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, is_corrupt
 
 #: How many rows of each index one search tries to read; what lies further back is met later, by another one.
 _ROWS_AT_ONCE: Final = 5_000
@@ -36,7 +36,7 @@ class Unreadable:
         """Whether what a row has in rows of its own cannot be read: it is damaged then, and becomes a dead letter."""
         return seq in self._without_overflow
 
-    def blame(self, connection: sqlite3.Connection, culprit: Culprit) -> list[str]:
+    def blame(self, connection: Connection, culprit: Culprit) -> list[str]:
         """Pass over a row from now on, or do without its large parts; returns what is to be said, if it is new."""
         seq, is_overflow = culprit
         if is_overflow and seq not in self._without_overflow:
@@ -59,13 +59,13 @@ class Unreadable:
         numbers = ", ".join(map(str, self._rows))
         return _PLACE.sub(rf"\1seq NOT IN ({numbers}) AND ", statement)
 
-    def search(self, connection: sqlite3.Connection) -> list[str]:
+    def search(self, connection: Connection) -> list[str]:
         """Try to read what transitions would meet; returns what cannot be and was not known yet."""
         before = set(self.sentences())
         for name, statement in sql.LINES:
             try:
                 rows = connection.execute(self.pass_over(statement), (_ROWS_AT_ONCE,)).fetchall()
-            except sqlite3.DatabaseError as error:
+            except Exception as error:
                 if not is_corrupt(error):
                     raise
                 self._others[name] = f"what is {name} cannot be listed: its pages are damaged ({error})"
@@ -74,24 +74,24 @@ class Unreadable:
                 self._try(connection, name, seq)
         return [sentence for sentence in self.sentences() if sentence not in before]
 
-    def _try(self, connection: sqlite3.Connection, name: str, seq: int) -> None:
+    def _try(self, connection: Connection, name: str, seq: int) -> None:
         try:
             connection.execute(sql.WHOLE_ROW, (seq,)).fetchall()
             connection.execute(sql.WHOLE_HISTORY, (seq,)).fetchall()
             if name == sql.PAST_RETENTION:  # what is only claimed need not be whole: it becomes a dead letter
                 connection.execute(sql.WHOLE_OVERFLOW, (seq * 4, seq * 4 + 3)).fetchall()
-        except sqlite3.DatabaseError as error:
+        except Exception as error:
             if not is_corrupt(error):
                 return  # text that is no UTF-8 and the like: repair sees to it
             where = "it lies on a damaged page of the database"
             self._rows[seq] = f"{_named(connection, seq)} ({name}) cannot be read and is left alone: {where}"
 
 
-def _named(connection: sqlite3.Connection, seq: int) -> str:
+def _named(connection: Connection, seq: int) -> str:
     """Return a row's job id as its index has it, which may be whole where the row is not."""
     try:
         for (job_id,) in connection.execute(sql.ID_OF, (seq,)).fetchall():
             return f"job {job_id} (row {seq})"
-    except sqlite3.DatabaseError:
+    except Exception:
         pass  # the index is damaged, too
     return f"row {seq}"

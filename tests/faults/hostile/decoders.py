@@ -17,8 +17,8 @@ from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageEr
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, record_of, record_of_claim
 from taquba_workflow_sync.storage.embedded import reads, sql
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription
-from taquba_workflow_sync.storage.embedded.repair.showing import readable_attempt
 from taquba_workflow_sync.storage.embedded.rows import ShownRow, TakenRow
+from taquba_workflow_sync.storage.embedded.showing import readable_attempt
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.claim import claim
 from taquba_workflow_sync.storage.embedded.transitions.fence import row_number

@@ -15,9 +15,9 @@ from taquba_workflow_sync.errors import ClaimLostError
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import connect
+from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.sql import fence as door
 from taquba_workflow_sync.storage.embedded.sql.owner import NUMBER_OF_HOLDER
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import advance as advancing
 from taquba_workflow_sync.storage.embedded.transitions import finish as finishing

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import filelock
 import pytest
 
 from taquba_workflow_sync.storage.embedded import presence
-from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
 from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch
 from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
 
@@ -37,7 +38,7 @@ def monotonic() -> Monotonic:
 
 @pytest.fixture
 def watch(owners: Path, monotonic: Monotonic) -> Watch:
-    return Watch(owners, monotonic=monotonic)
+    return Watch(partial(is_alive, owners), monotonic=monotonic)
 
 
 def watched_for(watch: Watch, monotonic: Monotonic, claim: OwnedClaim, seconds: float, now_ms: int = 10) -> Evidence:

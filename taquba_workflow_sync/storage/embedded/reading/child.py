@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import CHILD, PARENT
+from taquba_workflow_sync.storage.embedded.connection import Connection
 
 
-def parent_of(connection: sqlite3.Connection, seq: int, belongings: int) -> str | None:
+def parent_of(connection: Connection, seq: int, belongings: int) -> str | None:
     """Return the run id of the parent of a row."""
     if not belongings & CHILD:
         return None
@@ -16,7 +15,7 @@ def parent_of(connection: sqlite3.Connection, seq: int, belongings: int) -> str 
     return None if found is None else str(found[0])
 
 
-def children_of(connection: sqlite3.Connection, seq: int, belongings: int) -> int:
+def children_of(connection: Connection, seq: int, belongings: int) -> int:
     """Return how many a row has spawned."""
     if not belongings & PARENT:
         return 0
@@ -24,7 +23,7 @@ def children_of(connection: sqlite3.Connection, seq: int, belongings: int) -> in
     return 0 if found is None else int(found[0] or 0)
 
 
-def parent_called(connection: sqlite3.Connection, name: str) -> int:
+def parent_called(connection: Connection, name: str) -> int:
     """Return the number of the row that has spawned others, by its job id or its newest run id; 0: there is none."""
     for statement in (sql.PARENTS_OF_ID, sql.PARENTS_OF_RUN):
         found = connection.execute(statement, (name,)).fetchone()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 
 
-def graphs(connection: sqlite3.Connection) -> dict[str, str]:
+def graphs(connection: Connection) -> dict[str, str]:
     """Return the graphs by their queues."""
     if connection.execute(sql.HAS_GRAPHS).fetchone() is None:
         return {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.reading.member import find
 from taquba_workflow_sync.storage.embedded.rows import QueueRow
 from taquba_workflow_sync.storage.port.group import GroupRow
 
 
-def get(connection: sqlite3.Connection, name: str) -> GroupRow | None:
+def get(connection: Connection, name: str) -> GroupRow | None:
     """Return a group."""
     group = find(connection, name)
     if group is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.overflow import sound
 from taquba_workflow_sync.storage.port.kv import PAGE_BYTES, ValuePage, cursor_after, range_of
 
 
-def get(connection: sqlite3.Connection, now: Callable[[], int], key: str) -> bytes | None:
+def get(connection: Connection, now: Callable[[], int], key: str) -> bytes | None:
     """Return what a key holds, or None."""
     row = connection.execute(sql.GET_VALUE, (key.encode(),)).fetchone()
     if row is None:
@@ -23,7 +23,7 @@ def get(connection: sqlite3.Connection, now: Callable[[], int], key: str) -> byt
 
 
 def scan(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: Callable[[], int],
     prefix: str,
     limit: int,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.limiting import OWN, limit_at, limit_in, window_at
 from taquba_workflow_sync.storage.embedded.rows import QueueRow
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
 from taquba_workflow_sync.storage.port.limit import Limit
 
 
-def limits(connection: sqlite3.Connection, queue: str) -> list[Limit]:
+def limits(connection: Connection, queue: str) -> list[Limit]:
     """Return a queue's limits: its own, then by pattern."""
     found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     if found is None:
@@ -19,13 +18,13 @@ def limits(connection: sqlite3.Connection, queue: str) -> list[Limit]:
     return [limit_in(row) for row in connection.execute(sql.LIMITS, (QueueRow._make(found).id,)).fetchall()]
 
 
-def is_paused(connection: sqlite3.Connection, queue: str) -> bool:
+def is_paused(connection: Connection, queue: str) -> bool:
     """Whether a queue is paused."""
     found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     return found is not None and QueueRow._make(found).paused == 1
 
 
-def closed_for(connection: sqlite3.Connection, queue: QueueRow, boot: int, now_ms: int, boot_ms: int) -> int | None:
+def closed_for(connection: Connection, queue: QueueRow, boot: int, now_ms: int, boot_ms: int) -> int | None:
     """Return for how many milliseconds nothing can be claimed from a queue; 0: it can; None: no time tells."""
     if queue.paused == 1:
         return None
@@ -54,7 +53,7 @@ def closed_for(connection: sqlite3.Connection, queue: QueueRow, boot: int, now_m
     return max(int(left), 0)
 
 
-def refill_waits(connection: sqlite3.Connection, queue: QueueRow, now_ms: int, boot_ms: int) -> list[int]:
+def refill_waits(connection: Connection, queue: QueueRow, now_ms: int, boot_ms: int) -> list[int]:
     """Return in how many milliseconds rates of keys have room again, or limits are to be seen to."""
     if not queue.limited:
         return []

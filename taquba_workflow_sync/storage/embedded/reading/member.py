@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import MEMBER
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.rows import GroupState, StoredGroup
 from taquba_workflow_sync.storage.port.retention import SHORTEST_RETENTION_MS
 
 
-def find(connection: sqlite3.Connection, name: str) -> StoredGroup | None:
+def find(connection: Connection, name: str) -> StoredGroup | None:
     """Return a group that is there for everyone."""
     found = connection.execute(sql.FIND_GROUP, (name,)).fetchone()
     group = None if found is None else StoredGroup._make(found)
     return group if group is not None and group.state == GroupState.OPEN else None
 
 
-def has_ended(connection: sqlite3.Connection, name: str) -> bool:
+def has_ended(connection: Connection, name: str) -> bool:
     """Whether a group has ended, or is not stored."""
     group = find(connection, name)
     return group is None or group.has_ended
 
 
-def is_kept(connection: sqlite3.Connection, seq: int, belongings: int, now_ms: int) -> bool:
+def is_kept(connection: Connection, seq: int, belongings: int, now_ms: int) -> bool:
     """Whether a row is a member of a group whose members are shown."""
     if not belongings & MEMBER:
         return False

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.overflow import sound
 from taquba_workflow_sync.storage.embedded.reading.cursors import number_in
 from taquba_workflow_sync.storage.embedded.transitions.memo import KIND_OF
 from taquba_workflow_sync.storage.port.memo import MemoPage, MemoScope
 
 
-def get(connection: sqlite3.Connection, job_id: str, scope: MemoScope, step: int, key: str) -> bytes | None:
+def get(connection: Connection, job_id: str, scope: MemoScope, step: int, key: str) -> bytes | None:
     """Return an entry, or None."""
     number = _scope_at(connection, job_id, scope, step)
     if number is None:
@@ -20,13 +19,13 @@ def get(connection: sqlite3.Connection, job_id: str, scope: MemoScope, step: int
     return None if found is None else sound(f"memo entry {key!r} of job {job_id}", *found)
 
 
-def keys(connection: sqlite3.Connection, job_id: str, scope: MemoScope, step: int) -> list[str]:
+def keys(connection: Connection, job_id: str, scope: MemoScope, step: int) -> list[str]:
     """Return the keys of a memo in the order they were written."""
     number = _scope_at(connection, job_id, scope, step)
     return [] if number is None else [key.decode() for (key,) in connection.execute(sql.MEMO_KEYS, (number, number))]
 
 
-def page(connection: sqlite3.Connection, job_id: str, scope: MemoScope, limit: int, cursor: str | None) -> MemoPage:
+def page(connection: Connection, job_id: str, scope: MemoScope, limit: int, cursor: str | None) -> MemoPage:
     """Return a page of the run's memo, or of its current step's.
 
     Raises:
@@ -41,7 +40,7 @@ def page(connection: sqlite3.Connection, job_id: str, scope: MemoScope, limit: i
     return MemoPage(items[:limit], str(rows[limit - 1][0]) if len(rows) > limit else None)
 
 
-def _scope_at(connection: sqlite3.Connection, job_id: str, scope: MemoScope, step: int | None) -> int | None:
+def _scope_at(connection: Connection, job_id: str, scope: MemoScope, step: int | None) -> int | None:
     """Return the number of a memo; None: there is none, or its step is over."""
     found = connection.execute(sql.FIND_SCOPE_OF, (job_id, KIND_OF[scope])).fetchone()
     if found is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import WAIT
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.port.meter import MINUTE_MS, MINUTES, Meter, MinuteRow, Series
 
 #: How far a look at a line goes: its first priorities, and what stands first in each.
@@ -15,7 +15,7 @@ _RANKS: Final = 64
 _ROWS: Final = 20
 
 
-def meters(connection: sqlite3.Connection) -> dict[Series, int]:
+def meters(connection: Connection) -> dict[Series, int]:
     """Return every series; what is damaged is left out."""
     return {
         series: value
@@ -24,7 +24,7 @@ def meters(connection: sqlite3.Connection) -> dict[Series, int]:
     }
 
 
-def recent_minutes(connection: sqlite3.Connection, now: Callable[[], int]) -> list[MinuteRow]:
+def recent_minutes(connection: Connection, now: Callable[[], int]) -> list[MinuteRow]:
     """Return what was added in each of the last minutes."""
     minute_now = now() // MINUTE_MS
     return [
@@ -48,7 +48,7 @@ def _series(queue: object, label: object, meter: object, name: object) -> Series
         return None
 
 
-def ready_ages_ms(connection: sqlite3.Connection, now: Callable[[], int]) -> dict[str, int]:
+def ready_ages_ms(connection: Connection, now: Callable[[], int]) -> dict[str, int]:
     """Return for how long what is longest ready in each queue has been."""
     now_ms = now()
     ages: dict[str, int] = {}

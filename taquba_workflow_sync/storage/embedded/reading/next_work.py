@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.reading.limit import closed_for, refill_waits
 from taquba_workflow_sync.storage.embedded.rows import QueueRow
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
@@ -15,7 +15,7 @@ from taquba_workflow_sync.storage.port.wait import NEVER_MS
 
 
 def next_work(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: Callable[[], int],
     boot_now: Callable[[], int],
     unreadable: Unreadable,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.overflow import is_changed
 from taquba_workflow_sync.storage.port.schedule import (
     FAR_AHEAD_MS,
@@ -23,9 +23,7 @@ Now = Callable[[], int]
 _FIRST: Final = (-(2**63), -1)
 
 
-def find(
-    connection: sqlite3.Connection, now: Now, queue: str, name: str | None, after: str, limit: int
-) -> ScheduleView:
+def find(connection: Connection, now: Now, queue: str, name: str | None, after: str, limit: int) -> ScheduleView:
     """Return the schedule of a name, or a piece of the list by name."""
     if name is not None:
         found = connection.execute(sql.SHOW_SCHEDULE, (queue, name)).fetchall()
@@ -35,7 +33,7 @@ def find(
     return ScheduleView([row for row in rows if type(row.name) is str], now())
 
 
-def damaged(connection: sqlite3.Connection) -> Iterator[tuple[Any, str]]:
+def damaged(connection: Connection) -> Iterator[tuple[Any, str]]:
     """Return the names of the schedules that are not what was stored, and what of them is not."""
     for name, *rest in connection.execute(sql.ALL_SCHEDULES):
         damage = _shown(name, *rest).damage
@@ -86,7 +84,7 @@ def _shown(
     )
 
 
-def next_firing(connection: sqlite3.Connection, now: Now, queue: str, kind: ScheduleKind) -> NextFiring | None:
+def next_firing(connection: Connection, now: Now, queue: str, kind: ScheduleKind) -> NextFiring | None:
     """Return whether any schedule of a kind is to be looked at, and in how long the next is due."""
     first, later, ahead = sql.NEXT_FIRING
     found = connection.execute(first, (queue, kind)).fetchone()
@@ -108,7 +106,7 @@ def next_firing(connection: sqlite3.Connection, now: Now, queue: str, kind: Sche
 
 
 def due(
-    connection: sqlite3.Connection, now: Now, queue: str, kind: ScheduleKind, after: DueSchedule | None, limit: int
+    connection: Connection, now: Now, queue: str, kind: ScheduleKind, after: DueSchedule | None, limit: int
 ) -> list[DueSchedule]:
     """Return what is due, and last what is far ahead of the clock."""
     now_ms = now()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.signals import stored_signal
 from taquba_workflow_sync.storage.port.signals import StoredSignal
 
 
-def signals(connection: sqlite3.Connection, job_id: str) -> list[StoredSignal]:
+def signals(connection: Connection, job_id: str) -> list[StoredSignal]:
     """Return what a job has not used up, the oldest first.
 
     Raises:

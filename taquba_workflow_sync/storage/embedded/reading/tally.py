@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.tally import SpecialCounts, Tally, tally_of
 
 
-def tally(connection: sqlite3.Connection, queue: str) -> Tally:
+def tally(connection: Connection, queue: str) -> Tally:
     """Return how many runs of a queue stand where."""
     found = connection.execute(sql.COUNTERS_OF, (queue,)).fetchone()
     if found is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.transaction import DueClock
 from taquba_workflow_sync.storage.port.timing import Moment
 
 
-def has_late(connection: sqlite3.Connection, now: Callable[[], int], queue: str) -> bool:
+def has_late(connection: Connection, now: Callable[[], int], queue: str) -> bool:
     """Whether a claim from the queue would find something to be done."""
     (end,) = connection.execute(sql.NEXT_END, (queue,)).fetchone()
     return type(end) is int and end <= now()
@@ -21,6 +21,6 @@ def remaining_ms(now: Callable[[], int], boot_now: Callable[[], int], moment: Mo
     return moment.ms - (boot_now() if moment.clock == DueClock.BOOT else now())
 
 
-def is_stopped_for_deadline(connection: sqlite3.Connection, seq: int) -> bool:
+def is_stopped_for_deadline(connection: Connection, seq: int) -> bool:
     """Whether a claim that was asked to stop was so for its deadline alone."""
     return connection.execute(sql.IS_STOPPED_FOR_DEADLINE, (seq,)).fetchone() is not None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 
 
-def traces(connection: sqlite3.Connection, job_id: str) -> dict[int, str]:
+def traces(connection: Connection, job_id: str) -> dict[int, str]:
     """Return the tracebacks of a job's attempts by ordinal."""
     return _readable(connection.execute(sql.TRACES_OF_JOB, (job_id,)))
 
 
-def traces_of_row(connection: sqlite3.Connection, seq: int) -> dict[int, str]:
+def traces_of_row(connection: Connection, seq: int) -> dict[int, str]:
     """Return those of the job in a row."""
     return _readable(connection.execute(sql.TRACES_OF_ROW, (seq,)))
 

@@ -12,7 +12,7 @@ from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_invalid
-from taquba_workflow_sync.storage.embedded.repair.showing import tolerant_snapshot
+from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant_snapshot
 
 _ROWS_AT_ONCE: Final = 200
 _UNREADABLE: Final = (sqlite3.DatabaseError, MemoryError)

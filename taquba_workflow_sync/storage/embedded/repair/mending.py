@@ -8,17 +8,18 @@ at what it holds; repair happens when a transition has failed.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS, LAST_SEQ
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_stuck
 from taquba_workflow_sync.storage.embedded.repair.quarantine import quarantine
 from taquba_workflow_sync.storage.embedded.repair.recount import recount_flags, recount_groups
-from taquba_workflow_sync.storage.embedded.repair.showing import tolerant
+from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant
 from taquba_workflow_sync.storage.embedded.rows import FinishedRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
@@ -39,8 +40,9 @@ def repair(tx: Transaction) -> list[str]:
     dead letter that says so.
     """
     tx.flush()
-    factory = tx.connection.text_factory
-    tx.connection.text_factory = tolerant
+    connection = cast(sqlite3.Connection, tx.connection)
+    factory = connection.text_factory
+    connection.text_factory = tolerant
     try:
         repaired = _repair_meta(tx)
         queues = [queue for (queue,) in tx.execute(sql.ALL_QUEUES).fetchall()]
@@ -53,7 +55,7 @@ def repair(tx: Transaction) -> list[str]:
             repaired += _quarantine_invalid(tx, queue)
         return repaired + _clear_expired(tx) + recount_groups(tx)
     finally:
-        tx.connection.text_factory = factory
+        connection.text_factory = factory
 
 
 def _repair_meta(tx: Transaction) -> list[str]:

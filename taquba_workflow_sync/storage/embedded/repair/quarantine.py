@@ -9,8 +9,8 @@ from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import Belonging
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.overflow import Overflow
-from taquba_workflow_sync.storage.embedded.repair.showing import readable
 from taquba_workflow_sync.storage.embedded.rows import Held
+from taquba_workflow_sync.storage.embedded.showing import readable
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import meter, timing
 from taquba_workflow_sync.storage.embedded.transitions.end import notify

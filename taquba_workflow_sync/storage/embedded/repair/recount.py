@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.rows import GroupState, StoredGroup
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import member
@@ -14,7 +14,7 @@ from taquba_workflow_sync.storage.embedded.transitions.wait import deliver_group
 _GROUPS_AT_ONCE: Final = 1000
 
 
-def flags_of(connection: sqlite3.Connection, queue: int) -> tuple[dict[str, Any], dict[str, int]]:
+def flags_of(connection: Connection, queue: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what a queue has of pauses, limits and counts of those, and what it must be.
 
     A pause is told by nothing else; one that cannot be read is none: damage must keep nothing from running.

@@ -57,7 +57,7 @@ ADVANCE_MANY = f"""WITH s ({", ".join(_MANY)}) AS (VALUES {{values}})
         payload_crc = s.payload_crc, place = coalesce(s.place, {JOB}.place), run_at_ms = NULL, last_error = NULL,
         {_NO_CLAIM}
     FROM s WHERE {_HOLD} AND cancel_requested = 0 AND belongings = 0
-    RETURNING {columns(AdvancedRow)}"""
+    RETURNING {columns(AdvancedRow, f"{JOB}.")}"""
 
 
 # hold: claimed -> claimed, one step on, under the next token; the same rows as of the history, which is written first,

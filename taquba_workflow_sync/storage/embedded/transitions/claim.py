@@ -11,9 +11,9 @@ from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import SETTINGS, TIMING, WAIT
 from taquba_workflow_sync.storage.embedded.columns import RowCheck
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.rows import TakenRow
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import limit as limits
 from taquba_workflow_sync.storage.embedded.transitions import timing

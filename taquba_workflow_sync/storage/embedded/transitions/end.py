@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import MEMBER, WAIT
+from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.overflow import Overflow, checksum, place
 from taquba_workflow_sync.storage.embedded.rows import Held
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import member, meter, timing, trace
 from taquba_workflow_sync.storage.embedded.transitions.belongings import after_step, drop, end_step

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 
 
-def is_of_boot(connection: sqlite3.Connection, boot: int) -> bool:
+def is_of_boot(connection: Connection, boot: int) -> bool:
     """Whether every due time by the boot clock was read in this boot of the machine."""
     row = connection.execute(sql.READ_META, ("boot",)).fetchone()
     return boot != 0 and row is not None and row[0] == boot

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.errors import EffectConflictError
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
+from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.overflow import checksum, is_changed
-from taquba_workflow_sync.storage.embedded.sqlite_errors import InvalidDataError
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.garbage import MOST_BYTES
 from taquba_workflow_sync.storage.port.effects import ComparePut, value_after
@@ -86,6 +85,6 @@ def expire(tx: Transaction, most_rows: int) -> int:
     return removed
 
 
-def has_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
+def has_expired(connection: Connection, now_ms: int) -> bool:
     """Whether anything has expired and is stored yet."""
     return connection.execute(sql.EXPIRED_VALUES, (now_ms, 1)).fetchone() is not None

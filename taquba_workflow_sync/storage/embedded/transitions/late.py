@@ -6,8 +6,8 @@ from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.columns import RowCheck
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.rows import Held
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import timing
 from taquba_workflow_sync.storage.embedded.transitions.end import end

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.reap import REAP_LIMIT, take_back
 
@@ -12,7 +11,7 @@ from taquba_workflow_sync.storage.embedded.transitions.reap import REAP_LIMIT, t
 MARK = "restored"
 
 
-def is_unopened_copy(connection: sqlite3.Connection) -> bool:
+def is_unopened_copy(connection: Connection) -> bool:
     """Whether the claims in the store are those of the store that it was copied from."""
     return connection.execute(sql.READ_META, (MARK,)).fetchone() is not None
 

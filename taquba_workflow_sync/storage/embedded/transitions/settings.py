@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import SETTINGS
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS
+from taquba_workflow_sync.storage.embedded.connection import Cursor
 from taquba_workflow_sync.storage.embedded.rows import Held
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.settings import (
@@ -21,7 +21,7 @@ from taquba_workflow_sync.storage.port.settings import (
 )
 
 _LONGEST_MS: Final = 2**53
-Execute = Callable[..., sqlite3.Cursor]
+Execute = Callable[..., Cursor]
 
 
 def add(tx: Transaction, seq: int, defaults: RunDefaults, step: NextStep) -> None:

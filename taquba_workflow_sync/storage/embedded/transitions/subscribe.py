@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import asdict
 from typing import Final
 
 from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.embedded.connection import Connection
 from taquba_workflow_sync.storage.embedded.rows import QueueRow, WaitingRow
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
@@ -16,7 +16,7 @@ from taquba_workflow_sync.storage.port.notification import Subscription
 DROP_LIMIT: Final = 500
 
 
-def is_subscribed(connection: sqlite3.Connection, queue: str, subscription: Subscription) -> bool:
+def is_subscribed(connection: Connection, queue: str, subscription: Subscription) -> bool:
     """Whether exactly this subscription is registered already."""
     row = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
     if row is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import Belonging
+from taquba_workflow_sync.storage.embedded.connection import Connection
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.rows import FinishedRow
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.embedded.transitions import timing
 from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
@@ -95,7 +95,7 @@ def _remove_member(tx: Transaction, number: int, values: Sequence[Any]) -> None:
     tx.execute(sql.DROP_MEMBER, (number,))
 
 
-def has_work_for_sweep(connection: sqlite3.Connection, now_ms: int) -> bool:
+def has_work_for_sweep(connection: Connection, now_ms: int) -> bool:
     """Whether there is anything to remove."""
     looks = ((sql.EXPIRED, (now_ms, 1)), (sql.EXPIRED_GROUPS, (now_ms, 1)), (sql.ABANDONED_GROUPS, (1,)))
     if any(connection.execute(statement, values).fetchone() is not None for statement, values in looks):
@@ -105,6 +105,6 @@ def has_work_for_sweep(connection: sqlite3.Connection, now_ms: int) -> bool:
     return has_group or has_idle or has_garbage(connection) or has_expired(connection, now_ms)
 
 
-def writers(connection: sqlite3.Connection) -> list[str]:
+def writers(connection: Connection) -> list[str]:
     """Return the owners that write groups, or have died over it."""
     return [owner for (owner,) in connection.execute(sql.WRITERS)]

@@ -8,9 +8,9 @@ from typing import Final
 from taquba_workflow_sync.errors import GroupNotFoundError, InvalidStateError, StorageError
 from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.belongings import Belonging
+from taquba_workflow_sync.storage.embedded.data_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.rows import AddressedRow, GroupState, StoredGroup
 from taquba_workflow_sync.storage.embedded.signals import StoredWait, stored_signal, stored_wait
-from taquba_workflow_sync.storage.embedded.sqlite_errors import Culprit, blaming
 from taquba_workflow_sync.storage.embedded.transaction import Due, DueClock, Transaction
 from taquba_workflow_sync.storage.embedded.transitions import line
 from taquba_workflow_sync.storage.port.retention import SHORTEST_RETENTION_MS

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.embedded.columns import COLUMNS, Column, columns_of
@@ -25,33 +23,6 @@ _ATTEMPT: Final = {
     "error": COLUMNS["last_error"],
 }
 _ATTEMPT_COLUMNS: Final = tuple(_ATTEMPT[field] for field in AttemptRow._fields)
-
-
-class Undecodable(bytes):
-    """Text that is no UTF-8."""
-
-
-def tolerant(data: bytes) -> str | Undecodable:
-    """Decode text as SQLite has it; for ``text_factory`` where a strict read has failed."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return Undecodable(data)
-
-
-@contextmanager
-def tolerant_snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Read one moment of a store, of which anything may be damaged; text that is none comes as :class:`Undecodable`."""
-    factory = connection.text_factory
-    connection.text_factory = tolerant
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.text_factory = factory
-        # On damaged pages the end of a transaction fails as well; whoever lent the connection closes it then.
-        with suppress(sqlite3.DatabaseError):
-            connection.execute("ROLLBACK")
 
 
 def readable(columns: Iterable[Column], values: Iterable[Any]) -> tuple[list[Any], list[str]]:
