@@ -14,12 +14,12 @@ from benchmarks.figures import Bench, Section
 from benchmarks.footprint import memory_over
 from benchmarks.steps import PAYLOAD
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
-from taquba_workflow_sync.storage.embedded.belongings import Belonging
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
-from taquba_workflow_sync.storage.embedded.sql.signals import WAIT
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.settlement import Advance, Release, Settlement
 from taquba_workflow_sync.storage.port.wait import NEVER_MS
+from taquba_workflow_sync.storage.relational.belongings import Belonging
+from taquba_workflow_sync.storage.relational.sql.names import JOB, QUEUE
+from taquba_workflow_sync.storage.relational.sql.signals import WAIT
 
 BATCH = 16
 WARMUP_TURNS = 50

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.figures import Bench, Section
 from benchmarks.steps import run_steps
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.relational import sql
 
 _PACKAGE = "taquba_workflow_sync."
 #: The outermost first; the others in the order in which a step meets them.
@@ -36,16 +36,16 @@ PARTS = {
     "what goes on is handed out": "queue.dispatch.settling:Settler._hand_out",
     "the store's call": "storage.embedded.store:settle_and_claim",
     "repair looked at": "storage.embedded.access:Access.run",
-    "in line for the commit": "storage.embedded.group_commit:GroupCommit.run",
+    "in line for the commit": "storage.relational.group_commit:GroupCommit.run",
     "one transaction": "storage.embedded.commit:Transactor._transact",
     "inside the gate": "storage.embedded.commit:Transactor._try_once",
     "the files are the same (a stat of the directory)": "storage.embedded.connections:Connections.check_identity",
-    "the transaction's state is made": "storage.embedded.transaction:Transaction.__init__",
+    "the transaction's state is made": "storage.relational.transaction:Transaction.__init__",
     "settled in bulk": "storage.embedded.commit:Transactor._fill",
-    "which claims go on": "storage.embedded.settling:choose",
-    "held, advanced, ended": "storage.embedded.settling:settle_in_bulk",
+    "which claims go on": "storage.relational.settling:choose",
+    "held, advanced, ended": "storage.relational.settling:settle_in_bulk",
     "settled or claimed singly": "storage.embedded.commit:Transactor._run_one",
-    "counters written": "storage.embedded.transaction:Transaction.finish",
+    "counters written": "storage.relational.transaction:Transaction.finish",
     "is a checkpoint due (a stat every 10 ms)": "storage.embedded.checkpoint:Checkpointer.run_if_due",
 }
 _ROOT = "the pool's loop"

@@ -52,7 +52,7 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
-from taquba_workflow_sync.storage.embedded.sql.names import META
+from taquba_workflow_sync.storage.relational.sql.names import META
 from taquba_workflow_sync.testing import ScriptedRunner
 from tests.queue.support import START, claimed, corrupt, working
 from tests.support import PATIENCE, wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import JobRecord, JobStatus, Limit, Queue, QueueStats, RunState, Schedule, WorkflowClient
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.cli.conftest import Shell
 
 Work = Callable[[], None]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded.sql.names import table
+from taquba_workflow_sync.storage.relational.sql.names import table
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from taquba_workflow_sync.storage.embedded.sql.names import (
+from taquba_workflow_sync.storage.relational.sql.names import (
     ATTEMPT,
     GROUP,
     JOB,
@@ -23,7 +23,7 @@ from taquba_workflow_sync.storage.embedded.sql.names import (
     OVERFLOW,
     QUEUE,
 )
-from taquba_workflow_sync.storage.embedded.sql.signals import WAIT
+from taquba_workflow_sync.storage.relational.sql.signals import WAIT
 from tests.faults.figures import Figures
 from tests.faults.journal import Event
 

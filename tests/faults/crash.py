@@ -21,9 +21,6 @@ from typing import Any
 from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime, run_worker
 from taquba_workflow_sync.clock import SystemClock
 from taquba_workflow_sync.storage.embedded import migrations
-from taquba_workflow_sync.storage.embedded.sql import features
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
-from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.effects import Add, ComparePut, Delete, Insert, Put
 from taquba_workflow_sync.storage.port.group import NewGroup, OnFailure
@@ -37,6 +34,9 @@ from taquba_workflow_sync.storage.port.presence import Abandoned
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, PutBack, Settlement
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
+from taquba_workflow_sync.storage.relational.sql import features
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB, META, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.relational.sql.upgrade import OLD_NAMES
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, open_queue

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults.checker import check
 from tests.faults.journal import Event, Journal, read
 from tests.faults.lab import LabRunner, hook_of, open_queue, submit

@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import Queue, QueueConfig, WorkflowRuntime, run_worker
-from taquba_workflow_sync.storage.embedded.sql.effects import REFUSAL
-from taquba_workflow_sync.storage.embedded.sql.event import EVENT
-from taquba_workflow_sync.storage.embedded.sql.garbage import GARBAGE
-from taquba_workflow_sync.storage.embedded.sql.kv import KV
-from taquba_workflow_sync.storage.embedded.sql.limit import LIMIT, RATE, RATED
-from taquba_workflow_sync.storage.embedded.sql.memo import MEMO, MEMO_SCOPE
-from taquba_workflow_sync.storage.embedded.sql.meter import METER
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, CHILD, GROUP, JOB, MEMBER, PARENT, QUEUE
-from taquba_workflow_sync.storage.embedded.sql.owner import OWNER
-from taquba_workflow_sync.storage.embedded.sql.progress import PROGRESS
-from taquba_workflow_sync.storage.embedded.sql.schedule import SCHEDULE, SCHEDULE_SPEC
-from taquba_workflow_sync.storage.embedded.sql.settings import SETTINGS
-from taquba_workflow_sync.storage.embedded.sql.signals import MAILBOX, SIGNAL, SIGNAL_ID, WAIT
-from taquba_workflow_sync.storage.embedded.sql.timing import TIMING
-from taquba_workflow_sync.storage.embedded.sql.trace import TRACE
 from taquba_workflow_sync.storage.port.transitions import TRANSITIONS
+from taquba_workflow_sync.storage.relational.sql.effects import REFUSAL
+from taquba_workflow_sync.storage.relational.sql.event import EVENT
+from taquba_workflow_sync.storage.relational.sql.garbage import GARBAGE
+from taquba_workflow_sync.storage.relational.sql.kv import KV
+from taquba_workflow_sync.storage.relational.sql.limit import LIMIT, RATE, RATED
+from taquba_workflow_sync.storage.relational.sql.memo import MEMO, MEMO_SCOPE
+from taquba_workflow_sync.storage.relational.sql.meter import METER
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, CHILD, GROUP, JOB, MEMBER, PARENT, QUEUE
+from taquba_workflow_sync.storage.relational.sql.owner import OWNER
+from taquba_workflow_sync.storage.relational.sql.progress import PROGRESS
+from taquba_workflow_sync.storage.relational.sql.schedule import SCHEDULE, SCHEDULE_SPEC
+from taquba_workflow_sync.storage.relational.sql.settings import SETTINGS
+from taquba_workflow_sync.storage.relational.sql.signals import MAILBOX, SIGNAL, SIGNAL_ID, WAIT
+from taquba_workflow_sync.storage.relational.sql.timing import TIMING
+from taquba_workflow_sync.storage.relational.sql.trace import TRACE
 from tests.faults import crash
 from tests.faults.checker import check, looking_at
 from tests.faults.journal import Journal, read

@@ -22,7 +22,7 @@ _STATEMENTS_ELSEWHERE = {
 _MODULE_STATE = {
     ("queue/running.py", "RUNNING"): "claims of several handles must know of each other",
     ("workflow/instruments.py", "INSTRUMENTS"): "instruments are the process's, as what they report to is",
-    ("storage/embedded/forks.py", "_forks"): "os.register_at_fork cannot unregister",
+    ("storage/relational/forks.py", "_forks"): "os.register_at_fork cannot unregister",
     ("ids.py", "new_ulid"): "ids ascend within a process",
 }
 

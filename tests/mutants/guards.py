@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tests.mutants.mutant import ROOT, Mutant
 
 _ENGINE = "taquba_workflow_sync/storage/embedded/"
+_SHARED = "taquba_workflow_sync/storage/relational/"
 _PORT = "taquba_workflow_sync/storage/port/"
 _DISPATCH = "taquba_workflow_sync/queue/dispatch/"
 _WORKFLOW = "taquba_workflow_sync/workflow/"
@@ -15,31 +16,31 @@ _WORKFLOW = "taquba_workflow_sync/workflow/"
 GUARDS: dict[str, tuple[str, str, str]] = {
     # the fence
     "the door does not look whether it changed the row": (
-        _ENGINE + "transitions/fence.py", ".rowcount != 1:", ".rowcount < 0:",
+        _SHARED + "transitions/fence.py", ".rowcount != 1:", ".rowcount < 0:",
     ),
     "a settlement does not yield to a cancellation": (
-        _ENGINE + "transitions/settle.py", "        if is_asked_to_stop(tx, held):\n            raise",
+        _SHARED + "transitions/settle.py", "        if is_asked_to_stop(tx, held):\n            raise",
         "        if False:\n            raise",
     ),
     "a deadline is taken for a cancellation": (
-        _ENGINE + "transitions/member.py", "if held.cancel_requested and not timing.is_asked_for_deadline(tx, held):",
+        _SHARED + "transitions/member.py", "if held.cancel_requested and not timing.is_asked_for_deadline(tx, held):",
         "if held.cancel_requested:",
     ),
     "the cancel flag of another claim is taken for this one's": (
-        _ENGINE + "transitions/settle.py", " and held.token == token:", ":",
+        _SHARED + "transitions/settle.py", " and held.token == token:", ":",
     ),
     "a bulk advance takes two settlements of one row": (
-        _ENGINE + "transitions/advance.py", "if seq in by_row:", "if False:",
+        _SHARED + "transitions/advance.py", "if seq in by_row:", "if False:",
     ),
     "the second plain settlement of a claim is answered as applied": (
-        _ENGINE + "settling.py", "answers.pop(end.settlement.token)", "answers[end.settlement.token]",
+        _SHARED + "settling.py", "answers.pop(end.settlement.token)", "answers[end.settlement.token]",
     ),
     # operators
     "what a lost claim says is stored": (
-        _ENGINE + "transitions/progress.py", "        if held is None:\n            continue\n", "",
+        _SHARED + "transitions/progress.py", "        if held is None:\n            continue\n", "",
     ),
     "what another claim said is shown": (
-        _ENGINE + "sql/progress.py", "ON p.job = j.seq AND p.token = j.token", "ON p.job = j.seq",
+        _SHARED + "sql/progress.py", "ON p.job = j.seq AND p.token = j.token", "ON p.job = j.seq",
     ),
     "progress is stored as often as it is said": (
         _DISPATCH + "heartbeat.py", "if now < self._next_progress:", "if False:",
@@ -48,92 +49,92 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _DISPATCH + "heartbeat.py", " and not execution.is_lost and report is not None", " and report is not None",
     ),
     "a second cancel is counted again": (
-        _ENGINE + "transitions/stop.py", "if not held.cancel_requested and held.run_id is not None:",
+        _SHARED + "transitions/stop.py", "if not held.cancel_requested and held.run_id is not None:",
         "if held.run_id is not None:",
     ),
     "a second cancel is told again": (
-        _ENGINE + "transitions/stop.py",
+        _SHARED + "transitions/stop.py",
         "if held.run_id is not None and (not held.cancel_requested or timing.is_asked_for_deadline(tx, held)):",
         "if held.run_id is not None:",
     ),
     "the last reason of a cancel wins": (
-        _ENGINE + "sql/claims.py", "ifnull(cancel_reason, ?)", "?",
+        _SHARED + "sql/claims.py", "ifnull(cancel_reason, ?)", "?",
     ),
     "the reason of a cancel is lost with a release": (
-        _ENGINE + "transitions/end.py", "error = readable_error(held.cancel_reason)", "error = None",
+        _SHARED + "transitions/end.py", "error = readable_error(held.cancel_reason)", "error = None",
     ),
     "a retry keeps the reason of a cancel": (
-        _ENGINE + "sql/jobs.py", "    cancel_reason = NULL, parked = 0,", "    parked = 0,",
+        _SHARED + "sql/jobs.py", "    cancel_reason = NULL, parked = 0,", "    parked = 0,",
     ),
     "a retry leaves the termination that it overwrites untold": (
-        _ENGINE + "transitions/requeue.py", "        note_termination(tx, row.seq)\n", "",
+        _SHARED + "transitions/requeue.py", "        note_termination(tx, row.seq)\n", "",
     ),
     "another payload is taken for the input": (
-        _ENGINE + "transitions/requeue.py", "belongings | Belonging.OTHER_INPUT", "belongings",
+        _SHARED + "transitions/requeue.py", "belongings | Belonging.OTHER_INPUT", "belongings",
     ),
     "cleared memos are there after all": (
-        _ENGINE + "transitions/requeue.py", "        discard_all(tx, row.seq)\n", "        pass\n",
+        _SHARED + "transitions/requeue.py", "        discard_all(tx, row.seq)\n", "        pass\n",
     ),
     "what was noted under a released claim comes after its successor": (
-        _ENGINE + "transitions/settle.py", "if held.belongings & Belonging.EVENTS:", "if False:",
+        _SHARED + "transitions/settle.py", "if held.belongings & Belonging.EVENTS:", "if False:",
     ),
     "events of a deleted row stay": (
-        _ENGINE + "transitions/belongings.py", "if belongings & Belonging.EVENTS:", "if False:",
+        _SHARED + "transitions/belongings.py", "if belongings & Belonging.EVENTS:", "if False:",
     ),
     "the owner of an attempt is whoever ends it": (
-        _ENGINE + "sql/owner.py", "CASE {JOB}.owner WHEN ? THEN ? WHEN",
+        _SHARED + "sql/owner.py", "CASE {JOB}.owner WHEN ? THEN ? WHEN",
         "CASE WHEN ? IS NOT NULL THEN ? WHEN {JOB}.owner =",
     ),
     "a run that does not fit any more is cancelled with the others": (
-        _ENGINE + "transitions/many.py", "        if belongings is None:\n            continue\n",
+        _SHARED + "transitions/many.py", "        if belongings is None:\n            continue\n",
         "        belongings = belongings or 0\n",
     ),
     "an older run of a name is retried": (
-        _ENGINE + "transitions/many.py", "tx.execute(sql.NEWEST_LIFE, (seq,)).fetchone() == (seq,) and not", "not",
+        _SHARED + "transitions/many.py", "tx.execute(sql.NEWEST_LIFE, (seq,)).fetchone() == (seq,) and not", "not",
     ),
     "a page looks at all there is": (
-        _ENGINE + "listing.py", "if which.most_examined is not None and index in _WALKED:", "if False:",
+        _SHARED + "listing.py", "if which.most_examined is not None and index in _WALKED:", "if False:",
     ),
     "a header is found inside another one": (
-        _ENGINE + "conditions.py", """return "{" + member, "," + member""", "return member[1:], member[1:]",
+        _SHARED + "conditions.py", """return "{" + member, "," + member""", "return member[1:], member[1:]",
     ),
     "everything is cancelled without a word": (
         "taquba_workflow_sync/workflow/selection.py", "if is_narrowed == every:", "if is_narrowed and every:",
     ),
     # memo
     "a memo of a step is kept over its end": (
-        _ENGINE + "belongings.py", "Belonging.STEP_MEMO | Belonging.REFUSED", "Belonging.REFUSED",
+        _SHARED + "belongings.py", "Belonging.STEP_MEMO | Belonging.REFUSED", "Belonging.REFUSED",
     ),
     "a step's memo is not discarded": (
-        _ENGINE + "transitions/belongings.py", "        memo.discard_step(tx, seq)", "        pass",
+        _SHARED + "transitions/belongings.py", "        memo.discard_step(tx, seq)", "        pass",
     ),
     "what a swept run has noted stays": (
-        _ENGINE + "transitions/belongings.py", "        memo.discard_all(tx, seq)", "        pass",
+        _SHARED + "transitions/belongings.py", "        memo.discard_all(tx, seq)", "        pass",
     ),
     "a failed run loses its step's memo": (
-        _ENGINE + "transitions/end.py", "is_over = verdict is Verdict.SUCCEEDED or", "is_over = True or",
+        _SHARED + "transitions/end.py", "is_over = verdict is Verdict.SUCCEEDED or", "is_over = True or",
     ),
     "a zombie reads the memo of a later step": (
-        _ENGINE + "reading/memo.py", "or step is None or step == of_step else None", "or True else None",
+        _SHARED + "reading/memo.py", "or step is None or step == of_step else None", "or True else None",
     ),
     "a memo has no most entries": (_PORT + "memo.py", "return entries < MOST_ENTRIES and", "return"),
     "an entry over the most is written": (_PORT + "memo.py", "    if entries >= MOST_ENTRIES:", "    if False:"),
     "a run's memos have no most bytes": (_PORT + "memo.py", "    if run_bytes + size > MOST_BYTES:", "    if False:"),
     "how full the other memo is stays as it was": (
-        _ENGINE + "transitions/memo.py",
+        _SHARED + "transitions/memo.py",
         "    tx.memos.pop((token, _OTHER[scope]), None)\n    return filled", "    return filled",
     ),
     "what is known of a memo is not looked at in a transaction": (
-        _ENGINE + "transitions/memo.py",
+        _SHARED + "transitions/memo.py",
         "if tx.execute(sql.PUT_MEMO, (*entry, seq, job_id, token, without)).rowcount != 1:",
         "if tx.execute(sql.PUT_MEMO, (*entry, seq, job_id, token, without)).rowcount > 1:",
     ),
-    "a changed entry is returned": (_ENGINE + "overflow.py", "or checksum(data) != stored:", "or False:"),
+    "a changed entry is returned": (_SHARED + "overflow.py", "or checksum(data) != stored:", "or False:"),
     "garbage stays": (
-        _ENGINE + "transitions/sweep.py", "    removed += collect(tx, max(SWEEP_LIMIT - removed, 0))\n", "",
+        _SHARED + "transitions/sweep.py", "    removed += collect(tx, max(SWEEP_LIMIT - removed, 0))\n", "",
     ),
     "garbage goes in pieces of any size": (
-        _ENGINE + "transitions/garbage.py", "            if size >= MOST_BYTES:\n                return removed\n", "",
+        _SHARED + "transitions/garbage.py", "            if size >= MOST_BYTES:\n                return removed\n", "",
     ),
     "two threads call for one key": (
         "taquba_workflow_sync/workflow/memo.py",
@@ -144,154 +145,154 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # threads that commit in their own place
     "who commits in its own place wakes nobody": (
-        _ENGINE + "group_commit.py",
+        _SHARED + "group_commit.py",
         "                if call.can_lead:\n                    call.notify()",
         "                if call.can_lead:\n                    pass",
     ),
     "the main thread commits in its own place": (
-        _ENGINE + "group_commit.py", "if threading.current_thread() is threading.main_thread():", "if False:",
+        _SHARED + "group_commit.py", "if threading.current_thread() is threading.main_thread():", "if False:",
     ),
     "company is waited for though it is there": (
-        _ENGINE + "group_commit.py",
+        _SHARED + "group_commit.py",
         "            if len(line) == self._company:\n                self._wake_gatherer()\n", "",
     ),
     "company that did not come is waited for again": (
-        _ENGINE + "group_commit.py", "self._company = len(batch)", "self._company = max(self._company, len(batch))",
+        _SHARED + "group_commit.py", "self._company = len(batch)", "self._company = max(self._company, len(batch))",
     ),
     # put back
     "a claim that is put back is charged": (
-        _ENGINE + "sql/fence.py", "PUT_BACK = _leave(f\"status = ?, {_DUE}, is_retry = ?, attempts = attempts - 1\")",
+        _SHARED + "sql/fence.py", "PUT_BACK = _leave(f\"status = ?, {_DUE}, is_retry = ?, attempts = attempts - 1\")",
         "PUT_BACK = _leave(f\"status = ?, {_DUE}, is_retry = ?\")",
     ),
     # groups
     "members are seen before their group is open": (
-        _ENGINE + "transitions/enqueue.py", "parked=_HELD if is_held else 0,", "parked=0,",
+        _SHARED + "transitions/enqueue.py", "parked=_HELD if is_held else 0,", "parked=0,",
     ),
     "a group is opened without all its members": (
-        _ENGINE + "transitions/group.py", "if group.state == GroupState.WRITING and group.written != group.total:",
+        _SHARED + "transitions/group.py", "if group.state == GroupState.WRITING and group.written != group.total:",
         "if False:",
     ),
     "another group of the same name is taken for it": (
         _PORT + "group.py", "if fingerprint != group.fingerprint:", "if False:",
     ),
     "members are written twice": (
-        _ENGINE + "transitions/group.py", "if position != written:", "if False:",
+        _SHARED + "transitions/group.py", "if position != written:", "if False:",
     ),
     "a zombie writes a group": (
-        _ENGINE + "sql/group.py", "WHERE seq = ? AND id = ? AND token = ? AND status = 'claimed'",
+        _SHARED + "sql/group.py", "WHERE seq = ? AND id = ? AND token = ? AND status = 'claimed'",
         "WHERE seq = ? AND id = ? AND ifnull(?, 1)",
     ),
     "a members name that a run has is written all the same": (
-        _ENGINE + "transitions/group.py", "if taken is not None:", "if False:",
+        _SHARED + "transitions/group.py", "if taken is not None:", "if False:",
     ),
     "the end of a member is not counted": (
-        _ENGINE + "transitions/end.py", "    if is_member:\n", "    if False:\n",
+        _SHARED + "transitions/end.py", "    if is_member:\n", "    if False:\n",
     ),
     "the last member wakes nobody": (
-        _ENGINE + "transitions/member.py",
+        _SHARED + "transitions/member.py",
         "    if group.waiter is not None:\n        deliver_group(tx, group.waiter, group.id)\n    if",
         "    if",
     ),
     "a failure that is enough wakes nobody": (
-        _ENGINE + "transitions/member.py", "        if group.waiter is not None:\n            deliver_group(",
+        _SHARED + "transitions/member.py", "        if group.waiter is not None:\n            deliver_group(",
         "        if False:\n            deliver_group(",
     ),
     "a cancelled member wakes who waits for a failure": (
-        _ENGINE + "rows.py", "self.cancels_on_failure and self.failed > 0",
+        _SHARED + "rows.py", "self.cancels_on_failure and self.failed > 0",
         "self.cancels_on_failure and self.failed + self.cancelled > 0",
     ),
     "a second run waits for a group": (
-        _ENGINE + "transitions/wait.py", "if group.waiter not in (None, seq):", "if False:",
+        _SHARED + "transitions/wait.py", "if group.waiter not in (None, seq):", "if False:",
     ),
     "a group goes beyond what may wait": (
-        _ENGINE + "transitions/group.py", "        _check_waiting(tx, queue, new, members)\n", "        pass\n",
+        _SHARED + "transitions/group.py", "        _check_waiting(tx, queue, new, members)\n", "        pass\n",
     ),
     "only the first of a group has to have room": (
-        _ENGINE + "transitions/group.py", "key, new.total - 1, many - 1)", "key, 0, 0)",
+        _SHARED + "transitions/group.py", "key, new.total - 1, many - 1)", "key, 0, 0)",
     ),
     "a group that is not open is waited for": (
-        _ENGINE + "transitions/wait.py", "or (group.state != GroupState.OPEN and name not in opens):", "or False:",
+        _SHARED + "transitions/wait.py", "or (group.state != GroupState.OPEN and name not in opens):", "or False:",
     ),
     "a step cannot wait for the group that it opens": (
-        _ENGINE + "transitions/wait.py", "or (group.state != GroupState.OPEN and name not in opens):",
+        _SHARED + "transitions/wait.py", "or (group.state != GroupState.OPEN and name not in opens):",
         "or group.state != GroupState.OPEN:",
     ),
     "a group is opened with a step though it lacks members": (
-        _ENGINE + "transitions/effects.py", "                group.check_opening(self._tx, name, fingerprint)\n", "",
+        _SHARED + "transitions/effects.py", "                group.check_opening(self._tx, name, fingerprint)\n", "",
     ),
     "what a step submits is nobodys child": (
-        _ENGINE + "transitions/effects.py", "if parent is None or job.run is None:", "if True:",
+        _SHARED + "transitions/effects.py", "if parent is None or job.run is None:", "if True:",
     ),
     "a held member has a deadline": (
-        _ENGINE + "transitions/timing.py", "None if is_held else ends.first_ms", "ends.first_ms",
+        _SHARED + "transitions/timing.py", "None if is_held else ends.first_ms", "ends.first_ms",
     ),
     "a released member has no deadline": (
-        _ENGINE + "transitions/group.py", "    if tx.queue(group.queue).timed:\n", "    if False:\n",
+        _SHARED + "transitions/group.py", "    if tx.queue(group.queue).timed:\n", "    if False:\n",
     ),
     "a deadline goes before the cancellation of a group": (
-        _ENGINE + "transitions/group.py",
+        _SHARED + "transitions/group.py",
         "if not held.cancel_requested or timing.is_asked_for_deadline(tx, held):", "if not held.cancel_requested:",
     ),
     "what is set aside while it waits forgets for what": (
         _ENGINE + "repair/quarantine.py", "    if is_sound(tx, seq):\n", "    if False:\n",
     ),
     "a passed timeout beats the end of the group": (
-        _ENGINE + "transitions/wait.py",
+        _SHARED + "transitions/wait.py",
         "stored._replace(signal=group.id if group is not None and group.wakes else None)",
         "stored._replace(signal=None)",
     ),
     "a claim does not know that its group was cancelled": (
-        _ENGINE + "transitions/claim.py",
+        _SHARED + "transitions/claim.py",
         "is_asked_to_stop or is_group_cancelled(tx, row.seq, row.belongings)", "is_asked_to_stop",
     ),
     "a waiting parents cancellation leaves its group running": (
-        _ENGINE + "transitions/end.py", "if claim is None and held.belongings & WAIT:", "if False:",
+        _SHARED + "transitions/end.py", "if claim is None and held.belongings & WAIT:", "if False:",
     ),
     "any end of a parent cancels its group": (
-        _ENGINE + "transitions/end.py", "if claim is None and held.belongings & WAIT:",
+        _SHARED + "transitions/end.py", "if claim is None and held.belongings & WAIT:",
         "if held.belongings & WAIT:",
     ),
     "a member is swept before its group has ended": (
-        _ENGINE + "transitions/end.py", "None if keep_ms is None or is_member else", "None if keep_ms is None else",
+        _SHARED + "transitions/end.py", "None if keep_ms is None or is_member else", "None if keep_ms is None else",
     ),
     "retrying a member leaves its group ended": (
-        _ENGINE + "transitions/requeue.py", "if of_group is not None:", "if False:",
+        _SHARED + "transitions/requeue.py", "if of_group is not None:", "if False:",
     ),
     "a retry of many ends at a group that is being cancelled": (
-        _ENGINE + "transitions/many.py", "except (InvalidStateError, JobNotFoundError):", "except ZeroDivisionError:",
+        _SHARED + "transitions/many.py", "except (InvalidStateError, JobNotFoundError):", "except ZeroDivisionError:",
     ),
     "a group that has come makes room for a signal": (
-        _ENGINE + "transitions/signals.py", "is_of_signal = waits is not None and waits.kind == WaitKind.SIGNAL",
+        _SHARED + "transitions/signals.py", "is_of_signal = waits is not None and waits.kind == WaitKind.SIGNAL",
         "is_of_signal = True",
     ),
     "a page of children looks at all of them": (
-        _ENGINE + "listing.py", "    if which.most_examined is None:\n        return None\n", "    return None\n",
+        _SHARED + "listing.py", "    if which.most_examined is None:\n        return None\n", "    return None\n",
     ),
     "a group that is being cancelled is retried": (
-        _ENGINE + "transitions/group.py", "if group.cancel_requested and not group.has_ended:", "if False:",
+        _SHARED + "transitions/group.py", "if group.cancel_requested and not group.has_ended:", "if False:",
     ),
     "a living writers group is swept": (
-        _ENGINE + "claims_seen.py", "each != own and not (", "not (False and ",
+        _SHARED + "claims_seen.py", "each != own and not (", "not (False and ",
     ),
     "an open group is forgotten": (
-        _ENGINE + "transitions/group.py", "    if not group.has_ended:\n", "    if False:\n",
+        _SHARED + "transitions/group.py", "    if not group.has_ended:\n", "    if False:\n",
     ),
     # hold
     "a claim is held though something better waits": (
         _PORT + "settlement.py", "return rank < hold.rank", "return False",
     ),
     "what waits in a lane that is served first is overlooked": (
-        _ENGINE + "transitions/hold.py", "room -= waiting", "pass",
+        _SHARED + "transitions/hold.py", "room -= waiting", "pass",
     ),
     "a claim is held though something due waits": (
-        _ENGINE + "transitions/hold.py", "        promote(tx, queue)  # what", "        pass  # what",
+        _SHARED + "transitions/hold.py", "        promote(tx, queue)  # what", "        pass  # what",
     ),
     "a hold that was stored is not adopted": (
-        _ENGINE + "transitions/settle.py", "if leave_to_hold is not None and held.token == leave_to_hold.token:",
+        _SHARED + "transitions/settle.py", "if leave_to_hold is not None and held.token == leave_to_hold.token:",
         "if False:",
     ),
     "the room of what was let go of stays empty": (
-        _ENGINE + "settling.py", "if not self.let_go:", "if True:",
+        _SHARED + "settling.py", "if not self.let_go:", "if True:",
     ),
     "the next step does not count as running before its commit": (
         _DISPATCH + "holds.py", "RUNNING.add(token, following.cancel_token)", "pass",
@@ -310,13 +311,13 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # claim and reap
     "a claim goes beyond its limit": (
-        _ENGINE + "transitions/claim.py", "most = request.limit - len(claimed)", "most = request.limit",
+        _SHARED + "transitions/claim.py", "most = request.limit - len(claimed)", "most = request.limit",
     ),
     "the claims of a dead owner are taken though they run here": (
-        _ENGINE + "transitions/reap.py", "            if token not in never_reap:\n", "            if True:\n",
+        _SHARED + "transitions/reap.py", "            if token not in never_reap:\n", "            if True:\n",
     ),
     "an abandoned claim is taken though it runs here": (
-        _ENGINE + "transitions/reap.py", "if token in never_reap or", "if",
+        _SHARED + "transitions/reap.py", "if token in never_reap or", "if",
     ),
     "an abandoned claim is not cancelled though that was requested": (
         _PORT + "claim.py", "    if cancel_requested:\n        return JobStatus.CANCELLED\n", "",
@@ -331,10 +332,10 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _PORT + "presence.py", "LEASES_WHILE_ALIVE: Final = 10", "LEASES_WHILE_ALIVE: Final = 1",
     ),
     "having been stopped counts as having watched": (
-        _ENGINE + "presence.py", "max(now - known.looked - most, 0.0)", "0.0",
+        _SHARED + "presence.py", "max(now - known.looked - most, 0.0)", "0.0",
     ),
     "a renewed lease is watched on as the old one": (
-        _ENGINE + "presence.py", "known.lease_until_ms != claim.lease_until_ms:", "False:",
+        _SHARED + "presence.py", "known.lease_until_ms != claim.lease_until_ms:", "False:",
     ),
     "a missing lock file proves death": (
         _ENGINE + "owners.py", "    if not path.is_file() or path.is_symlink():\n        return None\n",
@@ -342,10 +343,10 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # cancel
     "a running claim is cancelled at once by a cancel": (
-        _ENGINE + "transitions/cancel.py", "or held.token in never_reap:", "or False:",
+        _SHARED + "transitions/cancel.py", "or held.token in never_reap:", "or False:",
     ),
     "a renewed claim is cancelled at once on old evidence": (
-        _ENGINE + "transitions/cancel.py", "evidence.tokens.get(held.token) == held.lease_until_ms",
+        _SHARED + "transitions/cancel.py", "evidence.tokens.get(held.token) == held.lease_until_ms",
         "held.token in evidence.tokens",
     ),
     # submit, requeue
@@ -353,86 +354,86 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _PORT + "run.py", "if known.input_hash != run.input_hash and", "if False and",
     ),
     "a requeue takes what is not dead": (
-        _ENGINE + "transitions/requeue.py", "if row.status != JobStatus.DEAD and", "if False and",
+        _SHARED + "transitions/requeue.py", "if row.status != JobStatus.DEAD and", "if False and",
     ),
     "a requeue puts back a run beside its later life": (
-        _ENGINE + "transitions/requeue.py", "return row.run_id is not None and", "return False and",
+        _SHARED + "transitions/requeue.py", "return row.run_id is not None and", "return False and",
     ),
     # signals
     "a signal is delivered to a run that runs": (
-        _ENGINE + "transitions/signals.py", "is_named and waits.is_open and", "is_named and",
+        _SHARED + "transitions/signals.py", "is_named and waits.is_open and", "is_named and",
     ),
     "a second signal of a name is delivered": (
-        _ENGINE + "transitions/signals.py", "waits.is_open and waits.signal is None", "waits.is_open",
+        _SHARED + "transitions/signals.py", "waits.is_open and waits.signal is None", "waits.is_open",
     ),
     "a known id of a signal is accepted again": (
-        _ENGINE + "transitions/signals.py", "row is not None and _is_known(tx, row, signal):", "False:",
+        _SHARED + "transitions/signals.py", "row is not None and _is_known(tx, row, signal):", "False:",
     ),
     "an ended run takes a signal": (
-        _ENGINE + "transitions/signals.py", "    if row.finished_ms is not None:\n        raise",
+        _SHARED + "transitions/signals.py", "    if row.finished_ms is not None:\n        raise",
         "    if False:\n        raise",
     ),
     "a full buffer refuses the signal that is waited for": (
-        _ENGINE + "transitions/signals.py", "    if was_delivered or not _is_waited_for(waits, signal):",
+        _SHARED + "transitions/signals.py", "    if was_delivered or not _is_waited_for(waits, signal):",
         "    if True:",
     ),
     "the received signal counts as buffered": (
-        _ENGINE + "transitions/signals.py", "len(before) - has_received", "len(before)",
+        _SHARED + "transitions/signals.py", "len(before) - has_received", "len(before)",
     ),
     "clearing takes the received signal along": (
-        _ENGINE + "transitions/signals.py", "spared or 0", "0",
+        _SHARED + "transitions/signals.py", "spared or 0", "0",
     ),
     "a run that waits for a signal is woken as if for a time": (
-        _ENGINE + "transitions/signals.py", "    if waits is not None and waits.is_open:\n", "    if False:\n",
+        _SHARED + "transitions/signals.py", "    if waits is not None and waits.is_open:\n", "    if False:\n",
     ),
     "a signal that no claim has found is used up by a cancellation": (
-        _ENGINE + "transitions/signals.py", " or waited.is_open:", ":",
+        _SHARED + "transitions/signals.py", " or waited.is_open:", ":",
     ),
     "a signal is never used up": (
-        _ENGINE + "transitions/belongings.py", "        signals.end_wait(tx, seq)", "        pass",
+        _SHARED + "transitions/belongings.py", "        signals.end_wait(tx, seq)", "        pass",
     ),
     "signals that are there are lost with a wrong count": (
-        _ENGINE + "transitions/signals.py", " or _has_any(tx, seq):", ":",
+        _SHARED + "transitions/signals.py", " or _has_any(tx, seq):", ":",
     ),
     "a wait takes the signal that its step uses up": (
-        _ENGINE + "transitions/wait.py", "after = (before.signal or 0) if", "after = 0 if",
+        _SHARED + "transitions/wait.py", "after = (before.signal or 0) if", "after = 0 if",
     ),
     "a release leaves a wait as its claim has fixed it": (
-        _ENGINE + "transitions/settle.py", "            reopen(tx, held.seq, held.belongings, held.ordinal)\n", "",
+        _SHARED + "transitions/settle.py", "            reopen(tx, held.seq, held.belongings, held.ordinal)\n", "",
     ),
     "a release opens a wait that an earlier claim has fixed": (
-        _ENGINE + "transitions/wait.py", "stored.ordinal == ordinal and ", "",
+        _SHARED + "transitions/wait.py", "stored.ordinal == ordinal and ", "",
     ),
     "a later claim decides anew how a wait has ended": (
-        _ENGINE + "transitions/wait.py", "        _write(tx, seq, stored._replace(ordinal=ordinal))", "        pass",
+        _SHARED + "transitions/wait.py", "        _write(tx, seq, stored._replace(ordinal=ordinal))", "        pass",
     ),
     "a damaged wait is run": (
-        _ENGINE + "signals.py", "if self.crc != self.right_crc(seq):", "if False:",
+        _SHARED + "signals.py", "if self.crc != self.right_crc(seq):", "if False:",
     ),
     "a wait without an end is taken for a time": (
-        _ENGINE + "reading/next_work.py", " and at < NEVER_MS]", "]",
+        _SHARED + "reading/next_work.py", " and at < NEVER_MS]", "]",
     ),
     "a claim is held by a step that is to wait": (
         _PORT + "settlement.py", "if action.wait is not None or not (", "if not (",
     ),
     "a wait is settled in bulk": (
-        _ENGINE + "transitions/settle.py", "        and action.wait is None\n", "",
+        _SHARED + "transitions/settle.py", "        and action.wait is None\n", "",
     ),
     "signals take no room from memos": (
-        _ENGINE + "transitions/memo.py", " + _bytes_of_signals(tx, seq, belongings)", "",
+        _SHARED + "transitions/memo.py", " + _bytes_of_signals(tx, seq, belongings)", "",
     ),
     "memos take no room from signals": (
-        _ENGINE + "transitions/signals.py", "box.bytes + memo.used_bytes(tx, row.seq, row.belongings)", "box.bytes",
+        _SHARED + "transitions/signals.py", "box.bytes + memo.used_bytes(tx, row.seq, row.belongings)", "box.bytes",
     ),
     "what ended while it waited goes on without its signal": (
-        _ENGINE + "transitions/requeue.py", "if status is JobStatus.SCHEDULED and", "if False and",
+        _SHARED + "transitions/requeue.py", "if status is JobStatus.SCHEDULED and", "if False and",
     ),
     # effects
     "what was lost is told of a conflict": (
-        _ENGINE + "transitions/settle.py", "        check_held(held, token)", "        pass",
+        _SHARED + "transitions/settle.py", "        check_held(held, token)", "        pass",
     ),
     "effects are left out where a step goes on in bulk": (
-        _ENGINE + "transitions/settle.py", "    if settlement.effects:\n        return False\n", "",
+        _SHARED + "transitions/settle.py", "    if settlement.effects:\n        return False\n", "",
     ),
     "an expectation is not looked at": (
         _PORT + "effects.py", "if expected != (None if found is None else found.value):", "if False:",
@@ -447,10 +448,10 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _PORT + "effects.py", "if not _INTEGER.match(found.value):", "if False:",
     ),
     "a run that ends still holds its name": (
-        _ENGINE + "transitions/enqueue.py", "if ending is not None and named.id", "if False and named.id",
+        _SHARED + "transitions/enqueue.py", "if ending is not None and named.id", "if False and named.id",
     ),
     "the effects of a submit are applied though its run is there": (
-        _ENGINE + "transitions/effects.py", "            self.add(effects)\n        return",
+        _SHARED + "transitions/effects.py", "            self.add(effects)\n        return",
         "            pass\n        self.add(effects)\n        return",
     ),
     "effects are lost where leave to hold is asked for": (
@@ -461,39 +462,39 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         "return True",
     ),
     "a refusal is not counted": (
-        _ENGINE + "transitions/settle.py", "            if is_refusal:\n", "            if False:\n",
+        _SHARED + "transitions/settle.py", "            if is_refusal:\n", "            if False:\n",
     ),
     "the count of refusals outlives its step": (
-        _ENGINE + "belongings.py", "Belonging.STEP_MEMO | Belonging.REFUSED", "Belonging.STEP_MEMO",
+        _SHARED + "belongings.py", "Belonging.STEP_MEMO | Belonging.REFUSED", "Belonging.STEP_MEMO",
     ),
     "the count of refusals outlives a retry": (
-        _ENGINE + "transitions/requeue.py", "if belongings & Belonging.REFUSED:", "if False:",
+        _SHARED + "transitions/requeue.py", "if belongings & Belonging.REFUSED:", "if False:",
     ),
     "the count of refusals outlives another failure": (
-        _ENGINE + "transitions/effects.py",
+        _SHARED + "transitions/effects.py",
         "    if held.belongings & Belonging.REFUSED:\n        tx.execute(sql.FORGET",
         "    if False:\n        tx.execute(sql.FORGET",
     ),
     "a program is not told that nobody listens": (
-        _ENGINE + "transitions/effects.py", "                if self._sender is None:\n", "                if False:\n",
+        _SHARED + "transitions/effects.py", "                if self._sender is None:\n", "                if False:\n",
     ),
     "a dropped signal is not noted": (
-        _ENGINE + "transitions/effects.py", "        for dropped in self._dropped:\n", "        for dropped in ():\n",
+        _SHARED + "transitions/effects.py", "        for dropped in self._dropped:\n", "        for dropped in ():\n",
     ),
     "what a step submits before is unknown to its signals": (
-        _ENGINE + "transitions/effects.py", "        if run not in self._batch.runs:", "        if True:",
+        _SHARED + "transitions/effects.py", "        if run not in self._batch.runs:", "        if True:",
     ),
     "a member that nobody sees takes a signal": (
-        _ENGINE + "transitions/signals.py", " or _is_hidden(tx, row, opens):", ":",
+        _SHARED + "transitions/signals.py", " or _is_hidden(tx, row, opens):", ":",
     ),
     "a run that ends takes its own signal": (
-        _ENGINE + "transitions/signals.py", "    if row.id == ending:\n", "    if False:\n",
+        _SHARED + "transitions/signals.py", "    if row.id == ending:\n", "    if False:\n",
     ),
     "the signals of one commit do not know of each other": (
-        _ENGINE + "transitions/effects.py", "effect.signal, before, self._ending", "effect.signal, (), self._ending",
+        _SHARED + "transitions/effects.py", "effect.signal, before, self._ending", "effect.signal, (), self._ending",
     ),
     "two signals of one commit are both delivered": (
-        _ENGINE + "transitions/signals.py", "    if was_delivered or not _is", "    if not _is",
+        _SHARED + "transitions/signals.py", "    if was_delivered or not _is", "    if not _is",
     ),
     "refusals have no end": (
         _WORKFLOW + "refusals.py", "if refusals >= MOST_REFUSALS:", "if False:",
@@ -515,29 +516,29 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # group commit
     "an interrupted caller's call goes on as if it waited": (
-        _ENGINE + "group_commit.py", "call.is_gone = True  # what has begun", "pass  # what has begun",
+        _SHARED + "group_commit.py", "call.is_gone = True  # what has begun", "pass  # what has begun",
     ),
     "what a gone caller asked for begins all the same": (
-        _ENGINE + "group_commit.py", " if not call.is_gone for", " for",
+        _SHARED + "group_commit.py", " if not call.is_gone for", " for",
     ),
     "who stops leading leaves the line alone": (
-        _ENGINE + "group_commit.py", "        if self._line:\n            self.clerk.wake()\n", "",
+        _SHARED + "group_commit.py", "        if self._line:\n            self.clerk.wake()\n", "",
     ),
     "a batch that gave way is lost": (
-        _ENGINE + "group_commit.py", "self._line.extendleft(reversed(batch))", "pass",
+        _SHARED + "group_commit.py", "self._line.extendleft(reversed(batch))", "pass",
     ),
     "the clerk ends without another look at the line": (
-        _ENGINE + "clerk.py", "            if not self._has_waiting():\n                break\n", "            break\n",
+        _SHARED + "clerk.py", "            if not self._has_waiting():\n                break\n", "            break\n",
     ),
     "who kept the clerk away does not have the line seen to": (
-        _ENGINE + "clerk.py", "        if self._has_waiting():\n            self.wake()\n", "",
+        _SHARED + "clerk.py", "        if self._has_waiting():\n            self.wake()\n", "",
     ),
     "a refusal after a write is committed with the others'": (
-        _ENGINE + "commit.py", "except TaqubaError as error:\n            if tx.connection.total_changes != changes:",
+        _ENGINE + "commit.py", "except TaqubaError as error:\n            if connection.total_changes != changes:",
         "except TaqubaError as error:\n            if False:",
     ),
     "what a fault of ours has written is committed with the others'": (
-        _ENGINE + "commit.py", "                raise\n            if tx.connection.total_changes != changes:",
+        _ENGINE + "commit.py", "                raise\n            if connection.total_changes != changes:",
         "                raise\n            if False:",
     ),
     # repair
@@ -548,39 +549,39 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _ENGINE + "repair/quarantine.py", 'if had_end and row["finished_ms"] is None:', "if False:",
     ),
     "a member that was quarantined before its group was open is counted as pending": (
-        _ENGINE + "transitions/group.py", "group.total - group.ended", "group.total",
+        _SHARED + "transitions/group.py", "group.total - group.ended", "group.total",
     ),
     "a group with a member quarantined before does not cancel the others": (
-        _ENGINE + "transitions/group.py", "    if group.wakes:\n", "    if False:\n",
+        _SHARED + "transitions/group.py", "    if group.wakes:\n", "    if False:\n",
     ),
     "a group's counters that cannot be right are left so by an end": (
-        _ENGINE + "transitions/member.py", "if group.ended > group.total:", "if False:",
+        _SHARED + "transitions/member.py", "if group.ended > group.total:", "if False:",
     ),
     "a group's counters that cannot be right are left so by a retry": (
-        _ENGINE + "transitions/member.py", "if not group.failed:", "if False:",
+        _SHARED + "transitions/member.py", "if not group.failed:", "if False:",
     ),
     "a group that was counted anew stays ended": (
-        _ENGINE + "transitions/member.py", "tx.execute(sql.UNEND_GROUP, (number,))", "pass",
+        _SHARED + "transitions/member.py", "tx.execute(sql.UNEND_GROUP, (number,))", "pass",
     ),
     "a group that was counted anew does not end": (
         _ENGINE + "repair/recount.py", "if group.ended_ms is None:", "if False:",
     ),
     # one commit for a signal and its run
     "a signal that is known submits its run again": (
-        _ENGINE + "transitions/effects.py", "if signals.is_duplicate(tx, queue, run_id, signal):", "if False:",
+        _SHARED + "transitions/effects.py", "if signals.is_duplicate(tx, queue, run_id, signal):", "if False:",
     ),
     "an effect takes the id of the notification that comes with it": (
-        _ENGINE + "transitions/enqueue.py", "job.id == batch.notification", "False",
+        _SHARED + "transitions/enqueue.py", "job.id == batch.notification", "False",
     ),
     "a page of values has no bound but its rows": (
-        _ENGINE + "reading/kv.py", " or size > PAGE_BYTES", "",
+        _SHARED + "reading/kv.py", " or size > PAGE_BYTES", "",
     ),
     "who has lost its claim is told of the group it would wait for": (
-        _ENGINE + "transitions/advance.py",
+        _SHARED + "transitions/advance.py",
         "        check_held(held, token)  # who has lost the claim is told that, whatever became of the group\n", "",
     ),
     "what SQLite rolled back by itself is taken for written": (
-        _ENGINE + "commit.py", "if not tx.connection.in_transaction:", "if False:",
+        _ENGINE + "commit.py", "if not connection.in_transaction:", "if False:",
     ),
     "a COMMIT that failed is taken for not applied": (
         _ENGINE + "commit.py", "            if is_committing:\n                # It may have",
@@ -606,53 +607,53 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # limits
     "a row enters its line without a slot": (
-        _ENGINE + "transitions/line.py", "has_room = room.slots >= 0 and room.line >= 0", "has_room = True",
+        _SHARED + "transitions/line.py", "has_room = room.slots >= 0 and room.line >= 0", "has_room = True",
     ),
     "nobody is let in when a slot becomes free": (
-        _ENGINE + "transitions/line.py", "    if key is not None:\n        let_in(tx, queue, key)\n",
+        _SHARED + "transitions/line.py", "    if key is not None:\n        let_in(tx, queue, key)\n",
         "    if key is not None:\n        pass\n",
     ),
     "a better parked row does not swap": (
-        _ENGINE + "transitions/line.py", "or min(parked) >= last[0]:", "or True:",
+        _SHARED + "transitions/line.py", "or min(parked) >= last[0]:", "or True:",
     ),
     "what is in line does not count for a rate": (
-        _ENGINE + "transitions/line.py", "line = limit.rate.most - in_line - rates", "line = limit.rate.most - rates",
+        _SHARED + "transitions/line.py", "line = limit.rate.most - in_line - rates", "line = limit.rate.most - rates",
     ),
     "a claim is not noted for its rate": (
-        _ENGINE + "transitions/limit.py", "rates.note(tx, queue, key, limit.rate, seqs)", "pass",
+        _SHARED + "transitions/limit.py", "rates.note(tx, queue, key, limit.rate, seqs)", "pass",
     ),
     "a claim that never began counts for a rate": (
-        _ENGINE + "transitions/line.py", "        rates.forget(tx, held.queue, key, held.seq)", "        pass",
+        _SHARED + "transitions/line.py", "        rates.forget(tx, held.queue, key, held.seq)", "        pass",
     ),
     "a lowered limit parks nothing": (
-        _ENGINE + "transitions/limit.py", "moved += park_surplus(tx, queue, key, MOST_ROWS - moved)", "pass",
+        _SHARED + "transitions/limit.py", "moved += park_surplus(tx, queue, key, MOST_ROWS - moved)", "pass",
     ),
     "a cleared limit lets nobody in": (
-        _ENGINE + "transitions/limit.py", "moved += let_in(tx, queue, key, MOST_ROWS - moved)", "pass",
+        _SHARED + "transitions/limit.py", "moved += let_in(tx, queue, key, MOST_ROWS - moved)", "pass",
     ),
     "a run keeps a slot that is one too many": (
-        _ENGINE + "transitions/line.py", ".slots >= (1 if status is JobStatus.SCHEDULED else 0)", ".slots >= -99",
+        _SHARED + "transitions/line.py", ".slots >= (1 if status is JobStatus.SCHEDULED else 0)", ".slots >= -99",
     ),
     "a keyed run is held": (
-        _ENGINE + "transitions/settle.py", "            and not held.belongings & RANKED\n", "",
+        _SHARED + "transitions/settle.py", "            and not held.belongings & RANKED\n", "",
     ),
     "a claim is held in a paused queue": (
-        _ENGINE + "transitions/hold.py", "if queues and goes_back(tx, lanes[-1]):", "if False:",
+        _SHARED + "transitions/hold.py", "if queues and goes_back(tx, lanes[-1]):", "if False:",
     ),
     "a paused queue is claimed from": (
-        _ENGINE + "transitions/limit.py", "    if tx.queue(queue).paused == 1:\n        return 0\n", "",
+        _SHARED + "transitions/limit.py", "    if tx.queue(queue).paused == 1:\n        return 0\n", "",
     ),
     "a full queue takes more": (
         _PORT + "limit.py", "waiting >= max_waiting:", "waiting > max_waiting:",
     ),
     "the runs before it in a batch do not wait": (
-        _ENGINE + "transitions/enqueue.py", "batch.new[each] = batch.new.get(each, 0) + 1", "pass",
+        _SHARED + "transitions/enqueue.py", "batch.new[each] = batch.new.get(each, 0) + 1", "pass",
     ),
     "the clock of the line goes back": (
-        _ENGINE + "transaction.py", "self._line_clock = max(self.now_ms, stored)", "self._line_clock = self.now_ms",
+        _SHARED + "transaction.py", "self._line_clock = max(self.now_ms, stored)", "self._line_clock = self.now_ms",
     ),
     "a fair advance keeps its rank": (
-        _ENGINE + "transitions/advance.py", "    if held.aging_ms is None or action.keeps_place:", "    if True:",
+        _SHARED + "transitions/advance.py", "    if held.aging_ms is None or action.keeps_place:", "    if True:",
     ),
     # waiting
     "a waiter whose line was taken out stays in it": (
@@ -681,16 +682,16 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # spare claims, and what is not looked at
     "a spare claim is left out though a claim was let go of": (
-        _ENGINE + "settling.py", "self.request.is_spare and not self.turn.let_go and", "self.request.is_spare and",
+        _SHARED + "settling.py", "self.request.is_spare and not self.turn.let_go and", "self.request.is_spare and",
     ),
     "a claim without room is left out though it is no spare one": (
-        _ENGINE + "settling.py", "return self.request.is_spare and not", "return not",
+        _SHARED + "settling.py", "return self.request.is_spare and not", "return not",
     ),
     "what the dead have left is not taken back where no thread is free": (
         _DISPATCH + "settling.py", "is_spare = limit <= 0 and state.abandoned is None", "is_spare = limit <= 0",
     ),
     "a claim is held though what is due goes first": (
-        _ENGINE + "transaction.py", "return self.queue(number).scheduled > 0", "return False",
+        _SHARED + "transaction.py", "return self.queue(number).scheduled > 0", "return False",
     ),
     "a database that was taken away is not missed": (
         _ENGINE + "connections.py", "directory is not None and directory == self._directory_seen:",
@@ -701,22 +702,22 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # time limits
     "a settlement does not yield to the deadline": (
-        _ENGINE + "transitions/settle.py", "None if settlement.ignores_deadline else timing.late(tx, held)", "None",
+        _SHARED + "transitions/settle.py", "None if settlement.ignores_deadline else timing.late(tx, held)", "None",
     ),
     "a settlement does not yield to the step timeout": (
-        _ENGINE + "transitions/settle.py", "if end is not None and end.ms <=", "if end is None and 0 <=",
+        _SHARED + "transitions/settle.py", "if end is not None and end.ms <=", "if end is None and 0 <=",
     ),
     "a cancellation after the deadline is taken for that": (
-        _ENGINE + "transitions/stop.py", "if held.belongings & TIMING:", "if False:",
+        _SHARED + "transitions/stop.py", "if held.belongings & TIMING:", "if False:",
     ),
     "a released claim has started": (
-        _ENGINE + "transitions/settle.py", "timing.wait(tx, held, has_started=False)", "timing.wait(tx, held)",
+        _SHARED + "transitions/settle.py", "timing.wait(tx, held, has_started=False)", "timing.wait(tx, held)",
     ),
     "a step that goes on under its claim has not started": (
-        _ENGINE + "transitions/hold.py", "    timing.wait(tx, held)", "    pass",
+        _SHARED + "transitions/hold.py", "    timing.wait(tx, held)", "    pass",
     ),
     "what is claimed expires": (
-        _ENGINE + "transitions/timing.py", "if ends.expires_ms is not None:", "if False:",
+        _SHARED + "transitions/timing.py", "if ends.expires_ms is not None:", "if False:",
     ),
     "a retry keeps a deadline that has passed": (
         _PORT + "timing.py", "return Ends(None, None)", "return ends",
@@ -729,7 +730,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         "if False:",
     ),
     "the settings of a step carry over": (
-        _ENGINE + "transitions/settings.py", "return defaults, next_step(defaults, given)", "return None",
+        _SHARED + "transitions/settings.py", "return defaults, next_step(defaults, given)", "return None",
     ),
     "a run with settings is held on without them": (
         _DISPATCH + "holds.py", " or not _needs_no_claim(execution.row.settings, action.settings):", ":",
@@ -749,27 +750,27 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     ),
     # schedules
     "a firing is stored though the schedule was fired, paused or redefined since": (
-        _ENGINE + "transitions/schedule.py",
+        _SHARED + "transitions/schedule.py",
         "        return None\n    tx.transitions.add(\"fire\")", "        pass\n    tx.transitions.add(\"fire\")",
     ),
     "a pause is stored over what it has not seen": (
-        _ENGINE + "transitions/schedule.py", "if kept is None or _seen(kept) != seen:\n        return False",
+        _SHARED + "transitions/schedule.py", "if kept is None or _seen(kept) != seen:\n        return False",
         "if kept is None:\n        return False",
     ),
     "a definition replaces one that it has not seen": (
-        _ENGINE + "transitions/schedule.py", "if (None if kept is None else kept.revision) != expected:", "if False:",
+        _SHARED + "transitions/schedule.py", "if (None if kept is None else kept.revision) != expected:", "if False:",
     ),
     "a redefinition has the revision of the one before": (
-        _ENGINE + "sql/schedule.py", "SET kind = ?, revision = ?,", "SET kind = ?, revision = max(revision, 0 * ?),",
+        _SHARED + "sql/schedule.py", "SET kind = ?, revision = ?,", "SET kind = ?, revision = max(revision, 0 * ?),",
     ),
     "a firing does not look whether the last run is active": (
-        _ENGINE + "transitions/schedule.py", "if skips_active and", "if False and",
+        _SHARED + "transitions/schedule.py", "if skips_active and", "if False and",
     ),
     "a name that is taken fails the firing": (
-        _ENGINE + "transitions/schedule.py", "except InputMismatchError:", "except ZeroDivisionError:",
+        _SHARED + "transitions/schedule.py", "except InputMismatchError:", "except ZeroDivisionError:",
     ),
     "a paused schedule is due": (
-        _ENGINE + "sql/schedule.py", "_DUE = f\"FROM {SCHEDULE} INDEXED BY taquba_schedule_due WHERE paused = 0 AND",
+        _SHARED + "sql/schedule.py", "_DUE = f\"FROM {SCHEDULE} INDEXED BY taquba_schedule_due WHERE paused = 0 AND",
         "_DUE = f\"FROM {SCHEDULE} WHERE",
     ),
     "a schedule is fired without its watermark": (
@@ -817,22 +818,22 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _WORKFLOW + "serving.py", "refused = refused or error", "raise",
     ),
     "a purge passes over the run at each cut": (
-        _ENGINE + "transitions/remove.py", "Piece(removed, [], str(last))", "Piece(removed, [], str(seq))",
+        _SHARED + "transitions/remove.py", "Piece(removed, [], str(last))", "Piece(removed, [], str(seq))",
     ),
     "a purge is as large as what it frees": (
-        _ENGINE + "transitions/remove.py", "if size >= MOST_BYTES:", "if False:",
+        _SHARED + "transitions/remove.py", "if size >= MOST_BYTES:", "if False:",
     ),
     "a store that is open is restored from": (
         _ENGINE + "backup.py", "        _refuse_open_store(database)\n", "",
     ),
     "a claim that came to nothing tells of what it took back": (
-        _ENGINE + "settling.py", "            write.operation.forget()\n", "            pass\n",
+        _SHARED + "settling.py", "            write.operation.forget()\n", "            pass\n",
     ),
     "what is taken back has no line": (
         _DISPATCH + "settling.py", "            self._tell_of(requests)\n", "",
     ),
     "what is past its time is told of by nobody": (
-        _ENGINE + "transitions/late.py", "note(tx, held, JobStatus.DEAD, late.why)", "pass",
+        _SHARED + "transitions/late.py", "note(tx, held, JobStatus.DEAD, late.why)", "pass",
     ),
 }  # fmt: skip
 

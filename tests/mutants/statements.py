@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.mutants.mutant import ROOT, Mutant
 
-_SQL = ROOT / "taquba_workflow_sync" / "storage" / "embedded" / "sql"
+_SQL = ROOT / "taquba_workflow_sync" / "storage" / "relational" / "sql"
 #: The statements whose guards the promises stand on, and where they are.
 FILES = ("fence.py", "claims.py", "jobs.py", "memo.py", "kv.py", "effects.py")
 _BEGIN = re.compile(r"WHERE | AND ")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync import KeyValuePage, PayloadTooLargeError, Queue, StorageError, StoreClosedError
-from taquba_workflow_sync.storage.embedded.sql.kv import KV
+from taquba_workflow_sync.storage.relational.sql.kv import KV
 from taquba_workflow_sync.testing import ManualClock
 
 from .support import corrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import JobPage, JobStatus, Queue, QueueConfig
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW
+from taquba_workflow_sync.storage.relational.sql.names import JOB, OVERFLOW
 from taquba_workflow_sync.testing import ManualClock
 
 from .support import START, claimed, corrupt

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync import Queue, RunSpec, RunState, StorageError, Succeed, WorkflowClient, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.queue.support import PATIENCE, wait_until
 from tests.storage.embedded.pages import damage, pages_with, root_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync import HEADER_RUN_ID, HEADER_STEP, JobStatus, Queue, TerminalStatus, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, OVERFLOW
+from taquba_workflow_sync.storage.relational.sql.names import JOB, OVERFLOW
 from taquba_workflow_sync.testing import RecordingHook
 from tests.queue.support import PATIENCE, corrupt, counters, stored
 from tests.stable_ids import stable_id

@@ -39,9 +39,9 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
 )
 from taquba_workflow_sync.ids import new_ulid
-from taquba_workflow_sync.storage.embedded.transitions import group as embedded_group
 from taquba_workflow_sync.storage.port.group import HeldBy, NewGroup, Progress
 from taquba_workflow_sync.storage.port.job import NewJob
+from taquba_workflow_sync.storage.relational.transitions import group as embedded_group
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow.group_writing import new_group
 from taquba_workflow_sync.workflow.new_run import new_run

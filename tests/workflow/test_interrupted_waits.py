@@ -17,7 +17,7 @@ from tests.support import PATIENCE, in_thread, wait_until
 #: How many steps a call has at least, whatever it meets.
 _LEAST = 100
 _WAITING = ("queue/waiters.py", "workflow/waiting.py", "taquba_workflow_sync/wakeup.py")
-_CLAIMING = ("queue/claiming.py", "queue/waiters.py", "embedded/group_commit.py", "embedded/access.py")
+_CLAIMING = ("queue/claiming.py", "queue/waiters.py", "relational/group_commit.py", "embedded/access.py")
 #: For a claim that its caller was never told of, and that could not be given back.
 _LEASE = 2.0
 

@@ -30,7 +30,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock, ScriptedRunner
 from tests.queue.support import PATIENCE, START, await_event, corrupt, in_thread
 

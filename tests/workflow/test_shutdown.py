@@ -21,7 +21,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from taquba_workflow_sync.testing import RecordingHook
 from tests.queue.support import PATIENCE, await_event, counters, in_thread
 

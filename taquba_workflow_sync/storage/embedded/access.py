@@ -10,18 +10,18 @@ from contextlib import closing
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.data_errors import DamagedDatabaseError
-from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
-from taquba_workflow_sync.storage.embedded.pending import Operation, PendingWrite
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_read, is_about_data, is_undecodable
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions.enter_boot import enter_boot, is_of_boot
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import DamagedDatabaseError
+from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
+from taquba_workflow_sync.storage.relational.pending import Operation, PendingWrite
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions.enter_boot import enter_boot, is_of_boot
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 
 _log = logging.getLogger(__name__)
 

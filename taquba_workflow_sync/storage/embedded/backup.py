@@ -12,10 +12,8 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.failpoints import Failpoint, between
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, create_private, settings_hold
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.data_errors import is_corrupt
 from taquba_workflow_sync.storage.embedded.filesystem import (
     check_filesystem,
     check_private,
@@ -24,7 +22,9 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
     sync_path,
 )
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
-from taquba_workflow_sync.storage.embedded.transitions.restore import MARK
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import is_corrupt
+from taquba_workflow_sync.storage.relational.transitions.restore import MARK
 
 # Pages copied before others of this process get the interpreter's lock again.
 _PIECE: Final = 1000

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_read
 from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
+from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
 from taquba_workflow_sync.wakeup import WakeUp
 
 # A look costs 65 to 200 microseconds of CPU, most of it for waking a thread: often while there is something to see,

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final
 
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import stray_settings
-from taquba_workflow_sync.storage.embedded.columns import LAST_SEQ
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.overflow import checksum
-from taquba_workflow_sync.storage.embedded.reading import schedule as read_schedule
 from taquba_workflow_sync.storage.embedded.repair.inspection import inspect_rows
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription, right_counts
 from taquba_workflow_sync.storage.embedded.repair.recount import flags_of
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant_snapshot
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data, lacks_a_name
 from taquba_workflow_sync.storage.port.tally import COUNTERS
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.columns import LAST_SEQ
+from taquba_workflow_sync.storage.relational.overflow import checksum
+from taquba_workflow_sync.storage.relational.reading import schedule as read_schedule
 
 #: The most sentences of one kind; the rest is counted.
 MOST: Final = 100

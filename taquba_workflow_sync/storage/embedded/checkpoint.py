@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from taquba_workflow_sync.failpoints import Failpoint, between
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.relational import sql
 
 _log = logging.getLogger(__name__)
 

@@ -11,18 +11,18 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
-from taquba_workflow_sync.storage.embedded.pending import Bulk, PendingWrite, fail_all, settle_all
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_written, is_read_only
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transactor import GaveWay
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.embedded.writer import BEGIN_TIMEOUT, NotBegun, Writer
 from taquba_workflow_sync.storage.port.changes import CommitListener
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
+from taquba_workflow_sync.storage.relational.pending import Bulk, PendingWrite, fail_all, settle_all
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transactor import GaveWay
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)

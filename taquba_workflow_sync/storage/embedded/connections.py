@@ -19,8 +19,8 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, connect, stop_waiting
-from taquba_workflow_sync.storage.embedded.gate import Gate, Room
 from taquba_workflow_sync.storage.embedded.sqlite_errors import LostDatabaseError
+from taquba_workflow_sync.storage.relational.gate import Gate, Room
 from taquba_workflow_sync.wakeup import WakeUp
 
 _READERS: Final = 3

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from taquba_workflow_sync.storage.embedded import reads, sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, stray_settings
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE, filesystem_of, is_unsafe
 from taquba_workflow_sync.storage.embedded.owners import is_alive, owners_in, pid_of
 from taquba_workflow_sync.storage.port.finding import Finding
+from taquba_workflow_sync.storage.relational import reads, sql
 
 #: The versions that the WAL-reset bug was mended in: https://www.sqlite.org/wal.html#walresetbug
 _MENDED: Final = (3, 51, 3)

@@ -13,15 +13,15 @@ from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, StoreClosedError, StoreInUseError
 from taquba_workflow_sync.failpoints import between
-from taquba_workflow_sync.storage.embedded import reads
-from taquba_workflow_sync.storage.embedded.clerk import Clerk
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
-from taquba_workflow_sync.storage.embedded.forks import ForkGuard, forget, guard_forks_of
-from taquba_workflow_sync.storage.embedded.gate import Room
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import Owner
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.storage.relational import reads
+from taquba_workflow_sync.storage.relational.clerk import Clerk
+from taquba_workflow_sync.storage.relational.forks import ForkGuard, forget, guard_forks_of
+from taquba_workflow_sync.storage.relational.gate import Room
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.failpoints import Failpoint, between
-from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.relational import sql
 
 _log = logging.getLogger(__name__)
 

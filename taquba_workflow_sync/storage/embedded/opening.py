@@ -14,11 +14,9 @@ from typing import Final
 from taquba_workflow_sync.clock import SystemClock, clock_reader
 from taquba_workflow_sync.errors import SchemaVersionError, StorageError, StoreInUseError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint, between
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, StoreCache, create_private, settings_hold
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.data_errors import DamagedDatabaseError, is_corrupt
 from taquba_workflow_sync.storage.embedded.filesystem import (
     check_filesystem,
     check_private,
@@ -31,10 +29,12 @@ from taquba_workflow_sync.storage.embedded.migrations import migrate
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions.restore import is_unopened_copy, take_over
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import DamagedDatabaseError, is_corrupt
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions.restore import is_unopened_copy, take_over
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)

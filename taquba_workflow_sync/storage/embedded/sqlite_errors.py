@@ -6,7 +6,7 @@ import sqlite3
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.storage.embedded.data_errors import (
+from taquba_workflow_sync.storage.relational.data_errors import (
     DamagedDatabaseError,
     InvalidDataError,
     is_corrupt,

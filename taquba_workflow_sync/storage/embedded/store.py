@@ -17,21 +17,21 @@ from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.changes import ChangeFeed
 from taquba_workflow_sync.storage.embedded.check import check
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES, Checkpointer
-from taquba_workflow_sync.storage.embedded.claims_seen import ClaimsSeen
 from taquba_workflow_sync.storage.embedded.commit import Transactor
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.examination import examine
-from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
-from taquba_workflow_sync.storage.embedded.methods import Methods
 from taquba_workflow_sync.storage.embedded.opening import is_store as is_store
 from taquba_workflow_sync.storage.embedded.opening import prepare
 from taquba_workflow_sync.storage.embedded.owners import is_alive
-from taquba_workflow_sync.storage.embedded.settling import settle_plain_in_bulk
-from taquba_workflow_sync.storage.embedded.transitions import memo
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.finding import Finding
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
+from taquba_workflow_sync.storage.relational.claims_seen import ClaimsSeen
+from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
+from taquba_workflow_sync.storage.relational.methods import Methods
+from taquba_workflow_sync.storage.relational.settling import settle_plain_in_bulk
+from taquba_workflow_sync.storage.relational.transitions import memo
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 
 _PLAIN: Final = OpenOptions()
 

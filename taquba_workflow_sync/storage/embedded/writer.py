@@ -7,10 +7,10 @@ import sqlite3
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_written, is_busy
+from taquba_workflow_sync.storage.relational import sql
 
 _log = logging.getLogger(__name__)
 

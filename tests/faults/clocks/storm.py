@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB
 from tests.faults.checker import looking_at
 from tests.faults.clocks.times import HOUR, SharedOffset
 from tests.faults.figures import Figures

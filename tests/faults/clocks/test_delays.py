@@ -23,11 +23,11 @@ from taquba_workflow_sync import (
     run_worker,
 )
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
-from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.reads import DueIn, Ready
 from taquba_workflow_sync.storage.port.settlement import Action, Advance, Nack
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
+from taquba_workflow_sync.storage.relational.sql.names import META
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.clocks.times import HOUR, NOON_MS, SteppingWall, Wall
 from tests.faults.lab import open_queue

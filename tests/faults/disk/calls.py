@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from taquba_workflow_sync import Queue, RunSpec, TaqubaError, WorkflowClient
-from taquba_workflow_sync.storage.embedded.sql.names import META
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Settlement
+from taquba_workflow_sync.storage.relational.sql.names import META
 from tests.faults.disk.feature_calls import feature_calls
 from tests.faults.lab import open_queue
 from tests.support import wait_until

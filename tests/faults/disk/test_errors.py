@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import owners, reads
+from taquba_workflow_sync.storage.embedded import owners
+from taquba_workflow_sync.storage.relational import reads
 from tests.faults import interpose
 from tests.faults.checker import check
 from tests.faults.disk import volume as volumes

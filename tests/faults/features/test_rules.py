@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded.sql.kv import KV
-from taquba_workflow_sync.storage.embedded.sql.limit import RATE, RATED
-from taquba_workflow_sync.storage.embedded.sql.memo import MEMO
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, GROUP, JOB, MEMBER, QUEUE
-from taquba_workflow_sync.storage.embedded.sql.signals import SIGNAL, SIGNAL_ID
+from taquba_workflow_sync.storage.relational.sql.kv import KV
+from taquba_workflow_sync.storage.relational.sql.limit import RATE, RATED
+from taquba_workflow_sync.storage.relational.sql.memo import MEMO
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, GROUP, JOB, MEMBER, QUEUE
+from taquba_workflow_sync.storage.relational.sql.signals import SIGNAL, SIGNAL_ID
 from tests.faults.checker import check
 from tests.faults.features import rules
 from tests.faults.features.rules import check_features

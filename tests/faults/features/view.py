@@ -8,13 +8,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taquba_workflow_sync.storage.embedded.sql.event import EVENT
-from taquba_workflow_sync.storage.embedded.sql.kv import KV
-from taquba_workflow_sync.storage.embedded.sql.limit import RATE, RATED
-from taquba_workflow_sync.storage.embedded.sql.memo import MEMO, MEMO_SCOPE, ROOM
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, GROUP, JOB, MEMBER, OVERFLOW, QUEUE
-from taquba_workflow_sync.storage.embedded.sql.schedule import SCHEDULE, SCHEDULE_SPEC
-from taquba_workflow_sync.storage.embedded.sql.signals import SIGNAL, SIGNAL_ID
+from taquba_workflow_sync.storage.relational.sql.event import EVENT
+from taquba_workflow_sync.storage.relational.sql.kv import KV
+from taquba_workflow_sync.storage.relational.sql.limit import RATE, RATED
+from taquba_workflow_sync.storage.relational.sql.memo import MEMO, MEMO_SCOPE, ROOM
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, GROUP, JOB, MEMBER, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.relational.sql.schedule import SCHEDULE, SCHEDULE_SPEC
+from taquba_workflow_sync.storage.relational.sql.signals import SIGNAL, SIGNAL_ID
 from tests.faults.checker import looking_at
 
 STEPS = "workflow-steps"

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.relational import sql
 
 BIG: Final = 2**63 - 1
 

@@ -15,18 +15,18 @@ from typing import Any, Final
 
 from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, record_of, record_of_claim
-from taquba_workflow_sync.storage.embedded import reads, sql
 from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription
-from taquba_workflow_sync.storage.embedded.rows import ShownRow, TakenRow
-from taquba_workflow_sync.storage.embedded.showing import readable_attempt
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions.claim import claim
-from taquba_workflow_sync.storage.embedded.transitions.fence import row_number
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.notification import Subscription, decode_notification
+from taquba_workflow_sync.storage.relational import reads, sql
+from taquba_workflow_sync.storage.relational.rows import ShownRow, TakenRow
+from taquba_workflow_sync.storage.relational.showing import readable_attempt
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions.claim import claim
+from taquba_workflow_sync.storage.relational.transitions.fence import row_number
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 from taquba_workflow_sync.webhooks.request import read_request
 from taquba_workflow_sync.webhooks.retry_after import MAX_RETRY_AFTER_S, parse_retry_after
 from taquba_workflow_sync.webhooks.signing import signing_keys

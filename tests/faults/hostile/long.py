@@ -19,7 +19,7 @@ from unittest import mock
 
 from taquba_workflow_sync import PayloadTooLargeError, Queue
 from taquba_workflow_sync.queue.dispatch import dispatcher
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults.figures import Figures
 from tests.faults.hostile import decoders, robbed, stage
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns

@@ -29,7 +29,6 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.group import HeldBy, NewGroup, OnFailure
 from taquba_workflow_sync.storage.port.memo import MemoScope
@@ -49,6 +48,7 @@ from taquba_workflow_sync.storage.port.settlement import (
 from taquba_workflow_sync.storage.port.signals import NewSignal
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock, RecordingHook
 from tests.faults.hostile.damage import Vandal
 from tests.storage.bench import run

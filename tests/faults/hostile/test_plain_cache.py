@@ -16,7 +16,7 @@ from diskcache.core import MODE_PICKLE, MODE_RAW
 
 from taquba_workflow_sync import Queue, SchemaVersionError, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS, StoreCache
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, META
+from taquba_workflow_sync.storage.relational.sql.names import JOB, META
 from tests.faults.hostile.damage import Vandal
 from tests.faults.hostile.robbed import LIMIT
 from tests.storage.embedded.raw import inside

@@ -10,14 +10,14 @@ import pytest
 
 from taquba_workflow_sync import ClaimLostError, JobStatus, Queue, StorageError, Succeed, WorkflowRuntime
 from taquba_workflow_sync.queue.dispatch import dispatcher
-from taquba_workflow_sync.storage.embedded.sql.effects import REFUSAL
-from taquba_workflow_sync.storage.embedded.sql.event import EVENT
-from taquba_workflow_sync.storage.embedded.sql.garbage import GARBAGE
-from taquba_workflow_sync.storage.embedded.sql.kv import KV
-from taquba_workflow_sync.storage.embedded.sql.limit import LIMIT, RATE, RATED
-from taquba_workflow_sync.storage.embedded.sql.memo import MEMO, MEMO_SCOPE
-from taquba_workflow_sync.storage.embedded.sql.meter import METER
-from taquba_workflow_sync.storage.embedded.sql.names import (
+from taquba_workflow_sync.storage.relational.sql.effects import REFUSAL
+from taquba_workflow_sync.storage.relational.sql.event import EVENT
+from taquba_workflow_sync.storage.relational.sql.garbage import GARBAGE
+from taquba_workflow_sync.storage.relational.sql.kv import KV
+from taquba_workflow_sync.storage.relational.sql.limit import LIMIT, RATE, RATED
+from taquba_workflow_sync.storage.relational.sql.memo import MEMO, MEMO_SCOPE
+from taquba_workflow_sync.storage.relational.sql.meter import METER
+from taquba_workflow_sync.storage.relational.sql.names import (
     ATTEMPT,
     CHILD,
     GROUP,
@@ -28,13 +28,13 @@ from taquba_workflow_sync.storage.embedded.sql.names import (
     PARENT,
     QUEUE,
 )
-from taquba_workflow_sync.storage.embedded.sql.owner import OWNER
-from taquba_workflow_sync.storage.embedded.sql.progress import PROGRESS
-from taquba_workflow_sync.storage.embedded.sql.schedule import SCHEDULE, SCHEDULE_SPEC
-from taquba_workflow_sync.storage.embedded.sql.settings import SETTINGS
-from taquba_workflow_sync.storage.embedded.sql.signals import MAILBOX, SIGNAL, SIGNAL_ID, WAIT
-from taquba_workflow_sync.storage.embedded.sql.timing import TIMING
-from taquba_workflow_sync.storage.embedded.sql.trace import TRACE
+from taquba_workflow_sync.storage.relational.sql.owner import OWNER
+from taquba_workflow_sync.storage.relational.sql.progress import PROGRESS
+from taquba_workflow_sync.storage.relational.sql.schedule import SCHEDULE, SCHEDULE_SPEC
+from taquba_workflow_sync.storage.relational.sql.settings import SETTINGS
+from taquba_workflow_sync.storage.relational.sql.signals import MAILBOX, SIGNAL, SIGNAL_ID, WAIT
+from taquba_workflow_sync.storage.relational.sql.timing import TIMING
+from taquba_workflow_sync.storage.relational.sql.trace import TRACE
 from tests.faults.hostile.damage import Vandal, columns_of, damages_of, schema_columns
 from tests.faults.hostile.stage import STATES, DamagedStore, make_template
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
-from taquba_workflow_sync.storage.embedded.sql.names import JOB, QUEUE
+from taquba_workflow_sync.storage.relational.sql.names import JOB, QUEUE
 from tests.faults.checker import LANE_SUFFIX, check, looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Journal, read

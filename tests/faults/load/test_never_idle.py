@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from taquba_workflow_sync.testing import ManualClock
 from tests.faults.checker import looking_at
 from tests.support import PATIENCE, no_thread_left_behind, wait_until

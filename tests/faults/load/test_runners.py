@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB
 from tests.faults.checker import looking_at
 from tests.faults.figures import Figures
 from tests.faults.journal import Journal

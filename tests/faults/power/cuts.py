@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taquba_workflow_sync import Queue, TaqubaError, WorkflowRuntime
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, JOB, OVERFLOW, QUEUE
 from tests.faults import interpose
 from tests.faults.checker import check, looking_at
 from tests.faults.figures import Figures

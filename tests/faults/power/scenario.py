@@ -19,8 +19,8 @@ from typing import Any
 from taquba_workflow_sync import InvalidStateError, RunNotFoundError, RunSpec, WorkflowRuntime
 from taquba_workflow_sync.storage.embedded import connections, filesystem, lifecycle, opening
 from taquba_workflow_sync.storage.embedded.commit import Transactor
-from taquba_workflow_sync.storage.embedded.group_commit import GroupCommit
-from taquba_workflow_sync.storage.embedded.pending import PendingCall
+from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
+from taquba_workflow_sync.storage.relational.pending import PendingCall
 from tests.faults.interpose import mark
 from tests.faults.journal import Journal
 from tests.faults.lab import LabRunner, hook_of, make_plan, open_queue

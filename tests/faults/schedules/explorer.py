@@ -24,13 +24,13 @@ from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.queue import Queue
-from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import features, names
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.job import Inserted
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
+from taquba_workflow_sync.storage.relational.presence import Evidence
+from taquba_workflow_sync.storage.relational.sql import features, names
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from tests.faults.figures import Figures
 from tests.storage.bench import LANE, QUEUE

@@ -26,26 +26,19 @@ from taquba_workflow_sync.storage.embedded import (
     cache,
     changes,
     checkpoint,
-    claims_seen,
-    clerk,
     commit,
     connections,
     filesystem,
-    gate,
-    group_commit,
     lifecycle,
     opening,
     owners,
-    pending,
-    presence,
     store,
 )
-from taquba_workflow_sync.storage.embedded import (
-    locks as locks_module,
-)
-from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
-from taquba_workflow_sync.storage.embedded.transitions import end as ending
-from taquba_workflow_sync.storage.embedded.transitions import hold as holding
+from taquba_workflow_sync.storage.embedded import locks as locks_module
+from taquba_workflow_sync.storage.relational import claims_seen, clerk, gate, group_commit, pending, presence
+from taquba_workflow_sync.storage.relational.transitions import claim as claiming
+from taquba_workflow_sync.storage.relational.transitions import end as ending
+from taquba_workflow_sync.storage.relational.transitions import hold as holding
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.workflow import client as client_module
 from taquba_workflow_sync.workflow import endings

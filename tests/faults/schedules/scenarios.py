@@ -8,9 +8,6 @@ from typing import Any, Final
 
 from taquba_workflow_sync.clock import to_ms
 from taquba_workflow_sync.errors import CancelRequestedError, TaqubaError
-from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import features, names
-from taquba_workflow_sync.storage.embedded.sql.upgrade import OLD_NAMES
 from taquba_workflow_sync.storage.port.cancellation import Cancellation, CancelOutcome
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, LaneClaim
 from taquba_workflow_sync.storage.port.effects import Add, ComparePut, Effect, Insert, Put
@@ -33,6 +30,9 @@ from taquba_workflow_sync.storage.port.settlement import (
 from taquba_workflow_sync.storage.port.status import Verdict
 from taquba_workflow_sync.storage.port.timing import LimitPassedError, TimeLimits
 from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
+from taquba_workflow_sync.storage.relational.presence import Evidence
+from taquba_workflow_sync.storage.relational.sql import features, names
+from taquba_workflow_sync.storage.relational.sql.upgrade import OLD_NAMES
 from taquba_workflow_sync.workflow.spec import RunSpec
 from tests.storage import bench
 from tests.storage.bench import LANE, LEASE_MS, QUEUE, subscribe

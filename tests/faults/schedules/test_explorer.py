@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import lifecycle, owners, sql, store
-from taquba_workflow_sync.storage.embedded.transitions import advance
-from taquba_workflow_sync.storage.embedded.transitions import claim as claiming
+from taquba_workflow_sync.storage.embedded import lifecycle, owners, store
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.transitions import advance
+from taquba_workflow_sync.storage.relational.transitions import claim as claiming
 
 from .explorer import Explorer, Outcome, Result, Scenario, Stage, choices_of
 from .instruments import TIMED, YieldingLock, instrumented

@@ -19,8 +19,8 @@ import diskcache
 from taquba_workflow_sync import Queue, StorageError
 from taquba_workflow_sync.storage.embedded import connections
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.faults.lab import open_queue
 from tests.faults.wal import window
 from tests.processes.harness import say

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.faults.checker import looking_at
 from tests.faults.wal import window
 from tests.faults.wal.scene import WalScene, do

@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.gate import Gate
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.relational.gate import Gate
 
 
 @contextmanager

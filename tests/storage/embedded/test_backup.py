@@ -12,15 +12,15 @@ import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreClosedError
 from taquba_workflow_sync.storage.embedded import backup as backup_module
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.store import restore_store
-from taquba_workflow_sync.storage.embedded.transitions import restore
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import Ack
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
 from taquba_workflow_sync.storage.port.store import Durability
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.transitions import restore
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import (
     ACTIONS,

@@ -11,8 +11,8 @@ import pytest
 from taquba_workflow_sync.errors import StorageError, StoreClosedError
 from taquba_workflow_sync.storage.embedded import changes as changes_module
 from taquba_workflow_sync.storage.embedded import connections as connections_module
-from taquba_workflow_sync.storage.embedded.sql.names import QUEUE as QUEUES
 from taquba_workflow_sync.storage.port.changes import Changes
+from taquba_workflow_sync.storage.relational.sql.names import QUEUE as QUEUES
 from taquba_workflow_sync.testing import ManualClock
 from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.bench import put_one, version_of

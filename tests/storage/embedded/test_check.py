@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.check import MOST
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.notification import Subscription
+from taquba_workflow_sync.storage.relational import sql
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, job, put, put_one, run, settle
 
 from .conftest import OpenEmbedded, open_at

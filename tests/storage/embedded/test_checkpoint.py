@@ -15,8 +15,8 @@ import pytest
 from taquba_workflow_sync.storage.embedded import checkpoint as checkpoint_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
-from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.relational.sql import names as sql
 from tests.storage.bench import job, put, put_one, version_of
 from tests.storage.embedded.raw import through
 

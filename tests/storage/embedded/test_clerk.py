@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import clerk as clerk_module
-from taquba_workflow_sync.storage.embedded import group_commit
-from taquba_workflow_sync.storage.embedded.clerk import Clerk
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.relational import clerk as clerk_module
+from taquba_workflow_sync.storage.relational import group_commit
+from taquba_workflow_sync.storage.relational.clerk import Clerk
 from tests.storage.bench import put_one, status
 
 from .callers import LIMIT, Caller, Faults, until

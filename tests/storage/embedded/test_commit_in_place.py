@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded import group_commit
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.memo import MemoScope
+from taquba_workflow_sync.storage.relational import group_commit
 from tests.storage.bench import claim, put_one, put_run, status
 
 from .callers import LIMIT, Caller, Faults, begins, until

@@ -14,8 +14,8 @@ from diskcache.core import DBNAME, MODE_PICKLE, MODE_RAW
 
 from taquba_workflow_sync.storage.embedded import cache as cache_module
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, SETTINGS, PlainDisk, StoreCache
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.stable_ids import stable_id
 from tests.storage.bench import job, put
 

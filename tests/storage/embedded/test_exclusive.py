@@ -21,10 +21,10 @@ from taquba_workflow_sync.storage.embedded import store as store_module
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
-from taquba_workflow_sync.storage.embedded.presence import Evidence
-from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.embedded.store import open_store
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.storage.relational.presence import Evidence
+from taquba_workflow_sync.storage.relational.sql import names as sql
 from tests.storage.bench import claim, claims, put_one, status
 
 from .callers import LIMIT, Caller

@@ -12,21 +12,8 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync.errors import ClaimLostError
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import connect
-from taquba_workflow_sync.storage.embedded.data_errors import InvalidDataError
-from taquba_workflow_sync.storage.embedded.sql import fence as door
-from taquba_workflow_sync.storage.embedded.sql.owner import NUMBER_OF_HOLDER
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions import advance as advancing
-from taquba_workflow_sync.storage.embedded.transitions import finish as finishing
-from taquba_workflow_sync.storage.embedded.transitions.cancel import cancel
-from taquba_workflow_sync.storage.embedded.transitions.claim import claim
-from taquba_workflow_sync.storage.embedded.transitions.enqueue import insert
-from taquba_workflow_sync.storage.embedded.transitions.reap import take_back
-from taquba_workflow_sync.storage.embedded.transitions.settle import is_plain, settle, settle_in_bulk
-from taquba_workflow_sync.storage.embedded.unreadable import Unreadable
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.settlement import (
@@ -40,6 +27,19 @@ from taquba_workflow_sync.storage.port.settlement import (
     SettleCancelled,
     Settlement,
 )
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
+from taquba_workflow_sync.storage.relational.sql import fence as door
+from taquba_workflow_sync.storage.relational.sql.owner import NUMBER_OF_HOLDER
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions import advance as advancing
+from taquba_workflow_sync.storage.relational.transitions import finish as finishing
+from taquba_workflow_sync.storage.relational.transitions.cancel import cancel
+from taquba_workflow_sync.storage.relational.transitions.claim import claim
+from taquba_workflow_sync.storage.relational.transitions.enqueue import insert
+from taquba_workflow_sync.storage.relational.transitions.reap import take_back
+from taquba_workflow_sync.storage.relational.transitions.settle import is_plain, settle, settle_in_bulk
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 from tests.storage.bench import QUEUE, job, run
 
 from .conftest import open_at

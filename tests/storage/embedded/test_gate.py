@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from taquba_workflow_sync.storage.embedded.gate import Gate, Room
+from taquba_workflow_sync.storage.relational.gate import Gate, Room
 
 from .callers import LIMIT, Caller, until
 from .raw import through

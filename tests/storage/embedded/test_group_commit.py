@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.errors import ClaimLostError, DuplicateJobIdError, StorageError
-from taquba_workflow_sync.storage.embedded.sql import names as sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.settlement import Ack
+from taquba_workflow_sync.storage.relational.sql import names as sql
+from taquba_workflow_sync.storage.relational.transaction import Transaction
 from tests.storage.bench import (
     QUEUE,
     claim,

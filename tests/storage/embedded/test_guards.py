@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import sql
+from taquba_workflow_sync.storage.relational import sql
 from tests.storage.bench import claim, job, put, run
 
 from .conftest import open_at

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import clerk as clerk_module
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import Durability
+from taquba_workflow_sync.storage.relational import clerk as clerk_module
 from tests.interruptions import Interruption, Limit, assert_weathers, inject
 from tests.storage.bench import QUEUE, claims, job, put_one, rows_of, status
 
 from .callers import LIMIT, Caller, Faults, until
 from .conftest import OpenEmbedded
 
-_ENGINE = str(Path("taquba_workflow_sync", "storage", "embedded"))
+_ENGINE = str(Path("taquba_workflow_sync", "storage"))
 
 
 @pytest.fixture

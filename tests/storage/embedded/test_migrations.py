@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
-from taquba_workflow_sync.storage.embedded import migrations, sql
+from taquba_workflow_sync.storage.embedded import migrations
 from taquba_workflow_sync.storage.embedded.cache import connect
 from taquba_workflow_sync.storage.embedded.check import check
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.embedded.transitions.subscribe import is_subscribed
 from taquba_workflow_sync.storage.port.job import JobRow
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.transitions.subscribe import is_subscribed
 from tests.storage.bench import QUEUE, claim, claims, put_one, settle, stored
 
 from .conftest import OpenEmbedded, open_at

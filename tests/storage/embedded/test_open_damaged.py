@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.reads import Filter
+from taquba_workflow_sync.storage.relational import sql
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, put, put_one, run, settle
 
 from .conftest import open_at

@@ -11,11 +11,11 @@ import pytest
 
 from taquba_workflow_sync.errors import SchemaVersionError, StorageError
 from taquba_workflow_sync.storage.embedded import opening as opening_module
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.cache import SETTINGS
-from taquba_workflow_sync.storage.embedded.sql.names import JOB
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.sql.names import JOB
 from tests.storage.bench import claim, put_one
 
 from .conftest import OpenEmbedded

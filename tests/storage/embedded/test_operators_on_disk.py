@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.embedded.transitions import enrol, many, remove
 from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.progress import ProgressReport
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter, SettleCancelled
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.tally import Tally
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.transitions import enrol, many, remove
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import (
     QUEUE,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded.sql.names import ATTEMPT, OVERFLOW
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, Nack, Release
+from taquba_workflow_sync.storage.relational.sql.names import ATTEMPT, OVERFLOW
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import claim, put_one, put_run, settle
 

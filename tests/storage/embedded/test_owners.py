@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
-from taquba_workflow_sync.storage.embedded.presence import Evidence
 from taquba_workflow_sync.storage.port.settlement import Ack
+from taquba_workflow_sync.storage.relational.presence import Evidence
 from tests.storage.bench import claim, claims, job, owner_of, put, put_one, refusal
 
 from .conftest import OpenEmbedded

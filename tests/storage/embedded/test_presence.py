@@ -9,10 +9,10 @@ from pathlib import Path
 import filelock
 import pytest
 
-from taquba_workflow_sync.storage.embedded import presence
 from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive
-from taquba_workflow_sync.storage.embedded.presence import Evidence, Watch
-from taquba_workflow_sync.storage.embedded.rows import OwnedClaim
+from taquba_workflow_sync.storage.relational import presence
+from taquba_workflow_sync.storage.relational.presence import Evidence, Watch
+from taquba_workflow_sync.storage.relational.rows import OwnedClaim
 
 LEASE_MS = 1_000
 
@@ -151,20 +151,17 @@ def test_a_dead_owner_that_another_process_probes_is_known_to_be_dead_when_that_
         end_of_probe.join()
 
 
-def test_only_the_owner_in_doubt_is_waited_for(
-    watch: Watch, alive: Owner, owners: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_owner_in_doubt_is_waited_for(alive: Owner, owners: Path) -> None:
     """A cancel would wait for every living process otherwise, one after the other."""
     second = Owner(owners, is_exclusive=False)
     second.take()
     waits: dict[str, float] = {}
-    look = presence.is_alive
 
-    def seen(directory: Path, owner: str, patience: float = 0.0) -> bool | None:
+    def seen(owner: str, patience: float) -> bool | None:
         waits[owner] = patience
-        return look(directory, owner, patience)
+        return is_alive(owners, owner, patience)
 
-    monkeypatch.setattr(presence, "is_alive", seen)
+    watch = Watch(seen)
     claims = [running(alive.id), running(second.id, token="t.1.2")]
     assert watch.look(claims, 0, suspect=second.id) == Evidence()
     second.leave(has_claims=False)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import listing, sql
 from taquba_workflow_sync.storage.embedded.cache import connect
-from taquba_workflow_sync.storage.embedded.conditions import conditions
 from taquba_workflow_sync.storage.port.reads import Filter
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
+from taquba_workflow_sync.storage.relational import listing, sql
+from taquba_workflow_sync.storage.relational.conditions import conditions
 from taquba_workflow_sync.workflow.selection import selection
 from taquba_workflow_sync.workflow.status import RunState
 

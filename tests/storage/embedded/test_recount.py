@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from taquba_workflow_sync.storage.embedded import sql
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.effects import OpenGroup
 from taquba_workflow_sync.storage.port.group import HeldBy, OnFailure, Progress
@@ -14,6 +13,7 @@ from taquba_workflow_sync.storage.port.settlement import Ack, Advance, Release, 
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.timing import TimeLimits
 from taquba_workflow_sync.storage.port.wait import Wait, WaitKind
+from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import KEEP_MS, LANE, QUEUE, claim, claims, put, put_run, run, settle, stored
 from tests.storage.test_group import FAILED, counted, group_of, members, shown, submit, wait_for

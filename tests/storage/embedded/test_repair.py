@@ -8,12 +8,13 @@ import sqlite3
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded import access, sql
+from taquba_workflow_sync.storage.embedded import access
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.settlement import Ack
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.transaction import Transaction
 from tests.storage.bench import ACTIONS, LANE, QUEUE, claim, claims, put, put_one, run, settle, stored
 
 from .conftest import OpenEmbedded

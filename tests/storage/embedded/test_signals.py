@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.belongings import Belonging
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
 from taquba_workflow_sync.storage.port.settlement import Ack, Advance, DeadLetter
 from taquba_workflow_sync.storage.port.signals import NewSignal, SignalOutcome
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.wait import NEVER_MS, Wait, WaitKind, waiting_for
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.belongings import Belonging
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import QUEUE, claim, claims, put, put_run, run, settle, stored
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.storage.embedded.transitions import claim as claim_module
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim, TakenBack
 from taquba_workflow_sync.storage.port.timing import TimeLimits
+from taquba_workflow_sync.storage.relational.transitions import claim as claim_module
 from taquba_workflow_sync.testing import ManualClock
 from tests.storage.bench import LEASE_MS, QUEUE, put_run
 

@@ -6,13 +6,13 @@ import sqlite3
 from hashlib import sha256
 from typing import Any, Final
 
-from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.belongings import Belonging
-from taquba_workflow_sync.storage.embedded.columns import COLUMNS
 from taquba_workflow_sync.storage.embedded.connections import Connections
-from taquba_workflow_sync.storage.embedded.overflow import Overflow, is_changed
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_invalid
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant_snapshot
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.belongings import Belonging
+from taquba_workflow_sync.storage.relational.columns import COLUMNS
+from taquba_workflow_sync.storage.relational.overflow import Overflow, is_changed
 
 _ROWS_AT_ONCE: Final = 200
 _UNREADABLE: Final = (sqlite3.DatabaseError, MemoryError)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS
-from taquba_workflow_sync.storage.embedded.overflow import Overflow
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
 from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.relational.columns import ACTIVE, COLUMNS
+from taquba_workflow_sync.storage.relational.overflow import Overflow
+from taquba_workflow_sync.storage.relational.transaction import Transaction
 
 #: What is set exactly where a row has one of these statuses.
 _SET_WITH: Final = (

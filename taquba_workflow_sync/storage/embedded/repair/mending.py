@@ -14,18 +14,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Final, cast
 
-from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.columns import ACTIVE, COLUMNS, LAST_SEQ
 from taquba_workflow_sync.storage.embedded.repair.invalid import why_stuck
 from taquba_workflow_sync.storage.embedded.repair.quarantine import quarantine
 from taquba_workflow_sync.storage.embedded.repair.recount import recount_flags, recount_groups
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant
-from taquba_workflow_sync.storage.embedded.rows import FinishedRow
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions.belongings import drop
 from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.tally import COUNTERS, special_count_of
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.columns import ACTIVE, COLUMNS, LAST_SEQ
+from taquba_workflow_sync.storage.relational.rows import FinishedRow
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions.belongings import drop
 
 _ROWS_AT_ONCE: Final = 1000
 _COUNTED_EVER: Final = (JobStatus.DONE, JobStatus.CANCELLED)

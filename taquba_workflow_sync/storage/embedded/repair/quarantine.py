@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any, Final
 
 from taquba_workflow_sync.outcome import TerminalStatus
-from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.belongings import Belonging
-from taquba_workflow_sync.storage.embedded.columns import COLUMNS
-from taquba_workflow_sync.storage.embedded.overflow import Overflow
-from taquba_workflow_sync.storage.embedded.rows import Held
-from taquba_workflow_sync.storage.embedded.showing import readable
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions import meter, timing
-from taquba_workflow_sync.storage.embedded.transitions.end import notify
-from taquba_workflow_sync.storage.embedded.transitions.line import leave_line
-from taquba_workflow_sync.storage.embedded.transitions.member import ended, group_of
-from taquba_workflow_sync.storage.embedded.transitions.wait import is_sound, leave_group
 from taquba_workflow_sync.storage.port.limit import Parked
 from taquba_workflow_sync.storage.port.retention import retention_ms
 from taquba_workflow_sync.storage.port.run import final_verdict
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.texts import storable_error
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.belongings import Belonging
+from taquba_workflow_sync.storage.relational.columns import COLUMNS
+from taquba_workflow_sync.storage.relational.overflow import Overflow
+from taquba_workflow_sync.storage.relational.rows import Held
+from taquba_workflow_sync.storage.relational.showing import readable
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions import meter, timing
+from taquba_workflow_sync.storage.relational.transitions.end import notify
+from taquba_workflow_sync.storage.relational.transitions.line import leave_line
+from taquba_workflow_sync.storage.relational.transitions.member import ended, group_of
+from taquba_workflow_sync.storage.relational.transitions.wait import is_sound, leave_group
 
 #: What an ended row has none of.
 _LARGE_PARTS: Final = sum(1 << kind for kind in Overflow)

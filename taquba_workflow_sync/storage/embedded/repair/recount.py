@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from taquba_workflow_sync.storage.embedded import sql
-from taquba_workflow_sync.storage.embedded.connection import Connection
-from taquba_workflow_sync.storage.embedded.rows import GroupState, StoredGroup
-from taquba_workflow_sync.storage.embedded.transaction import Transaction
-from taquba_workflow_sync.storage.embedded.transitions import member
-from taquba_workflow_sync.storage.embedded.transitions.wait import deliver_group
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.connection import Connection
+from taquba_workflow_sync.storage.relational.rows import GroupState, StoredGroup
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.transitions import member
+from taquba_workflow_sync.storage.relational.transitions.wait import deliver_group
 
 _GROUPS_AT_ONCE: Final = 1000
 

@@ -1,0 +1,94 @@
+"""The claims that a handle sees: its own, and those of others that may be taken over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
+
+from taquba_workflow_sync.storage.port.presence import RunningClaim
+from taquba_workflow_sync.storage.relational import reads
+from taquba_workflow_sync.storage.relational.columns import COLUMNS
+from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
+from taquba_workflow_sync.storage.relational.presence import Evidence, IsAlive, Watch, evidence_of_own
+from taquba_workflow_sync.storage.relational.reading.timing import is_stopped_for_deadline
+from taquba_workflow_sync.storage.relational.reading_access import Reading
+from taquba_workflow_sync.storage.relational.rows import OwnedClaim
+from taquba_workflow_sync.storage.relational.transitions.fence import row_number
+
+_CLEANING_INTERVAL: Final = 30.0
+
+
+class OwnPresence(Protocol):
+    """A handle as one of its store's owners."""
+
+    @property
+    def owner_id(self) -> str:
+        """The name that its claims bear."""
+        ...
+
+    def use(self) -> None:
+        """Check that it is open; in a forked child, become an owner first."""
+        ...
+
+    def clean(self) -> None:
+        """Clear away what the dead have left."""
+        ...
+
+
+class ClaimsSeen:
+    """What one handle knows of the claims of worker loops."""
+
+    def __init__(
+        self,
+        presence: OwnPresence,
+        is_alive: IsAlive,
+        access: Reading,
+        commits: GroupCommit,
+        read_clock: Callable[[], int],
+    ) -> None:
+        self._presence = presence
+        self._is_alive = is_alive
+        self._access = access
+        self._commits = commits
+        self._read_clock = read_clock
+        self.watch: Watch = Watch(is_alive)
+        self._next_cleaning = 0.0
+        self._failures_seen = 0
+
+    def running(self) -> list[RunningClaim]:
+        """Return the claims that worker loops hold through this handle."""
+        found: list[RunningClaim] = []
+        for claim in self._read(foreign=False):
+            is_asked = claim.cancel_requested != 0
+            is_late = is_asked and self._access.read(is_stopped_for_deadline, row_number(claim.token))
+            found.append(RunningClaim(claim.id, claim.token, is_asked, is_late))
+        return found
+
+    def abandoned(self, suspect: str | None, own: Collection[str]) -> Evidence:
+        """Look which claims may be taken over; now and then, clear away the locks of the dead."""
+        foreign = self._read(foreign=True)
+        if time.monotonic() >= self._next_cleaning:
+            self._next_cleaning = time.monotonic() + _CLEANING_INTERVAL
+            self._presence.clean()
+        failures, self._failures_seen = self._failures_seen, self._commits.failures
+        if failures != self._failures_seen:
+            self.watch.begin_anew()  # while this process could not write, the others could not renew
+        found = self.watch.look(foreign, self._read_clock(), suspect=suspect)
+        if not own:
+            return found
+        return Evidence(found.owners, {**found.tokens, **evidence_of_own(self._read(foreign=False), own)})
+
+    def dead_among(self, owners: Collection[str]) -> list[str]:
+        """Return which of some owners live no more; whose lock is gone has closed its handle."""
+        own = self._presence.owner_id
+        return [
+            each for each in owners if each != own and not (COLUMNS["owner"].holds(each) and self._is_alive(each, 0.0))
+        ]
+
+    def _read(self, *, foreign: bool) -> list[OwnedClaim]:
+        self._presence.use()
+        claims, is_damaged = self._access.read(reads.running, self._presence.owner_id, foreign=foreign)
+        if is_damaged:
+            self._access.repair()  # what no owner can be told of would be held for ever
+        return claims
