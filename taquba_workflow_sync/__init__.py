@@ -100,6 +100,7 @@ __all__ = [
     "StepOutcome",
     "StepRunner",
     "StorageError",
+    "StoreAccessError",
     "StoreClosedError",
     "StoreInUseError",
     "StoreMetrics",

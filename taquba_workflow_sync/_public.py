@@ -29,6 +29,7 @@ from taquba_workflow_sync.errors import SignalBufferFullError as SignalBufferFul
 from taquba_workflow_sync.errors import StepError as StepError
 from taquba_workflow_sync.errors import StepErrorKind as StepErrorKind
 from taquba_workflow_sync.errors import StorageError as StorageError
+from taquba_workflow_sync.errors import StoreAccessError as StoreAccessError
 from taquba_workflow_sync.errors import StoreClosedError as StoreClosedError
 from taquba_workflow_sync.errors import StoreInUseError as StoreInUseError
 from taquba_workflow_sync.errors import TaqubaError as TaqubaError

@@ -47,6 +47,10 @@ class SchemaVersionError(TaqubaError):
     """The store was written by a newer version of this library."""
 
 
+class StoreAccessError(TaqubaError):
+    """The database refuses this program: rights, a read-only replica, a pooler in between, an encoding."""
+
+
 class UnsupportedFilesystemError(TaqubaError):
     """The directory lies on a filesystem whose locks SQLite cannot trust."""
 

@@ -76,7 +76,7 @@ def _descriptors() -> Iterator[Finding]:
 def _store(path: str) -> Iterator[Finding]:
     try:
         with Queue.open(path) as queue:
-            yield Finding("store", f"{queue.path}, opened")
+            yield Finding("store", f"{queue.address}, opened")
             yield from queue.examine()
             yield _fork(queue)
     except StoreInUseError:

@@ -207,4 +207,4 @@ def _runtime(queue: Queue, flows: tuple[AnyFlow, ...], text: str) -> WorkflowRun
 
 def _check_store(text: str, queue: Queue, named: str | None) -> None:
     if named is not None and os.path.realpath(named) != os.path.realpath(queue.path):
-        raise click.UsageError(f"{text!r} has a store of its own, {queue.path}; leave --store {named} out")
+        raise click.UsageError(f"{text!r} has a store of its own, {queue.address}; leave --store {named} out")

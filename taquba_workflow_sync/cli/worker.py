@@ -96,7 +96,7 @@ def worker(
         runtime = work.runtime
         if not until_idle:
             if parent is None:
-                out.note(f"working on {work.queue.path}: {', '.join(runtime.queue_names)}; Ctrl-C ends it")
+                out.note(f"working on {work.queue.address}: {', '.join(runtime.queue_names)}; Ctrl-C ends it")
             work_on(
                 runtime,
                 stop,

@@ -83,7 +83,7 @@ def _named(queues: Mapping[str, Queue]) -> dict[str, Queue]:
     if not queues:
         raise ValueError("queue is a mapping without a Queue: there is nothing to export")
     stores = {validation.text(name, "store", most=255): _open(queue) for name, queue in queues.items()}
-    paths = [queue.path for queue in stores.values()]
+    paths = [queue.address for queue in stores.values()]
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"two of the names are of the store {str(path)!r}, whose numbers would count twice")

@@ -32,7 +32,7 @@ class Opening:
             default_config=self.default_config,
             queue_configs=self.queue_configs,
             max_payload_bytes=self.max_payload_bytes,
-            address=os.path.abspath(self.address),
+            address=engines.shown(self.address),
             failpoint=self.options.failpoint,
         )
 
@@ -117,6 +117,9 @@ def address_of(path: object) -> str:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ValueError(f"path is {validation.shown(text)}; the filesystem cannot hold such a name") from None
+    if "\0" not in text and engines.is_url(text):
+        engines.shown(text)  # which refuses what is none of its engine
+        return text
     if not text or "\0" in text:
         raise ValueError(f"path is {validation.shown(text)}; it must name a directory")
     return text

@@ -55,8 +55,13 @@ class Queue(Upkeep):
 
     @property
     def path(self) -> Path:
-        """The store's directory, absolute."""
+        """The store's directory, absolute; of a store on a server nothing that names a file: see :attr:`address`."""
         return Path(self.handle.address)
+
+    @property
+    def address(self) -> str:
+        """Where the store is: its directory, absolute, or its URL without the password."""
+        return self.handle.address
 
     @classmethod
     def open(

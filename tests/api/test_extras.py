@@ -22,6 +22,7 @@ USES = {
     "with Queue.temporary() as queue: WorkflowClient(queue).schedule('n', cron='0 3 * * *', spec=RunSpec())",
     "flask": "import taquba_workflow_sync.contrib.flask, taquba_workflow_sync.flow",
     "django": "import taquba_workflow_sync.contrib.django, taquba_workflow_sync.flow, django",
+    "postgres": "import taquba_workflow_sync.storage.postgres.store",
     "prometheus": "import taquba_workflow_sync.contrib.prometheus",
     "otel": "from taquba_workflow_sync.contrib import otel; otel.instrument(); otel.uninstrument()",
     "sentry": "import taquba_workflow_sync.contrib.sentry",

@@ -30,6 +30,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
+def _backs_up(engine: Engine) -> None:
+    """For tests of backups: of engines that make them."""
+    if not engine.backs_up:
+        pytest.skip("the server makes the backups of this engine")
+
+
+@pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
 

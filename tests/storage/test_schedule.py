@@ -303,6 +303,7 @@ def test_a_schedule_survives_a_restart(make_store: MakeStore, clock: ManualClock
     assert shown(make_store()) == before
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_a_schedule_is_in_the_backup(make_store: MakeStore, clock: ManualClock, tmp_path: Any) -> None:
     store = make_store()
     row = defined(store, clock, payload=b"L" * 5_000)

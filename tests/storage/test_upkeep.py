@@ -93,6 +93,7 @@ def fill(store: Store, clock: ManualClock) -> None:
     put(store, job("elsewhere", dedup_key="k"), job("elsewhere", run_at_ms=now_ms(clock) + 1_000))
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_a_backup_holds_all_that_was_there(make_store: MakeStore, clock: ManualClock, tmp_path: Path) -> None:
     store = make_store()
     fill(store, clock)
@@ -105,6 +106,7 @@ def test_a_backup_holds_all_that_was_there(make_store: MakeStore, clock: ManualC
     assert copy.check() == []
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_a_backup_and_its_store_go_their_own_ways(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store()
     subscribe(store)
@@ -118,6 +120,7 @@ def test_a_backup_and_its_store_go_their_own_ways(make_store: MakeStore, tmp_pat
     assert copy.get(late) is None
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_the_first_open_of_a_backup_puts_back_what_was_claimed(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store()
     ids = put(store, run("a"), run("b"), run("last", max_attempts=1), job(), job())
@@ -139,6 +142,7 @@ def test_the_first_open_of_a_backup_puts_back_what_was_claimed(make_store: MakeS
     assert [stored(again, each).status for each in (ids[0], *ids[3:])] == ["claimed"] * 3, "only the first open does"
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_a_backup_never_overwrites(make_store: MakeStore, tmp_path: Path) -> None:
     store, other = make_store(), make_store("other")
     put_one(store)
@@ -150,6 +154,7 @@ def test_a_backup_never_overwrites(make_store: MakeStore, tmp_path: Path) -> Non
     assert [row.id for row in rows_of(other, QUEUE)] == [there]
 
 
+@pytest.mark.usefixtures("_backs_up")
 def test_a_backup_is_of_one_moment_while_others_work(make_store: MakeStore, tmp_path: Path) -> None:
     store, busy = make_store(), make_store()
     over = threading.Event()

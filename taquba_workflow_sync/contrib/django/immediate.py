@@ -109,7 +109,7 @@ def work(queue: Queue, served: Iterable[Served]) -> None:
         StorageError: the store cannot be worked on.
     """
     working = _WORKING.get()
-    chosen = {(str(queue.path), each.service().queue_name): each for each in served}
+    chosen = {(queue.address, each.service().queue_name): each for each in served}
     mine = {name: each for name, each in chosen.items() if name not in working}
     if not mine:
         return

@@ -53,6 +53,11 @@ def restore_store(source: str, address: str) -> None:
     restore(_directory(source), _directory(address))
 
 
+def shown(address: str) -> str:
+    """Return an address as it is told: absolute."""
+    return str(_directory(address))
+
+
 def _directory(address: str) -> Path:
     try:
         return Path(os.path.abspath(address))

@@ -1,0 +1,229 @@
+"""One write transaction: begin, fill, commit or roll back, and what each operation in it is to be told.
+
+All transactions that move anything take the store's one lock first, so that each sees what the one before has written:
+the transitions are those of the embedded engine, which has one writer by nature.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import psycopg
+
+from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.failpoints import Failpoint
+from taquba_workflow_sync.storage.port.changes import CommitListener
+from taquba_workflow_sync.storage.postgres.connections import Connections
+from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
+from taquba_workflow_sync.storage.relational.pending import Bulk, PendingWrite, fail_all, settle_all
+from taquba_workflow_sync.storage.relational.transaction import Transaction
+from taquba_workflow_sync.storage.relational.unreadable import Unreadable
+
+_log = logging.getLogger(__name__)
+
+#: For how long other processes may hold the lock before a write fails.
+LOCK_TIMEOUT_S: Final = 30
+
+
+class NoBootClock:
+    """There is no boot that several machines share: delays go by the server's wall clock."""
+
+    boot: int = 0
+
+    def now_ms(self) -> int:
+        """Return nothing that counts."""
+        return 0
+
+
+class _NotBegun(Exception):
+    def __init__(self, error: TaqubaError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _NotApplied(Exception):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _PartialWrite(Exception):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Transactor:
+    """Where a handle's transactions begin and end; one thread at a time uses it."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        owner: Callable[[], str],
+        read_clock: Callable[[], int] | None,
+        is_durable: bool,
+        bulk: Bulk,
+        on_commit: CommitListener,
+        failpoint: Failpoint | None,
+    ) -> None:
+        self._connections = connections
+        self._owner = owner
+        self._read_clock = read_clock
+        self._bulk = bulk
+        self._on_commit = on_commit
+        self._failpoint = failpoint
+        self._boot_clock: Any = NoBootClock()
+        self._unreadable = Unreadable()
+        self._enrolled: tuple[str, int | None] = ("", None)
+        self.failures: int = 0
+        #: What the store's count of commits was after the last one of this handle that wrote anything.
+        self.commits: int = 0
+        schema = connections.address.schema
+        self._commit = (
+            f"UPDATE \"{schema}\".{sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value; COMMIT"
+        )
+        relaxed = "" if is_durable else "SET LOCAL synchronous_commit = off;"
+        self._begin = (
+            f"BEGIN;{relaxed}SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
+            f"SELECT pg_advisory_xact_lock({connections.address.key('writer')});"
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        )
+
+    def commit(
+        self, batch: Sequence[PendingWrite], gives_way: Callable[[], bool], *, is_interruptible: bool = False
+    ) -> None:
+        """Run the batch in one transaction; if that fails before its COMMIT, each operation in one of its own."""
+        try:
+            self._transact(batch, self._bulk)
+        except _NotBegun as failure:
+            self._fail(batch, failure.error)
+        except _NotApplied as failure:
+            if len(batch) == 1:
+                self._fail(batch, failure.error)
+                return
+            for write in batch:
+                try:
+                    self._transact([write], None)
+                except (_NotBegun, _NotApplied) as single:
+                    self._fail([write], single.error)
+
+    def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+        before = self.commits
+        tx = self._try(batch, bulk)
+        if self.commits != before:
+            try:
+                self._on_commit(frozenset(tx.woken), frozenset(tx.ended))
+            except Exception:
+                _log.exception("a listener failed after a commit, which happened")
+
+    def _try(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> Transaction:
+        gate = self._connections.gate
+        token = object()
+        try:
+            gate.enter(token)
+            session, now_ms = self._open()
+            owner = self._owner()
+            enrolled, number = self._enrolled
+            tx = Transaction(
+                session,
+                now_ms,
+                owner,
+                self._boot_clock,
+                delays_by_boot_clock=False,
+                unreadable=self._unreadable,
+                owner_number=number if owner == enrolled else None,
+            )
+            self._fill(session, tx, batch, bulk)
+            return tx
+        except BaseException:
+            self._roll_back()
+            raise
+        finally:
+            gate.leave(token, None)
+            gate.tell()
+
+    def _open(self) -> tuple[Session, int]:
+        try:
+            now_ms = None if self._read_clock is None else self._read_clock()
+        except Exception as error:
+            raise _NotBegun(StorageError(f"the clock given to Queue.open failed: {error!r}")) from error
+        try:
+            session = self._connections.writer()
+            if session.in_transaction:
+                self._connections.drop_writer()
+                session = self._connections.writer()
+            ((server_ms,),) = session.run(self._begin)
+        except TaqubaError as error:
+            raise _NotBegun(error) from error
+        except psycopg.Error as error:
+            self._connections.drop_writer()
+            where = self._connections.address.shown
+            raise _NotBegun(StorageError(f"cannot write to the store {where}: {first_line(error)}")) from error
+        self._connections.clock.tell(server_ms)
+        return session, server_ms if now_ms is None else now_ms
+
+    def _fill(self, session: Session, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+        is_committing = False
+        changes = session.total_changes
+        try:
+            for write in batch if bulk is None else bulk(tx, batch):
+                self._run_one(session, tx, write)
+            tx.finish()
+            self._at(tx, "before-commit")
+            is_committing = True
+            if session.total_changes == changes:
+                session.run("COMMIT")
+            else:
+                ((commits,),) = session.run(self._commit)
+                self.commits = commits
+            self._enrolled = tx.owner, tx.owner_number
+        except BaseException as error:
+            cause = error.error if isinstance(error, _PartialWrite) else error
+            if is_committing:
+                self._connections.drop_writer()
+                text = f"the outcome of this write is unknown, its COMMIT failed: {first_line(cause)}"
+                self._fail(batch, StorageError(text))
+                return
+            self._roll_back()
+            if isinstance(cause, (psycopg.Error, MemoryError, OverflowError)):
+                cause = as_not_written(cause)
+            raise _NotApplied(cause) from error
+        settle_all(batch)
+        self._at(tx, "after-commit")
+
+    def _roll_back(self) -> None:
+        session = self._connections.open_writer
+        if session is None:
+            return
+        try:
+            if session.in_transaction:
+                session.run("ROLLBACK")
+        except psycopg.Error:
+            self._connections.drop_writer()
+
+    def _fail(self, batch: Sequence[PendingWrite], error: BaseException) -> None:
+        if not isinstance(error, InvalidDataError):
+            self.failures += 1
+        fail_all(batch, error)
+
+    def _run_one(self, session: Session, tx: Transaction, write: PendingWrite) -> None:
+        changes = session.total_changes
+        write.value = write.error = None
+        try:
+            write.value = write.operation(tx)
+        except psycopg.Error:
+            raise
+        except Exception as error:  # a fault of ours in one operation must not take the other callers' along
+            if session.total_changes != changes:
+                raise _PartialWrite(error) from error
+            write.error = error
+
+    def _at(self, tx: Transaction, when: str) -> None:
+        if self._failpoint is not None:
+            self._failpoint(f"{'+'.join(sorted(tx.transitions))}:{when}")

@@ -1,0 +1,211 @@
+"""A private server of the machine's PostgreSQL for the tests, or the one that ``TAQUBA_TEST_POSTGRES`` names.
+
+Started by the first test that needs it, in each process that runs tests; ended with that process. Never as root: where
+the tests are, the server runs as the user ``postgres``, or ``nobody``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ADDRESS: Final = "TAQUBA_TEST_POSTGRES"
+#: Set where the tests must not be skipped for want of a server.
+REQUIRED: Final = "TAQUBA_REQUIRE_POSTGRES"
+_START: Final = 60.0
+# What a power cut leaves of the server's files is not what these tests look at.
+_SETTINGS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "autovacuum_naptime": "5s",
+    "log_min_messages": "fatal",
+}
+_numbers = itertools.count()
+
+
+class Server:
+    """A server that runs; ``url`` is that of its database, to which a schema is added."""
+
+    def __init__(self, directory: Path, port: int, process: subprocess.Popen[bytes], binaries: Path) -> None:
+        self.directory = directory
+        self.port = port
+        self.process = process
+        self.binaries = binaries
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://taquba@/postgres?host={self.directory}&port={self.port}"
+
+    @property
+    def loopback_url(self) -> str:
+        return f"postgresql://taquba@127.0.0.1:{self.port}/postgres"
+
+    def stop(self) -> None:
+        """End it at once: nobody needs what it holds."""
+        self.process.send_signal(signal.SIGQUIT)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _binaries() -> Path | None:
+    """Return where ``initdb`` and ``postgres`` are, of the newest version that is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    there = shutil.which("initdb")
+    return None if there is None else Path(there).resolve().parent
+
+
+def _other_user() -> Callable[[], None] | None:
+    """Return what makes a child another user than root; None where it need not be."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+
+        def change(user: pwd.struct_passwd = user) -> None:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+
+        return change
+    return None
+
+
+def start(settings: dict[str, str] | None = None, *, directory: Path | None = None) -> Server | None:
+    """Start a server of its own; None if the machine has none.
+
+    Its directory is private, in a short path: a socket's may have 107 characters.
+    """
+    binaries = _binaries()
+    if binaries is None:
+        return None
+    change = _other_user()
+    root = Path(tempfile.mkdtemp(prefix="taquba-pg-")) if directory is None else directory
+    if change is not None:
+        user = pwd.getpwnam("postgres") if _has_user("postgres") else pwd.getpwnam("nobody")
+        os.chown(root, user.pw_uid, user.pw_gid)
+    data = root / "data"
+    run = {"cwd": "/", "preexec_fn": change, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    if not data.exists():
+        command = [binaries / "initdb", "-D", data, "-U", "taquba", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        subprocess.run([*map(str, command), "--no-sync"], check=True, **run)  # type: ignore[call-overload]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    chosen = {**_SETTINGS, **(settings or {}), "listen_addresses": "127.0.0.1", "port": str(port)}
+    options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
+    log = (root / "log").open("ab")
+    process = subprocess.Popen(
+        [str(binaries / "postgres"), "-D", str(data), "-k", str(root), *options],
+        cwd="/",
+        preexec_fn=change,
+        stdout=log,
+        stderr=log,
+    )
+    server = Server(root, port, process, binaries)
+    _await(server)
+    return server
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _await(server: Server) -> None:
+    import psycopg
+
+    until = time.monotonic() + _START
+    while True:
+        try:
+            psycopg.connect(server.url, connect_timeout=5).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > until or server.process.poll() is not None:
+                raise AssertionError(f"the server did not start: {(server.directory / 'log').read_text()}") from None
+            time.sleep(0.05)
+
+
+@cache
+def _shared() -> str | None:
+    given = os.environ.get(ADDRESS)
+    if given:
+        return given
+    try:
+        import psycopg  # noqa: F401
+    except ModuleNotFoundError:
+        return None
+    server = start()
+    if server is None:
+        return None
+    pid = os.getpid()
+
+    def end() -> None:
+        if os.getpid() == pid:  # not in a child of a test, which has inherited this
+            server.stop()
+            shutil.rmtree(server.directory, ignore_errors=True)
+
+    atexit.register(end)
+    return server.url
+
+
+def server_url() -> str:
+    """Return the URL of a server's database; where there is none, the test is skipped, or fails."""
+    url = _shared()
+    if url is None:
+        reason = "no PostgreSQL here: neither its binaries and psycopg, nor TAQUBA_TEST_POSTGRES"
+        if os.environ.get(REQUIRED):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return url
+
+
+def store_url(name: str | None = None) -> str:
+    """Return the URL of a store that nobody has used, or of the one of that name."""
+    url = server_url()
+    schema = f"t{os.getpid()}_{next(_numbers)}" if name is None else name
+    return f"{url}{'&' if '?' in url else '?'}schema={schema}"
+
+
+def clear_stores(urls: Iterable[str]) -> None:
+    """Have stores be as they were made."""
+    from taquba_workflow_sync.storage.postgres.address import parsed
+    from taquba_workflow_sync.storage.postgres.dialect import tables
+    from taquba_workflow_sync.storage.relational import sql
+
+    names = [*tables(), sql.GRAPH, "taquba_live"]
+    for url in urls:
+        where = parsed(url)
+        import psycopg
+
+        with psycopg.connect(where.dsn, autocommit=True) as connection:
+            text = ";".join(f'DELETE FROM "{where.schema}".{name}' for name in names)
+            meta = f"INSERT INTO \"{where.schema}\".{sql.META} (key, value) VALUES ('next_seq', 1), ('commits', 0)"
+            connection.execute(f"{text};{meta}".encode())
