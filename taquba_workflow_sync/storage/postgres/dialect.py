@@ -234,10 +234,28 @@ def translated(statement: str, schema: str) -> str:
     return "".join(f"{piece}${number}" for number, piece in enumerate(pieces[:-1], 1)) + pieces[-1]
 
 
+_DUE: Final = re.compile(r"IN \(\s*(SELECT seq FROM [^?]*\?[^?]*\?)\s+UNION ALL\s+(SELECT seq .*?)\s+LIMIT \?\)", re.S)
+
+
+def _first_due(statement: str) -> str:
+    """Have the first that are due be taken: SQLite walks the index that it is told to, the server any that it likes."""
+
+    def ordered(matched: re.Match[str]) -> str:
+        wall, boot = (f"({each} ORDER BY due_ms LIMIT $5)" for each in matched.groups())
+        return f"IN ({wall} UNION ALL {boot} LIMIT $5)"
+
+    statement = _DUE.sub(ordered, statement)
+    for number in range(1, 5):
+        statement = statement.replace("?", f"${number}", 1)
+    return statement
+
+
 @cache
 def overrides() -> dict[str, str]:
     """Return what no rule covers."""
     return {
+        sql.PROMOTE: _first_due(sql.PROMOTE),
+        sql.PROMOTE_KEYED: _first_due(sql.PROMOTE_KEYED),
         sql.ADD_QUEUE: f"{sql.ADD_QUEUE} RETURNING id",
         sql.ADD_RATE: f"{sql.ADD_RATE} RETURNING id",
         sql.ADD_TO_METER: f"""INSERT INTO {sql.METER} AS m (minute, queue, label, meter, name, value)
