@@ -254,8 +254,8 @@ def _first_due(statement: str) -> str:
 def overrides() -> dict[str, str]:
     """Return what no rule covers."""
     return {
-        sql.PROMOTE: _first_due(sql.PROMOTE),
-        sql.PROMOTE_KEYED: _first_due(sql.PROMOTE_KEYED),
+        sql.PROMOTE: _replaced(_first_due(sql.PROMOTE)),
+        sql.PROMOTE_KEYED: _replaced(_first_due(sql.PROMOTE_KEYED)),
         sql.ADD_QUEUE: f"{sql.ADD_QUEUE} RETURNING id",
         sql.ADD_RATE: f"{sql.ADD_RATE} RETURNING id",
         sql.ADD_TO_METER: f"""INSERT INTO {sql.METER} AS m (minute, queue, label, meter, name, value)
