@@ -16,10 +16,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -76,23 +76,17 @@ def _binaries() -> Path | None:
     return None if there is None else Path(there).resolve().parent
 
 
-def _other_user() -> Callable[[], None] | None:
-    """Return what makes a child another user than root; None where it need not be."""
+def _other_user() -> dict[str, Any]:
+    """Return what makes a child another user than root, where it must be."""
     if os.geteuid() != 0:
-        return None
+        return {}
     for name in ("postgres", "nobody"):
         try:
             user = pwd.getpwnam(name)
         except KeyError:
             continue
-
-        def change(user: pwd.struct_passwd = user) -> None:
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-
-        return change
-    return None
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return {}
 
 
 def start(settings: dict[str, str] | None = None, *, directory: Path | None = None) -> Server | None:
@@ -103,16 +97,14 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     binaries = _binaries()
     if binaries is None:
         return None
-    change = _other_user()
+    other = _other_user()
     root = Path(tempfile.mkdtemp(prefix="taquba-pg-")) if directory is None else directory
-    if change is not None:
-        user = pwd.getpwnam("postgres") if _has_user("postgres") else pwd.getpwnam("nobody")
-        os.chown(root, user.pw_uid, user.pw_gid)
+    if other:
+        os.chown(root, other["user"], other["group"])
     data = root / "data"
-    run = {"cwd": "/", "preexec_fn": change, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     if not data.exists():
         command = [binaries / "initdb", "-D", data, "-U", "taquba", "-A", "trust", "-E", "UTF8", "--locale=C"]
-        subprocess.run([*map(str, command), "--no-sync"], check=True, **run)  # type: ignore[call-overload]
+        subprocess.run([*map(str, command), "--no-sync"], check=True, cwd="/", capture_output=True, **other)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -122,21 +114,14 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     process = subprocess.Popen(
         [str(binaries / "postgres"), "-D", str(data), "-k", str(root), *options],
         cwd="/",
-        preexec_fn=change,
         stdout=log,
         stderr=log,
+        **other,
     )
+    log.close()
     server = Server(root, port, process, binaries)
     _await(server)
     return server
-
-
-def _has_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _await(server: Server) -> None:
