@@ -7,7 +7,7 @@ the transitions are those of the embedded engine, which has one writer by nature
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -17,10 +17,12 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.changes import CommitListener
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
-from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.postgres.sessions import NotCommittedError, Session
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.relational.pending import Bulk, PendingWrite, fail_all, settle_all
+from taquba_workflow_sync.storage.relational.rows import QueueRow
+from taquba_workflow_sync.storage.relational.sql.names import columns
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.storage.relational.unreadable import Unreadable
 
@@ -28,6 +30,11 @@ _log = logging.getLogger(__name__)
 
 #: For how long other processes may hold the lock before a write fails.
 LOCK_TIMEOUT_S: Final = 30
+
+
+_COUNT_COMMIT: Final = f"UPDATE {sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value"
+#: How many queues a transaction is told of with its beginning, since the ones before asked for them.
+_MOST_QUEUES: Final = 4
 
 
 class NoBootClock:
@@ -84,15 +91,22 @@ class Transactor:
         self.failures: int = 0
         #: What the store's count of commits was after the last one of this handle that wrote anything.
         self.commits: int = 0
-        schema = connections.address.schema
-        self._commit = (
-            f"UPDATE \"{schema}\".{sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value; COMMIT"
-        )
         relaxed = "" if is_durable else "SET LOCAL synchronous_commit = off;"
         self._begin = (
             f"BEGIN;{relaxed}SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
             f"SELECT pg_advisory_xact_lock({connections.address.key('writer')});"
-            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        )
+        self._queues: frozenset[str] = frozenset()
+        self._look = self._looking_at(self._queues)
+
+    def _looking_at(self, queues: frozenset[str]) -> str:
+        """Return what reads the clock, and the queues that the transaction will ask for, once it has the lock."""
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(queues)) or "NULL"
+        schema = self._connections.address.schema
+        return (
+            f"SELECT c.ms, {columns(QueueRow, 'q.')} FROM"
+            " (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) AS c"
+            f' LEFT JOIN "{schema}".{sql.QUEUE} AS q ON q.name IN ({names})'
         )
 
     def commit(
@@ -127,7 +141,7 @@ class Transactor:
         token = object()
         try:
             gate.enter(token)
-            session, now_ms = self._open()
+            session, now_ms, queues = self._open()
             owner = self._owner()
             enrolled, number = self._enrolled
             tx = Transaction(
@@ -139,7 +153,10 @@ class Transactor:
                 unreadable=self._unreadable,
                 owner_number=number if owner == enrolled else None,
             )
+            for queue in queues:
+                tx.learn(queue)
             self._fill(session, tx, batch, bulk)
+            self._remember(tx.queue_names)
             return tx
         except BaseException:
             self._roll_back()
@@ -148,7 +165,13 @@ class Transactor:
             gate.leave(token, None)
             gate.tell()
 
-    def _open(self) -> tuple[Session, int]:
+    def _remember(self, names: Collection[str]) -> None:
+        """Have the next transactions be told of the queues that this one has asked for."""
+        if not self._queues.issuperset(names):
+            self._queues = frozenset(sorted({*self._queues, *names})[-_MOST_QUEUES:])
+            self._look = self._looking_at(self._queues)
+
+    def _open(self) -> tuple[Session, int, list[QueueRow]]:
         try:
             now_ms = None if self._read_clock is None else self._read_clock()
         except Exception as error:
@@ -158,15 +181,17 @@ class Transactor:
             if session.in_transaction:
                 self._connections.drop_writer()
                 session = self._connections.writer()
-            ((server_ms,),) = session.run(self._begin)
+            rows = session.run(self._begin + self._look)
         except TaqubaError as error:
             raise _NotBegun(error) from error
         except psycopg.Error as error:
             self._connections.drop_writer()
             where = self._connections.address.shown
             raise _NotBegun(StorageError(f"cannot write to the store {where}: {first_line(error)}")) from error
+        server_ms = rows[0][0]
         self._connections.clock.tell(server_ms)
-        return session, server_ms if now_ms is None else now_ms
+        queues = [QueueRow._make(row[1:]) for row in rows if row[1] is not None]
+        return session, server_ms if now_ms is None else now_ms, queues
 
     def _fill(self, session: Session, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
         is_committing = False
@@ -180,12 +205,11 @@ class Transactor:
             if session.total_changes == changes:
                 session.run("COMMIT")
             else:
-                ((commits,),) = session.run(self._commit)
-                self.commits = commits
+                ((self.commits,),) = session.commit(_COUNT_COMMIT).fetchall()
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:
-            cause = error.error if isinstance(error, _PartialWrite) else error
-            if is_committing:
+            cause = error.error if isinstance(error, (_PartialWrite, NotCommittedError)) else error
+            if is_committing and not isinstance(error, NotCommittedError):
                 self._connections.drop_writer()
                 text = f"the outcome of this write is unknown, its COMMIT failed: {first_line(cause)}"
                 self._fail(batch, StorageError(text))

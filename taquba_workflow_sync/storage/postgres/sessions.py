@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.errors import error_from_result
@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGresult
 from taquba_workflow_sync.storage.postgres.dialect import translated
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.overflow import Overflow
+from taquba_workflow_sync.storage.relational.transitions.bulk import sized
 
 #: How many statements a session keeps prepared.
 _MOST_PREPARED: Final = 1_000
@@ -126,6 +127,36 @@ class Cursor:
         return iter(self.fetchall())
 
 
+class _Call(NamedTuple):
+    """A statement on its way: its name or its text, and its values with their formats."""
+
+    statement: bytes
+    values: Any
+    formats: Sequence[int]
+
+
+class NotCommittedError(Exception):
+    """The transaction was not committed, and it is known why."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+#: Statements of which nobody asks what they have come to: they go with the next one, in one message.
+_SILENT: Final = frozenset(
+    {
+        sql.ADD_ATTEMPT,
+        sql.ADD_COUNTS,
+        sql.ADD_PARKED,
+        sql.WRITE_NEXT_SEQ,
+        *sized(sql.HOLD_HISTORY, sql.HOLD_VALUES).values(),
+        *sized(sql.ADVANCE_HISTORY, sql.ADVANCE_MANY_VALUES).values(),
+        *sized(sql.FINISH_HISTORY, sql.FINISH_MANY_VALUES).values(),
+    }
+)
+
+
 class Session:
     """One connection.
 
@@ -139,6 +170,8 @@ class Session:
         self._link = raw.pgconn
         self._prepares = prepares
         self._prepared: dict[str, bytes] = {}
+        #: What nobody waits for, to go with the next statement.
+        self._queued: list[_Call] = []
         #: How many rows were changed, ever.
         self.total_changes: int = 0
 
@@ -158,16 +191,75 @@ class Session:
         return found
 
     def _execute(self, statement: str, values: Sequence[Any]) -> Cursor:
-        sent = [_dumped(value) for value in values]
-        formats = [_BINARY if type(value) is bytes else _TEXT for value in values]
+        call = self._call_of(statement, values)
+        if statement in _SILENT and self.in_transaction:
+            self._queued.append(call)
+            self.total_changes += 1
+            return Cursor([], 0)
+        if self._queued:
+            return self._send([call])[-1]
+        link = self._link
         if self._prepares:
-            name = self._prepared.get(statement)
-            if name is None:
-                name = self._prepare(statement)
-            result = self._link.exec_prepared(name, cast(Any, sent), formats)
-        else:
-            result = self._link.exec_params(translated(statement, self.schema).encode(), sent, None, formats)
-        return self._cursor_of(result)
+            return self._cursor_of(link.exec_prepared(call.statement, call.values, call.formats))
+        return self._cursor_of(link.exec_params(call.statement, call.values, None, call.formats))
+
+    def _call_of(self, statement: str, values: Sequence[Any]) -> _Call:
+        sent: Any = [_dumped(value) for value in values]
+        formats = [_BINARY if type(value) is bytes else _TEXT for value in values]
+        if not self._prepares:
+            return _Call(translated(statement, self.schema).encode(), sent, formats)
+        name = self._prepared.get(statement)
+        return _Call(self._prepare(statement) if name is None else name, sent, formats)
+
+    def _send(self, calls: Sequence[_Call]) -> list[Cursor]:
+        """Send what has been put off, and then some more, in one message; returns what each has come to.
+
+        Raises:
+            psycopg.Error: one was refused: those behind it were not run; or the connection is lost.
+        """
+        calls, self._queued = [*self._queued, *calls], []
+        link = self._link
+        send = link.send_query_prepared if self._prepares else self._send_params
+        results: list[PGresult] = []
+        link.enter_pipeline_mode()
+        try:
+            for call in calls:
+                send(call.statement, call.values, call.formats)
+            link.pipeline_sync()
+            for _ in calls:
+                result = link.get_result()
+                if result is None:
+                    raise psycopg.OperationalError("the connection was lost")
+                results.append(result)
+                link.get_result()  # the end of one statement's
+            link.get_result()  # the end of all
+        finally:
+            try:
+                link.exit_pipeline_mode()
+            except psycopg.Error:
+                self.raw.close()
+        return [self._cursor_of(result) for result in results]
+
+    def _send_params(self, statement: bytes, values: Any, formats: Sequence[int]) -> None:
+        self._link.send_query_params(statement, values, None, formats)
+
+    def commit(self, statement: str) -> Cursor:
+        """Run a last statement, and COMMIT, in one message; returns what that statement has come to.
+
+        Raises:
+            NotCommittedError: a statement before the COMMIT was refused, or it was never sent.
+            psycopg.Error: the outcome is unknown.
+        """
+        try:
+            calls = [self._call_of(statement, ()), self._call_of("COMMIT", ())]
+        except psycopg.Error as error:
+            raise NotCommittedError(error) from error
+        try:
+            return self._send(calls)[-2]
+        except psycopg.Error as error:
+            if error.sqlstate is not None and not self.raw.closed and self.in_transaction:
+                raise NotCommittedError(error) from error  # the server has told of an error, and waits for a ROLLBACK
+            raise
 
     def _prepare(self, statement: str) -> bytes:
         if len(self._prepared) >= _MOST_PREPARED:
@@ -214,6 +306,7 @@ class Session:
     def run(self, text: str) -> list[tuple[Any, ...]]:
         """Run statements without values in one message; returns the rows of the last one that has any."""
         link = self._link
+        self._queued.clear()  # of a transaction that is given up: nothing else is run so while one is under way
         link.send_query(text.encode())
         rows: list[tuple[Any, ...]] = []
         failure: psycopg.Error | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -148,7 +148,7 @@ class Transaction:
             row = self.execute(sql.FIND_QUEUE, (name,)).fetchone()
             if row is None:
                 return None
-            number = self._learn(QueueRow._make(row))
+            number = self.learn(QueueRow._make(row))
         return number
 
     def make_queue(self, name: str) -> int:
@@ -157,7 +157,7 @@ class Transaction:
         if number is None:
             rowid = self.execute(sql.ADD_QUEUE, (name,)).lastrowid
             assert rowid is not None
-            number = self._learn(QueueRow(rowid, name, None, 0, 0, 0, 0, 0, 0, 0, 0))
+            number = self.learn(QueueRow(rowid, name, None, 0, 0, 0, 0, 0, 0, 0, 0))
         return number
 
     def queue(self, number: int) -> QueueRow:
@@ -165,8 +165,13 @@ class Transaction:
         about = self._about.get(number)
         if about is None:
             about = QueueRow._make(self.execute(sql.QUEUE_OF, (number,)).fetchone())
-            self._learn(about)
+            self.learn(about)
         return about
+
+    @property
+    def queue_names(self) -> Collection[str]:
+        """The queues that this transaction knows."""
+        return self._queues.keys()
 
     def queue_name(self, number: int) -> str:
         """Return the name of a queue."""
@@ -213,7 +218,8 @@ class Transaction:
         """Read a queue again when it is next asked for: what is registered of it has changed."""
         self._about.pop(number, None)
 
-    def _learn(self, about: QueueRow) -> int:
+    def learn(self, about: QueueRow) -> int:
+        """Take a queue as it was read; returns its number."""
         number, subscription = about.id, about.subscription
         self._queues[about.name] = number
         self._about[number] = about
