@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg import RawCursor
 from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from taquba_workflow_sync.storage.postgres.dialect import translated
@@ -123,9 +124,11 @@ class Cursor:
 class Session:
     """One connection."""
 
-    def __init__(self, raw: psycopg.Connection[Any], schema: str) -> None:
+    def __init__(self, raw: psycopg.Connection[Any], schema: str, *, prepares: bool = True) -> None:
         self.raw = raw
         self.schema = schema
+        #: Behind a pooler, what was prepared is another session's.
+        self.prepares = prepares
         #: How many rows were changed, ever.
         self.total_changes: int = 0
 
@@ -146,7 +149,7 @@ class Session:
 
     def _execute(self, statement: str, values: Sequence[Any]) -> Cursor:
         cursor: RawCursor[Any] = RawCursor(self.raw)
-        cursor.execute(translated(statement, self.schema), [_plain(value) for value in values], prepare=True)
+        cursor.execute(translated(statement, self.schema), [_plain(value) for value in values], prepare=self.prepares)
         if cursor.description is None:
             self.total_changes += max(cursor.rowcount, 0)
             return Cursor([], cursor.rowcount)
@@ -175,18 +178,25 @@ class Session:
         self.raw.close()
 
 
-def connect(dsn: str, schema: str, *, application: str = "taquba", options: str = "") -> Session:
+def connect(
+    dsn: str, schema: str, *, application: str = "taquba", options: str = "", is_direct: bool = True
+) -> Session:
     """Open a session on a store's schema; it sets nothing that a statement's meaning hangs on.
+
+    ``is_direct`` False: a pooler may be in between, which refuses settings and loses prepared statements.
 
     Raises:
         psycopg.Error: it cannot be opened.
     """
+    settings = f"-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s {options}"
+    given = conninfo_to_dict(dsn).get("options")
     raw = psycopg.connect(
         dsn,
         autocommit=True,
         context=None,
         application_name=application,
-        options=f"-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s {options}",
+        options=f"{given or ''} {settings}" if is_direct else given,
+        prepare_threshold=5 if is_direct else None,
         keepalives=1,
         keepalives_idle=3,
         keepalives_interval=2,
@@ -195,4 +205,4 @@ def connect(dsn: str, schema: str, *, application: str = "taquba", options: str 
     )
     raw.adapters.register_dumper(int, _Int8Dumper)
     raw.adapters.register_dumper(bool, _Int8Dumper)
-    return Session(raw, schema)
+    return Session(raw, schema, prepares=is_direct)
