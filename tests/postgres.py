@@ -76,7 +76,7 @@ def _binaries() -> Path | None:
     return None if there is None else Path(there).resolve().parent
 
 
-def _other_user() -> Callable[[], None] | None:
+def other_user() -> Callable[[], None] | None:
     """Return what makes a child another user than root; None where it need not be."""
     if os.geteuid() != 0:
         return None
@@ -103,11 +103,10 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     binaries = _binaries()
     if binaries is None:
         return None
-    change = _other_user()
+    change = other_user()
     root = Path(tempfile.mkdtemp(prefix="taquba-pg-")) if directory is None else directory
     if change is not None:
-        user = pwd.getpwnam("postgres") if _has_user("postgres") else pwd.getpwnam("nobody")
-        os.chown(root, user.pw_uid, user.pw_gid)
+        shutil.chown(root, user_of_server(), pwd.getpwnam(user_of_server()).pw_gid)
     data = root / "data"
     run = {"cwd": "/", "preexec_fn": change, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     if not data.exists():
@@ -131,12 +130,13 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     return server
 
 
-def _has_user(name: str) -> bool:
+def user_of_server() -> str:
+    """Return whom servers run as where the tests are root."""
     try:
-        pwd.getpwnam(name)
+        pwd.getpwnam("postgres")
     except KeyError:
-        return False
-    return True
+        return "nobody"
+    return "postgres"
 
 
 def _await(server: Server) -> None:

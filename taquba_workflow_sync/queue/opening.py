@@ -126,6 +126,24 @@ def _liveness(value: object, path: object) -> str | None:
     return value
 
 
+def is_url(path: str) -> bool:
+    """Whether the text of a path is the URL of a store, and names no directory.
+
+    Raises:
+        ValueError: it is a URL that belongs to no engine.
+    """
+    return engines.is_url(path)
+
+
+def shown(address: str) -> str:
+    """Return an address as it may be shown: absolute, or a URL without its password.
+
+    Raises:
+        ValueError: it is a URL of no store.
+    """
+    return engines.shown(address)
+
+
 def address_of(path: object) -> str:
     """Return the text of a path.
 
