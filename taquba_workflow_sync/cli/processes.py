@@ -138,7 +138,11 @@ class _Member:
     """One of the processes, over all its lives."""
 
     def __init__(
-        self, arguments: Sequence[str], deadline: float | None, counts: list[dict[str, Any]], store: str | None
+        self,
+        arguments: Sequence[str],
+        deadline: float | None,
+        counts: list[dict[str, Any]],
+        store: str | None = None,
     ) -> None:
         self._arguments = arguments
         self._store = {} if store is None else {GIVEN_STORE: store}

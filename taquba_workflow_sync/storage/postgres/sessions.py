@@ -86,6 +86,10 @@ _SPECIAL: Final = {
 }
 
 
+#: What ends the snapshot of a read, whatever came of it; writes are committed by :meth:`Session.run`.
+_ENDS: Final = frozenset({sql.COMMIT, sql.ROLLBACK})
+
+
 class Cursor:
     """What a statement has returned; all of it is here."""
 
@@ -129,6 +133,7 @@ class Session:
         self.schema = schema
         #: Behind a pooler, what was prepared is another session's.
         self.prepares = prepares
+        self._was_interrupted = False
         #: How many rows were changed, ever.
         self.total_changes: int = 0
 
@@ -148,14 +153,27 @@ class Session:
         return found
 
     def _execute(self, statement: str, values: Sequence[Any]) -> Cursor:
+        if self._was_interrupted and statement in _ENDS:
+            return Cursor([], 0)  # what has ended the session is on its way to the caller, and must not be replaced
         cursor: RawCursor[Any] = RawCursor(self.raw)
-        cursor.execute(translated(statement, self.schema), [_plain(value) for value in values], prepare=self.prepares)
+        text = translated(statement, self.schema)
+        try:
+            cursor.execute(text, [_plain(value) for value in values], prepare=self.prepares)
+        except BaseException as error:
+            self._end_if_interrupted(error)
+            raise
         if cursor.description is None:
             self.total_changes += max(cursor.rowcount, 0)
             return Cursor([], cursor.rowcount)
         if not cursor.statusmessage or not cursor.statusmessage.startswith("SELECT"):
             self.total_changes += max(cursor.rowcount, 0)
         return Cursor(cursor.fetchall(), cursor.rowcount)
+
+    def _end_if_interrupted(self, error: BaseException) -> None:
+        """End the session with a statement that a signal's handler has raised out of: its answer is still to come."""
+        if not isinstance(error, psycopg.Error):
+            self._was_interrupted = True
+            self.raw.close()
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row of values."""
@@ -165,7 +183,11 @@ class Session:
     def run(self, text: str) -> list[tuple[Any, ...]]:
         """Run statements without values in one message; returns the rows of the last one that has any."""
         cursor = self.raw.cursor()
-        cursor.execute(text.encode())
+        try:
+            cursor.execute(text.encode())
+        except BaseException as error:
+            self._end_if_interrupted(error)
+            raise
         rows: list[tuple[Any, ...]] = []
         while True:
             if cursor.description is not None:
