@@ -76,7 +76,7 @@ def _binaries() -> Path | None:
     return None if there is None else Path(there).resolve().parent
 
 
-def _other_user() -> dict[str, Any]:
+def other_user() -> dict[str, Any]:
     """Return what makes a child another user than root, where it must be."""
     if os.geteuid() != 0:
         return {}
@@ -97,7 +97,7 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     binaries = _binaries()
     if binaries is None:
         return None
-    other = _other_user()
+    other = other_user()
     root = Path(tempfile.mkdtemp(prefix="taquba-pg-")) if directory is None else directory
     if other:
         os.chown(root, other["user"], other["group"])
@@ -122,6 +122,15 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     server = Server(root, port, process, binaries)
     _await(server)
     return server
+
+
+def user_of_server() -> str:
+    """Return whom servers run as where the tests are root."""
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        return "nobody"
+    return "postgres"
 
 
 def _await(server: Server) -> None:

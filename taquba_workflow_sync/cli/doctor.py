@@ -15,7 +15,7 @@ import click
 from taquba_workflow_sync.cli.exit_codes import DONE, NEEDS_HUMAN, NOT_FOUND, Failure
 from taquba_workflow_sync.cli.options import store_option
 from taquba_workflow_sync.cli.output import Output, is_plain
-from taquba_workflow_sync.cli.store import store_path
+from taquba_workflow_sync.cli.store import is_url, shown, store_path
 from taquba_workflow_sync.errors import StoreInUseError, TaqubaError
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.storage.port.finding import Finding
@@ -30,12 +30,13 @@ def doctor(store: str | None, as_json: bool) -> int:
     """Look at this machine and the store, and say what to do.
 
     SQLite, the filesystem, permissions, settings, clocks, what dead processes and old hooks have left, disk space,
-    descriptors, forks. Exits 3 when something needs doing. `check` looks at every row.
+    descriptors, forks; of a store on PostgreSQL its server, settings that matter and long transactions. Exits 3 when
+    something needs doing. `check` looks at every row.
     """
     out = Output(as_json=as_json)
     path = store_path(store)
     if not Queue.is_store(path):
-        raise Failure(f"there is no store at {path}", NOT_FOUND)
+        raise Failure(f"there is no store at {shown(path)}", NOT_FOUND)
     needs_doing = False
     for finding in [*_machine(path), *_store(path)]:
         needs_doing = needs_doing or finding.todo is not None
@@ -53,13 +54,18 @@ def _text(finding: Finding) -> str:
 
 def _machine(path: str) -> Iterator[Finding]:
     yield Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.release()}")
+    if not is_url(path):
+        yield from _disk(path)
+    yield from _descriptors()
+
+
+def _disk(path: str) -> Iterator[Finding]:
     free = shutil.disk_usage(path).free
     todo = "make room: a store that cannot write stands still" if free < _LEAST_FREE else None
     yield Finding("disk", f"{free / 2**30:.1f} GiB free", todo)
     counts = os.statvfs(path)
     if counts.f_files and counts.f_favail < 1000:
         yield Finding("inodes", f"{counts.f_favail} free", "remove files on this filesystem")
-    yield from _descriptors()
 
 
 def _descriptors() -> Iterator[Finding]:

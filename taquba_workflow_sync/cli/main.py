@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "stats": Lazy("queues", "stats", "Show the counters of queues, and go on with --watch."),
     "health": Lazy("health", "health", "Say whether a queue is healthy; exits 3 if it is not."),
     "doctor": Lazy("doctor", "doctor", "Look at this machine and the store, and say what to do."),
+    "migrate": Lazy("maintenance", "migrate", "Make the store, or upgrade it, and do nothing else."),
     "check": Lazy("maintenance", "check", "Look through the whole store for damage."),
     "backup": Lazy("maintenance", "backup", "Write a copy of the store into a file, while workers go on."),
     "restore": Lazy("maintenance", "restore", "Make a store of a backup, in a new directory."),
@@ -38,7 +39,7 @@ _COMMANDS: Final = {
     " `taquba-workflow COMMAND --help` tells more.",
 )
 @click.version_option(taquba_workflow_sync.__version__, prog_name="taquba-workflow")
-@click.option("--store", metavar="DIR", help="The store's directory; else TAQUBA_STORE. Also after the command.")
+@click.option("--store", metavar="DIR", help="The store: a directory, or a postgresql:// URL. Also after the command.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
     """Durable workflows for synchronous Python, from the shell.

@@ -15,6 +15,18 @@ from taquba_workflow_sync.queue.queue import Queue
 
 @click.command()
 @store_option
+def migrate(store: str | None, as_json: bool) -> None:
+    """Make the store if it is not there, upgrade it if it is of an older version, and do nothing else.
+
+    For a store on PostgreSQL whose workers have a role that may not: run it with one that may, before they start.
+    """
+    out = Output(as_json=as_json)
+    with opened(store, creates=True) as queue:
+        out.record({"store": queue.address}, f"{queue.address} is ready")
+
+
+@click.command()
+@store_option
 def check(store: str | None, as_json: bool) -> int:
     """Look through the whole store for damage: every page, row and payload. Reads only; others may go on working.
 

@@ -98,7 +98,9 @@ PAIR: Final = PairType()
 def store_option(command: _F) -> _F:
     """Take ``--store`` and ``--json``, as every command does."""
     command = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(command)
-    return click.option("--store", metavar="DIR", help="The store's directory; else TAQUBA_STORE.")(command)
+    return click.option(
+        "--store", metavar="DIR", help="The store: a directory, or a postgresql:// URL; else TAQUBA_STORE."
+    )(command)
 
 
 def queue_option(command: _F) -> _F:

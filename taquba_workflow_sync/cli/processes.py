@@ -23,6 +23,8 @@ from taquba_workflow_sync.cli.stopping import Stop
 SUPERVISOR: Final = "TAQUBA_SUPERVISOR"
 #: Set for each of them: the descriptor for its answer. Its standard output is the user's, who may print there.
 ANSWER: Final = "TAQUBA_ANSWER"
+#: Which store the arguments of their supervisor named, where that is a URL: everybody sees a process's arguments.
+GIVEN_STORE: Final = "TAQUBA_GIVEN_STORE"
 
 _COMMAND: Final = (sys.executable, "-m", "taquba_workflow_sync", "worker")
 _TICK: Final = 0.05
@@ -51,12 +53,13 @@ def supervise(
     deadline: float | None,
     max_runs: int | None = None,
     changed: Callable[[], bool] | None = None,
+    store: str | None = None,
 ) -> Ended:
     """Run ``many`` processes of ``worker`` with the same arguments until they have ended, or it is told to stop.
 
     What dies is begun again, whatever its exit code; what dies before it was ever ready ends all of them. They end at
     ``deadline`` (monotonic), and once ``max_runs`` runs have ended in all of them. ``changed`` says that they are to be
-    ended and begun anew, which moves neither bound.
+    ended and begun anew, which moves neither bound. ``store``: the store that each is given, in its environment.
     """
     pause = threading.Event()
     team: list[_Member] = []
@@ -73,7 +76,7 @@ def supervise(
     # A second signal must not leave them behind.
     with stop.by_signals(at_once=lambda: _end_at_once(team)):
         while True:
-            team[:] = [_Member(arguments, deadline, counts) for _ in range(many)]
+            team[:] = [_Member(arguments, deadline, counts, store) for _ in range(many)]
             is_ready = False
             try:
                 while not (stop.is_asked or is_enough() or (changed is not None and changed())):
@@ -134,8 +137,15 @@ class Reports:
 class _Member:
     """One of the processes, over all its lives."""
 
-    def __init__(self, arguments: Sequence[str], deadline: float | None, counts: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        deadline: float | None,
+        counts: list[dict[str, Any]],
+        store: str | None = None,
+    ) -> None:
         self._arguments = arguments
+        self._store = {} if store is None else {GIVEN_STORE: store}
         self._deadline = deadline
         self._counts = counts
         self._listener = Listener()
@@ -200,6 +210,7 @@ class _Member:
                     **os.environ,
                     SUPERVISOR: str(os.getpid()),
                     ANSWER: str(answer),
+                    **self._store,
                     **self._listener.environment,
                 },
                 stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from taquba_workflow_sync.cli.exit_codes import NOT_FOUND, Failure
+from taquba_workflow_sync.queue import opening
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.new_run import DEFAULT_QUEUE_NAME
@@ -27,15 +28,33 @@ def given_store(store: str | None) -> str | None:
 
 
 def store_path(store: str | None) -> str:
-    """Return the store's directory: from the arguments, else from the environment.
+    """Return the store's directory or URL: from the arguments, else from the environment.
 
     Raises:
         click.UsageError: neither names one.
     """
     path = given_store(store) or os.environ.get(STORE_VARIABLE)
     if not path:
-        raise click.UsageError(f"no store is named: give --store DIR, or set {STORE_VARIABLE}")
+        raise click.UsageError(f"no store is named: give --store DIR (or a postgresql:// URL), or set {STORE_VARIABLE}")
     return path
+
+
+def is_url(store: str | None) -> bool:
+    """Whether a store is named by a URL, in which there may be a password.
+
+    Raises:
+        ValueError: it is one that belongs to no engine.
+    """
+    return store is not None and opening.is_url(store)
+
+
+def shown(store: str) -> str:
+    """Return a store's name as it may be shown: of a URL without the password.
+
+    Raises:
+        TypeError, ValueError: it names none.
+    """
+    return opening.shown(store) if is_url(store) else store
 
 
 @contextmanager
@@ -47,7 +66,7 @@ def opened(store: str | None, *, creates: bool = False) -> Iterator[Queue]:
     """
     path = store_path(store)
     if not creates and not Queue.is_store(path):
-        raise Failure(f"there is no store at {path}", NOT_FOUND)
+        raise Failure(f"there is no store at {shown(path)}", NOT_FOUND)
     with Queue.open(path) as queue:
         yield queue
 

@@ -17,7 +17,7 @@ import click
 from taquba_workflow_sync.cli.exit_codes import BUSY, ERROR, Failure, Interrupted, Terminated
 from taquba_workflow_sync.cli.flows import AnyFlow, bound_store, flows_of, flows_served
 from taquba_workflow_sync.cli.payloads import given_bytes, spec_of_bytes
-from taquba_workflow_sync.cli.store import given_store, opened
+from taquba_workflow_sync.cli.store import given_store, is_url, opened, shown
 from taquba_workflow_sync.errors import StoreInUseError, TaqubaError
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.workflow.client import WorkflowClient
@@ -206,5 +206,10 @@ def _runtime(queue: Queue, flows: tuple[AnyFlow, ...], text: str) -> WorkflowRun
 
 
 def _check_store(text: str, queue: Queue, named: str | None) -> None:
-    if named is not None and os.path.realpath(named) != os.path.realpath(queue.path):
-        raise click.UsageError(f"{text!r} has a store of its own, {queue.address}; leave --store {named} out")
+    if named is None:
+        return
+    is_same = shown(named) == queue.address or (
+        not is_url(named) and os.path.realpath(named) == os.path.realpath(queue.address)
+    )
+    if not is_same:
+        raise click.UsageError(f"{text!r} has a store of its own, {queue.address}; leave --store {shown(named)} out")

@@ -15,11 +15,11 @@ from taquba_workflow_sync.cli.logs import log_options, log_to_stderr
 from taquba_workflow_sync.cli.options import DURATION, queue_option
 from taquba_workflow_sync.cli.outcomes import live_line
 from taquba_workflow_sync.cli.output import Output
-from taquba_workflow_sync.cli.processes import ANSWER, SUPERVISOR, Reports, supervise
+from taquba_workflow_sync.cli.processes import ANSWER, GIVEN_STORE, SUPERVISOR, Reports, supervise
 from taquba_workflow_sync.cli.reload import Watch
 from taquba_workflow_sync.cli.serving import work_on, work_until_idle
 from taquba_workflow_sync.cli.stopping import Stop
-from taquba_workflow_sync.cli.store import given_store
+from taquba_workflow_sync.cli.store import given_store, is_url
 from taquba_workflow_sync.cli.targets import work_of
 from taquba_workflow_sync.workflow.status import RunCounts
 
@@ -66,6 +66,8 @@ def worker(
     log_to_stderr(log_level, log_format)
     # Taken away, so that no process that a step starts takes it for its own.
     parent, answer = os.environ.pop(SUPERVISOR, None), os.environ.pop(ANSWER, None)
+    supervised_store = os.environ.pop(GIVEN_STORE, None)
+    store = given_store(store) or supervised_store
     if answer is not None:
         os.set_inheritable(int(answer), False)
     reports = Reports(None if answer is None else int(answer))
@@ -78,7 +80,7 @@ def worker(
     if processes > 1 or reload:
         given = {
             "--threads": threads, "--grace": None if grace is None else f"{grace:.6f}s", "--log-level": log_level,
-            "--log-format": log_format, "--store": given_store(store), "--queue": queue_name,
+            "--log-format": log_format, "--store": None if is_url(store) else store, "--queue": queue_name,
         }  # fmt: skip
         arguments = [target, *(["--until-idle"] if until_idle else []), *(["--strict"] if strict else [])]
         for name, value in given.items():
@@ -86,8 +88,9 @@ def worker(
         deadline = None if max_runtime is None else time.monotonic() + max_runtime
         changed = Watch(Path.cwd()) if reload else None
         ended = supervise(
-            arguments, processes, stop, grace=grace, deadline=deadline, max_runs=max_runs, changed=changed
-        )
+            arguments, processes, stop, grace=grace, deadline=deadline, max_runs=max_runs, changed=changed,
+            store=store if is_url(store) else None,
+        )  # fmt: skip
         if until_idle and ended.counts:
             counts = _together(ended.counts)
             out.record(counts, summary(counts))

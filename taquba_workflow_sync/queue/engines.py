@@ -27,6 +27,10 @@ class _Engine(Protocol):
 
     def shown(self, address: str, /) -> str: ...
 
+    def temporary_address(self, address: str, /) -> str: ...
+
+    def drop_store(self, address: str, /) -> None: ...
+
 
 def is_url(address: str) -> bool:
     """Whether an address is a URL, and no directory.
@@ -75,3 +79,13 @@ def restore(source: str, address: str) -> None:
 def shown(address: str) -> str:
     """Return an address as it may be shown: absolute, without a password."""
     return _engine_of(address).shown(address) if is_url(address) else os.path.abspath(address)
+
+
+def temporary(address: str) -> str:
+    """Return the address of a new store beside ``address``: in that directory, or on that server."""
+    return _engine_of(address).temporary_address(address)
+
+
+def drop(address: str) -> None:
+    """Remove a store that nobody has open, with all that it holds."""
+    _engine_of(address).drop_store(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from taquba_workflow_sync.clock import Clock
@@ -19,7 +19,7 @@ from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
 class Opening:
     """The arguments of ``Queue.open``, checked."""
 
-    address: str
+    address: str = field(repr=False)  # there may be a password in it
     default_config: QueueConfig
     queue_configs: Mapping[str, QueueConfig]
     max_payload_bytes: int
@@ -47,6 +47,8 @@ def checked(
     max_payload_bytes: object,
     wait: object,
     clock: object,
+    migrate: object = True,
+    liveness_dsn: object = None,
     failpoint: Failpoint | None = None,
 ) -> Opening:
     """Return the arguments of an open.
@@ -61,6 +63,8 @@ def checked(
         raise TypeError(f"exclusive must be a bool, not {type(exclusive).__name__}")
     if clock is not None and not isinstance(clock, Clock):
         raise TypeError(f"clock must have a method now() -> datetime; {type(clock).__name__} has none")
+    if not isinstance(migrate, bool):
+        raise TypeError(f"migrate must be a bool, not {type(migrate).__name__}")
     # Before the path: its check is the last that can refuse.
     options = OpenOptions(
         durability=_durability(durability),
@@ -68,6 +72,8 @@ def checked(
         clock=clock,
         failpoint=failpoint,
         wait_s=validation.optional_seconds(wait, "wait"),
+        migrates=migrate,
+        direct_address=_liveness(liveness_dsn, path),
     )
     return Opening(
         default_config=config,
@@ -100,6 +106,42 @@ def _durability(value: object) -> Durability:
         return Durability(value)
     except ValueError:
         raise ValueError(f"durability is {validation.shown(value)}; it must be 'full' or 'relaxed'") from None
+
+
+def _liveness(value: object, path: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"liveness_dsn must be a str or None, not {type(value).__name__}")
+    # None of the messages quotes it: there may be a password in it.
+    if "\0" in value or "://" not in value:
+        raise ValueError("liveness_dsn is no URL; it must begin with postgresql://")
+    if not engines.is_url(address_of(path)):
+        raise ValueError("liveness_dsn is for a store on PostgreSQL behind a pooler; this one is a directory")
+    try:
+        engines.is_url(value)
+        engines.shown(value)
+    except ValueError as error:
+        raise ValueError(f"liveness_dsn: {error}") from None
+    return value
+
+
+def is_url(path: str) -> bool:
+    """Whether the text of a path is the URL of a store, and names no directory.
+
+    Raises:
+        ValueError: it is a URL that belongs to no engine.
+    """
+    return engines.is_url(path)
+
+
+def shown(address: str) -> str:
+    """Return an address as it may be shown: absolute, or a URL without its password.
+
+    Raises:
+        ValueError: it is a URL of no store.
+    """
+    return engines.shown(address)
 
 
 def address_of(path: object) -> str:

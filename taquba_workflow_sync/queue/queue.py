@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from taquba_workflow_sync.clock import Clock, from_ms
-from taquba_workflow_sync.errors import ClaimLostError
-from taquba_workflow_sync.queue import claiming, opening, validation
+from taquba_workflow_sync.errors import ClaimLostError, TaqubaError
+from taquba_workflow_sync.queue import claiming, engines, opening, validation
 from taquba_workflow_sync.queue.config import Duration, QueueConfig
 from taquba_workflow_sync.queue.effects import Site, StagedEffects, checked_effects
 from taquba_workflow_sync.queue.handle import QueueHandle
@@ -75,21 +76,31 @@ class Queue(Upkeep):
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         wait: Duration | None = None,
         clock: Clock | None = None,
+        migrate: bool = True,
+        liveness_dsn: str | None = None,
     ) -> Self:
         """Open the store at ``path``, a directory that is made (0700) if it is not there. Starts no thread.
+
+        ``path`` may be the URL of a PostgreSQL database, ``postgresql://user@host/database?schema=taquba``; the schema
+        is made if it is not there.
 
         ``durability="full"``: a call that returned survives a power cut. ``"relaxed"``: it survives a crash or kill of
         the process, but a power cut may lose the last commits (never corrupt). ``exclusive``: this handle is the only
         one, in this process too. ``wait``: how many seconds an exclusive open, or one that has to migrate a store of an
         older version, waits for the others to close it. ``queue_configs`` overrides ``default_config`` by queue name.
-        ``clock`` is read for every stored time and comparison.
+        ``clock`` is read for every stored time and comparison. ``migrate=False``: nothing is made and nothing upgraded;
+        for programs whose role may do neither. ``liveness_dsn``: where ``path`` leads through a pooler, the URL of the
+        server itself (see ``docs/fleet/operating.md``).
 
         Raises:
             TypeError, ValueError, InvalidNameError: an argument is wrong; nothing was made.
             StoreInUseError: ``exclusive``, and a handle is open; or an exclusive one is; or the store has to be
-                migrated and others have it open. Names the holders' pids.
+                migrated and others have it open. Names the holders' pids, on a server their hosts too.
             UnsupportedFilesystemError: SQLite's locks are not safe there.
-            SchemaVersionError: a newer version of this library wrote the store.
+            SchemaVersionError: a newer version of this library wrote the store; or ``migrate=False``, and there is none
+                or it is of an older version.
+            StoreAccessError: the server refuses, or no store can live there: the login, rights, a read-only server, a
+                pooler without ``liveness_dsn``, an encoding other than UTF8. Permanent.
             StorageError: the directory or the database cannot be used.
         """
         checked = opening.checked(
@@ -101,24 +112,32 @@ class Queue(Upkeep):
             max_payload_bytes=max_payload_bytes,
             wait=wait,
             clock=clock,
+            migrate=migrate,
+            liveness_dsn=liveness_dsn,
         )
         return cls(checked.open())
 
     @classmethod
-    def temporary(cls, **options: Any) -> Self:
-        """Open a store in a private directory that is gone after :meth:`close`; options as for :meth:`open`."""
-        import shutil  # here, since nothing else needs them: importing the library stays fast
-        import tempfile
+    def temporary(cls, *, address: str | os.PathLike[str] | None = None, **options: Any) -> Self:
+        """Open a store that is gone after :meth:`close`; options as for :meth:`open`.
 
-        directory = tempfile.mkdtemp(prefix="taquba-")
+        It lies in a private directory, or, with the URL of a PostgreSQL database as ``address``, in a schema of its
+        own, whose name begins as that of the URL. A process that is killed leaves it behind.
+
+        Raises:
+            TypeError, ValueError: ``address`` is neither a directory nor such a URL.
+            StorageError, StoreAccessError and the rest: as for :meth:`open`.
+        """
+        place = engines.temporary("" if address is None else opening.address_of(address))
         try:
-            queue = cls.open(Path(directory) / "store", **options)
+            queue = cls.open(place, **options)
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(TaqubaError):  # what kept it from being opened keeps it from being dropped
+                engines.drop(place)
             raise
         pid = os.getpid()
-        # A forked child that closes its copy must not take the directory from under its parent.
-        queue._on_closed = lambda: shutil.rmtree(directory, ignore_errors=True) if os.getpid() == pid else None
+        # A forked child that closes its copy must not take the store from under its parent.
+        queue._on_closed = lambda: engines.drop(place) if os.getpid() == pid else None
         return queue
 
     def close(self) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from taquba_workflow_sync import Queue, WorkflowClient, WorkflowRuntime
 from tests.cli import apps
+from tests.postgres import store_url
+from tests.storage.engines import EMBEDDED, ENGINES
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -31,9 +33,14 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 class Shell:
     """Calls commands on one store."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, store: Path | str) -> None:
+        self.store: Any = store
         self.environment = {"TAQUBA_STORE": str(store)}
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the store is there."""
+        return Queue.is_store(self.store)
 
     def __call__(self, *arguments: str, code: int = 0, input: str | bytes | None = None) -> Result:
         """Call a command that is expected to exit so."""
@@ -55,9 +62,17 @@ class Shell:
         return answer
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what has a store once on a directory, and once on a server unless it is marked ``embedded``."""
+    if "engine" in metafunc.fixturenames:
+        is_marked = metafunc.definition.get_closest_marker("embedded") is not None
+        engines = [EMBEDDED] if is_marked else [engine for engine in ENGINES if engine.name != "memory"]
+        metafunc.parametrize("engine", [engine.name for engine in engines])
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path / "store")
+def shell(engine: str, tmp_path: Path) -> Shell:
+    return Shell(store_url() if engine == "postgres" else tmp_path / "store")
 
 
 @pytest.fixture

@@ -61,13 +61,13 @@ BASE = {
     "runs list": [], "runs show": ["good"], "runs wait": ["good"], "runs tail": ["good"], "runs cancel": ["good"],
     "runs retry": ["bad"], "runs signal": ["later", "go"], "runs wake": ["good"],
     "dead list": [], "dead show": ["bad"], "dead requeue": ["good"], "dead drop": ["good"],
-    "queues": [], "stats": ["--json"], "health": [], "doctor": [], "check": [], "backup": ["dir"],
+    "queues": [], "stats": ["--json"], "health": [], "doctor": [], "check": [], "migrate": [], "backup": ["dir"],
     "restore": ["file", "new"], "purge": ["--older-than", "1w"],
     "schedules list": [], "schedules add": ["x", "--every", "1h"], "schedules remove": ["x"],
     "schedules pause": ["x"], "schedules resume": ["x"], "schedules trigger": ["x"],
     "limits list": [], "limits set": ["--concurrency", "3"], "limits clear": [], "pause": [], "resume": [],
 }  # fmt: skip
-MAKE_A_STORE = ("worker", "run", "submit", "schedules add", "limits set", "restore")
+MAKE_A_STORE = ("worker", "run", "submit", "schedules add", "limits set", "restore", "migrate")
 
 
 def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -20,8 +20,6 @@ from tests.cli.conftest import TARGET, Shell
 from tests.cli.processes import COMMAND, NotifySocket, environment, started
 from tests.support import PATIENCE, wait_until
 
-pytestmark = pytest.mark.embedded
-
 
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[NotifySocket]:

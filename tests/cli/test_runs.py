@@ -83,13 +83,13 @@ def test_an_empty_list_answers_nothing_and_says_so_beside(shell: Shell, client: 
 def test_what_looks_makes_no_store(shell: Shell, command: str) -> None:
     result = shell(*command.split(), code=4)
     assert "there is no store at" in result.stderr and result.stdout == ""
-    assert not shell.store.exists()
+    assert not shell.has_store
 
 
 def test_a_store_is_named_before_or_after_the_command_or_not_at_all(shell: Shell, client: WorkflowClient) -> None:
-    other = f"{shell.store}-2"
-    assert other in shell("--store", other, "runs", "list", code=4).stderr
-    assert other in shell("runs", "list", "--store", other, code=4).stderr
+    other = f"{shell.store}_2"
+    assert other.rpartition("/")[2] in shell("--store", other, "runs", "list", code=4).stderr
+    assert other.rpartition("/")[2] in shell("runs", "list", "--store", other, code=4).stderr
     shell.environment = {}
     assert "TAQUBA_STORE" in shell("runs", "list", code=2).stderr
 

@@ -11,8 +11,6 @@ from taquba_workflow_sync.cli.serving import work_on, work_until_idle
 from taquba_workflow_sync.cli.stopping import Stop
 from tests.support import await_event, in_thread
 
-pytestmark = pytest.mark.embedded
-
 
 class SlowToBegin(WorkflowRuntime):
     """Begins to work when it has been told to stop five times already."""

@@ -17,8 +17,6 @@ from tests.cli.conftest import TARGET, Shell
 from tests.cli.processes import COMMAND, Terminal, environment, started
 from tests.support import PATIENCE
 
-pytestmark = pytest.mark.embedded
-
 #: What waits, and what it shows on a terminal while it does; the code of Ctrl-C.
 WAITS = [
     (("runs", "wait", "later"), "later: pending", 130),

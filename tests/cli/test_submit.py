@@ -95,7 +95,7 @@ def test_a_target_with_a_store_of_its_own_uses_that(
     monkeypatch.setenv("OWN_STORE", str(own))
     shell("submit", "tests.cli.apps:own_store()", "--run-id", "here")
     assert shell.one("runs", "show", "here", "--store", str(own))["state"] == "pending"
-    assert not shell.store.exists()
+    assert not shell.has_store
     other = shell("submit", "tests.cli.apps:own_store()", "--store", str(shell.store), code=2)
     assert "store of its own" in other.stderr
     shell("submit", "tests.cli.apps:own_store()", "--queue", "another", code=2)
@@ -244,7 +244,7 @@ def test_input_that_is_too_deep_is_no_json(shell: Shell) -> None:
 def test_a_time_that_nothing_can_take_is_2(shell: Shell, option: str, value: str) -> None:
     said = shell("submit", TARGET, f"{option}={value}", code=2).stderr
     assert option in said and len(said) < 500
-    assert not shell.store.exists()
+    assert not shell.has_store
 
 
 def test_a_century_is_the_longest_time(shell: Shell) -> None:

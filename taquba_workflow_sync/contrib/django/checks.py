@@ -12,6 +12,7 @@ from taquba_workflow_sync.contrib.django.conf import Problem, aliases, problems_
 from taquba_workflow_sync.contrib.django.discovery import flows
 from taquba_workflow_sync.contrib.django.served import task_backends
 from taquba_workflow_sync.flow import FlowDefinitionError
+from taquba_workflow_sync.queue import opening
 
 TAG: Final = "taquba"
 
@@ -31,12 +32,13 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckM
         problems += found.problems
         if found.path is None or found.errors:
             continue
-        place = os.path.realpath(os.fspath(found.path))
+        is_url = opening.is_url(os.fspath(found.path))
+        place = (opening.shown if is_url else os.path.realpath)(os.fspath(found.path))
         if place in places:
             text = f"TAQUBA[{alias!r}] and TAQUBA[{places[place]!r}] name one store, {place}."
             problems.append(Problem("W005", text, "Give each alias a directory of its own, or use one alias."))
         places.setdefault(place, alias)
-        if os.path.lexists(place) and not os.path.isdir(place):
+        if not is_url and os.path.lexists(place) and not os.path.isdir(place):
             text = f"TAQUBA[{alias!r}]['STORE'] is {place}, which is no directory."
             problems.append(Problem("E010", text, "Name a directory; it is made when it is first used."))
     return [_message(each) for each in problems]

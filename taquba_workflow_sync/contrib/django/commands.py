@@ -18,6 +18,7 @@ from taquba_workflow_sync.contrib.django.conf import DEFAULT_ALIAS, aliases, set
 from taquba_workflow_sync.contrib.django.queues_of import queue_names, queue_of
 from taquba_workflow_sync.contrib.django.stores import stores
 from taquba_workflow_sync.contrib.django.untyped import Untyped
+from taquba_workflow_sync.queue import opening
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.workflow.new_run import holds_runs
 
@@ -238,7 +239,7 @@ def alias_of(options: dict[str, Any]) -> str:
 
 
 def path_of(alias: str) -> str:
-    """Return the directory of an alias's store, without opening it.
+    """Return the directory or the URL of an alias's store, without opening it.
 
     Raises:
         CommandError: what it says is wrong.
@@ -246,4 +247,5 @@ def path_of(alias: str) -> str:
     found = settings_of(alias)
     if found.errors or found.path is None:
         raise CommandError(f"{found.errors[0].text} {found.errors[0].hint}")
-    return os.path.abspath(os.fspath(found.path))
+    path = os.fspath(found.path)
+    return path if opening.is_url(path) else os.path.abspath(path)

@@ -44,8 +44,8 @@ class StoreSettings:
     """What one alias says. ``problems`` empty of errors: it can be opened."""
 
     alias: str
-    path: str | os.PathLike[str] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    path: str | os.PathLike[str] | None = field(default=None, repr=False)  # there may be a password in it
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
     is_immediate: bool = False
     problems: tuple[Problem, ...] = ()
 
@@ -89,7 +89,7 @@ def settings_of(alias: str) -> StoreSettings:
     problems = [*_unknown(alias, given)]
     path = given.get(STORE)
     if path is None or path == "":
-        hint = f"It is the store's directory, which is made when it is first used: {EXAMPLE}"
+        hint = f"It is the store's directory, which is made when it is first used, or a postgresql:// URL: {EXAMPLE}"
         return StoreSettings(alias, problems=(*problems, Problem("E003", f"TAQUBA[{alias!r}] has no STORE.", hint)))
     options: dict[str, Any] = {}
     try:
@@ -106,7 +106,7 @@ def settings_of(alias: str) -> StoreSettings:
     if options.get("exclusive"):
         text = f"TAQUBA[{alias!r}] is EXCLUSIVE: the web server and a worker cannot have the store open at once."
         problems.append(Problem("W006", text, "Leave EXCLUSIVE out, unless one process does everything."))
-    if not os.path.isabs(os.fspath(path)):
+    if not opening.is_url(os.fspath(path)) and not os.path.isabs(os.fspath(path)):
         text = f"TAQUBA[{alias!r}]['STORE'] is {os.fspath(path)!r}, another directory for each working directory."
         hint = 'Write an absolute path, such as BASE_DIR / "taquba": the web server and the worker must share it.'
         problems.append(Problem("W003", text, hint))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from flask import Flask
@@ -29,8 +30,8 @@ OPTIONS: Final = tuple(f"{PREFIX}{name.upper()}" for name in _DEFAULTS)
 class StoreConfig:
     """Which store an application has (None: it does not say), and how it is opened."""
 
-    path: str | None
-    options: dict[str, Any]
+    path: str | None = field(repr=False)  # there may be a password in it, and in the options
+    options: dict[str, Any] = field(repr=False)
 
     def open(self) -> Queue:
         """Open the store.
@@ -41,8 +42,8 @@ class StoreConfig:
         """
         if self.path is None:
             raise RuntimeError(
-                f'the app knows no store: set app.config["{STORE}"] to the path of a directory; it is made if it is'
-                " not there"
+                f'the app knows no store: set app.config["{STORE}"] to the path of a directory, which is made if it is'
+                " not there, or to a URL that begins postgresql://"
             )
         return Queue.open(self.path, **self.options)
 
@@ -50,7 +51,7 @@ class StoreConfig:
 def store_config(app: Flask) -> StoreConfig:
     """Return what an application's configuration says, checked; nothing is opened or made.
 
-    A path that is not absolute lies in the app's instance folder, wherever its processes were started.
+    A path that is not absolute lies in the app's instance folder, wherever its processes were started; a URL is one.
 
     Raises:
         ValueError: it has a name that begins with ``TAQUBA_`` and is no option.
@@ -64,18 +65,20 @@ def store_config(app: Flask) -> StoreConfig:
             f" {', '.join(OPTIONS)}"
         )
     path = given.pop(STORE, None)
-    where = None if path is None else os.path.join(app.instance_path, _said(STORE, opening.address_of, path))
+    where = None if path is None else _said(STORE, opening.address_of, path)
+    if where is not None and not opening.is_url(where):
+        where = os.path.join(app.instance_path, where)
     options: dict[str, Any] = {}
     for name, value in given.items():
         option = name.removeprefix(PREFIX).lower()
         checked = _said(name, _READERS.get(option, _as_it_is), value)
-        _said(name, _check, {**_DEFAULTS, option: checked})
+        _said(name, partial(_check, path or "unused"), {**_DEFAULTS, option: checked})
         options[option] = checked
     return StoreConfig(where, options)
 
 
-def _check(options: Mapping[str, Any]) -> None:
-    opening.checked("unused", **options)
+def _check(path: Any, options: Mapping[str, Any]) -> None:
+    opening.checked(path, **options)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -57,12 +57,17 @@ def prepare(root: Path, connections: Connections, options: OpenOptions, deadline
         StorageError: the directory or the database cannot be used.
         StoreInUseError: it must be upgraded, and others have it open.
         UnsupportedFilesystemError: SQLite's locks are not safe there.
-        SchemaVersionError: a newer version of this library wrote the store.
+        SchemaVersionError: a newer version of this library wrote the store; or it is not there, or of an older one,
+            and that is not to be changed.
     """
     with _told_as_of(root):
+        if not options.migrates and not is_store(str(root)):
+            raise SchemaVersionError(f"there is no store at {root}, and migrate=False makes none")
         _make_directories(root)
         if _verifies(root / "db", connections):
             return
+        if not options.migrates:
+            raise SchemaVersionError(f"{root} must be completed or upgraded first; open it once without migrate=False")
         pause = WakeUp()
         while True:
             with opening(root):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,16 @@ def open_store(address: str, options: OpenOptions) -> Store:
 def restore_store(source: str, address: str) -> None:
     """Make a store at ``address`` of a backup, a file or a directory."""
     restore(_directory(source), _directory(address))
+
+
+def temporary_address(address: str) -> str:
+    """Return the path of a new store in a private directory of its own, inside the directory ``address``."""
+    return os.path.join(tempfile.mkdtemp(prefix="taquba-", dir=address or None), "store")
+
+
+def drop_store(address: str) -> None:
+    """Remove a store of :func:`temporary_address`, with its directory; one that is gone is none to remove."""
+    shutil.rmtree(os.path.dirname(_directory(address)), ignore_errors=True)
 
 
 def shown(address: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from taquba_workflow_sync.clock import Clock
@@ -170,13 +170,16 @@ class Durability(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
     """How a store is opened. ``clock`` None: the engine's own. ``wait_s``: for others to let an exclusive open, or a
-    migration, begin; None: not at all."""
+    migration, begin; None: not at all. ``migrates``: makes what is not there, and upgrades what is older.
+    ``direct_address``: where a server is reached without the pooler that the store's address leads through."""
 
     durability: Durability = Durability.FULL
     is_exclusive: bool = False
     clock: Clock | None = None
     failpoint: Failpoint | None = None
     wait_s: float | None = None
+    migrates: bool = True
+    direct_address: str | None = field(default=None, repr=False)  # there may be a password in it
 
 
 #: How an engine is opened: at an address (a path, a URL) that means something to it alone.

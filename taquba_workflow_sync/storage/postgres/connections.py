@@ -16,6 +16,9 @@ from taquba_workflow_sync.storage.postgres.sessions import Session, connect
 from taquba_workflow_sync.storage.relational.gate import Gate, Room
 
 _READERS: Final = 2
+#: What goes through a pooler, where there is one; every other session has locks or listens, and needs its own server
+#: process for as long as it lives.
+_POOLED: Final = frozenset({"opening", "writer", "reader", "notifier"})
 #: Sessions that a forked child has inherited: their sockets are its no more, and libpq must never end them.
 _inherited: list[Any] = []
 
@@ -60,7 +63,13 @@ class Connections:
         """
         if self._is_closed:
             raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
-        return connect(self.address.dsn, self.address.schema, application=f"taquba {what}")
+        address = self.address
+        application = f"taquba {what}"
+        if address.direct_dsn is None:
+            return connect(address.dsn, address.schema, application=application)
+        if what in _POOLED:
+            return connect(address.dsn, address.schema, application=application, is_direct=False)
+        return connect(address.direct_dsn, address.schema, application=application)
 
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""

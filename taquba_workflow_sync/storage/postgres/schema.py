@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-from taquba_workflow_sync.errors import SchemaVersionError
+import psycopg
+
+from taquba_workflow_sync.errors import SchemaVersionError, StoreAccessError
 from taquba_workflow_sync.storage.postgres.address import Address
 from taquba_workflow_sync.storage.postgres.dialect import definition
+from taquba_workflow_sync.storage.postgres.errors import first_line
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import sql
 
@@ -41,16 +44,25 @@ def prepare(session: Session, address: Address, *, migrate: bool = True) -> str:
 
     Raises:
         SchemaVersionError: there is no schema and it is not to be made, or only newer programs may work on it.
-        psycopg.Error: the rights are missing.
+        StoreAccessError: the role may not make it.
+        psycopg.Error: the server cannot be reached any more, or does not let it be read.
     """
     found = _version(session, address)
     if found is None:
         if not migrate:
             raise SchemaVersionError(
                 f"{address.shown} has no schema {address.schema!r} of a store; open it with migrate=True, or make it"
-                " with the command line as a role that may"
+                " by `taquba-workflow migrate` as a role that may"
             )
-        _make(session, address)
+        try:
+            _make(session, address)
+        except psycopg.errors.InsufficientPrivilege as error:
+            user, database = session.raw.info.user, session.raw.info.dbname
+            raise StoreAccessError(
+                f"cannot make the store {address.shown}: {first_line(error)}; have it made by `taquba-workflow"
+                f" migrate` with another role, or GRANT CREATE on database {database!r} to role {user!r}"
+                " (docs/fleet/operating.md)"
+            ) from error
         found = _version(session, address)
         assert found is not None
     version, min_reader, id = found

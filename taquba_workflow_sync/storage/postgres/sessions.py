@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -16,6 +19,18 @@ from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.overflow import Overflow
 from taquba_workflow_sync.storage.relational.transitions.bulk import sized
 
+_CONNECT_TIMEOUT_S: Final = 5
+#: What is read of a session at most, before its end: why the server has ended it.
+_FAREWELLS: Final = 3
+#: The server's side of a link that is cut notices as soon as ours: until then it keeps our locks. Who has the store's
+#: lock and was stopped (SIGSTOP, a suspended machine) keeps everyone waiting until its transaction is ended.
+_SETTINGS: Final = (
+    "-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s -c idle_session_timeout=0"
+    " -c idle_in_transaction_session_timeout=5s"
+    " -c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=8000"
+)
+#: What ends a transaction, in the words of those who begin one for reads.
+_ENDS: Final = (sql.COMMIT, sql.ROLLBACK)
 #: How many statements a session keeps prepared.
 _MOST_PREPARED: Final = 1_000
 _TEXT: Final = 0
@@ -135,6 +150,10 @@ class _Call(NamedTuple):
     formats: Sequence[int]
 
 
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
 class NotCommittedError(Exception):
     """The transaction was not committed, and it is known why."""
 
@@ -168,7 +187,9 @@ class Session:
         self.raw = raw
         self.schema = schema
         self._link = raw.pgconn
-        self._prepares = prepares
+        #: Behind a pooler, what was prepared is another session's; so it is where others use the connection, too.
+        self.prepares = prepares
+        self._was_interrupted = False
         self._prepared: dict[str, bytes] = {}
         #: What nobody waits for, to go with the next statement.
         self._queued: list[_Call] = []
@@ -191,22 +212,24 @@ class Session:
         return found
 
     def _execute(self, statement: str, values: Sequence[Any]) -> Cursor:
+        if self._was_interrupted and statement in _ENDS:
+            return Cursor([], 0)  # what has ended the session is on its way to the caller, and must not be replaced
         call = self._call_of(statement, values)
         if statement in _SILENT and self.in_transaction:
             self._queued.append(call)
             self.total_changes += 1
             return Cursor([], 0)
-        if self._queued:
-            return self._send([call])[-1]
+        if self._queued or _is_main():
+            return self._send([call])[-1]  # a signal's handler may raise there, while the server takes its time
         link = self._link
-        if self._prepares:
+        if self.prepares:
             return self._cursor_of(link.exec_prepared(call.statement, call.values, call.formats))
         return self._cursor_of(link.exec_params(call.statement, call.values, None, call.formats))
 
     def _call_of(self, statement: str, values: Sequence[Any]) -> _Call:
         sent: Any = [_dumped(value) for value in values]
         formats = [_BINARY if type(value) is bytes else _TEXT for value in values]
-        if not self._prepares:
+        if not self.prepares:
             return _Call(translated(statement, self.schema).encode(), sent, formats)
         name = self._prepared.get(statement)
         return _Call(self._prepare(statement) if name is None else name, sent, formats)
@@ -219,7 +242,7 @@ class Session:
         """
         calls, self._queued = [*self._queued, *calls], []
         link = self._link
-        send = link.send_query_prepared if self._prepares else self._send_params
+        send = link.send_query_prepared if self.prepares else self._send_params
         results: list[PGresult] = []
         link.enter_pipeline_mode()
         try:
@@ -227,18 +250,36 @@ class Session:
                 send(call.statement, call.values, call.formats)
             link.pipeline_sync()
             for _ in calls:
-                result = link.get_result()
+                result = self._next_result()
                 if result is None:
                     raise psycopg.OperationalError("the connection was lost")
                 results.append(result)
-                link.get_result()  # the end of one statement's
-            link.get_result()  # the end of all
-        finally:
-            try:
-                link.exit_pipeline_mode()
-            except psycopg.Error:
-                self.raw.close()
+                self._next_result()  # the end of one statement's
+            self._next_result()  # the end of all
+            link.exit_pipeline_mode()
+        except psycopg.Error:
+            self.raw.close()
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
         return [self._cursor_of(result) for result in results]
+
+    def _next_result(self) -> PGresult | None:
+        """Return what comes next; in the main thread one that a signal's handler can raise out of."""
+        link = self._link
+        if _is_main():
+            while link.flush():
+                select.select([], [link.socket], [])
+            while link.is_busy():
+                select.select([link.socket], [], [])
+                link.consume_input()
+        return link.get_result()
+
+    def _interrupted(self) -> None:
+        """End the session with a statement that a signal's handler has raised out of: its answer is still to come."""
+        self._was_interrupted = True
+        self.raw.close()
 
     def _send_params(self, statement: bytes, values: Any, formats: Sequence[int]) -> None:
         self._link.send_query_params(statement, values, None, formats)
@@ -307,43 +348,86 @@ class Session:
         """Run statements without values in one message; returns the rows of the last one that has any."""
         link = self._link
         self._queued.clear()  # of a transaction that is given up: nothing else is run so while one is under way
-        link.send_query(text.encode())
         rows: list[tuple[Any, ...]] = []
         failure: psycopg.Error | None = None
         changes = self.total_changes
-        while (result := link.get_result()) is not None:
-            try:
-                cursor = self._cursor_of(result)
-            except psycopg.Error as error:
-                failure = failure or error  # those behind it are taken in: else nothing more could be sent
-                continue
-            rows = cursor.fetchall() or rows
+        try:
+            link.send_query(text.encode())
+            while (result := self._next_result()) is not None:
+                try:
+                    cursor = self._cursor_of(result)
+                except psycopg.Error as error:
+                    failure = failure or error  # those behind it are taken in: else nothing more could be sent
+                    continue
+                rows = cursor.fetchall() or rows
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
         self.total_changes = changes
         if failure is not None:
             raise failure
         return rows
+
+    def is_readable(self) -> bool:
+        """Whether the server has said anything that nobody has read, its end included: one system call."""
+        if self.raw.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.raw.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def is_lost(self) -> bool:
+        """Whether the server has ended the session, as far as can be seen without asking it."""
+        for _ in range(_FAREWELLS):
+            if self.raw.closed or not self.is_readable():
+                break
+            try:
+                self.raw.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+        return bool(self.raw.closed)
 
     def close(self) -> None:
         """End the session."""
         self.raw.close()
 
 
-def connect(dsn: str, schema: str, *, application: str = "taquba", options: str = "") -> Session:
+def connect(
+    dsn: str, schema: str, *, application: str = "taquba", options: str = "", is_direct: bool = True
+) -> Session:
     """Open a session on a store's schema; it sets nothing that a statement's meaning hangs on.
+
+    ``is_direct`` False: a pooler may be in between, which refuses settings and loses prepared statements.
 
     Raises:
         psycopg.Error: it cannot be opened.
     """
-    raw = psycopg.connect(
+    raw = connect_raw(dsn, application=application, options=options, is_direct=is_direct)
+    return Session(raw, schema, prepares=is_direct)
+
+
+def connect_raw(
+    dsn: str, *, application: str, options: str = "", is_direct: bool = True, autocommit: bool = True
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection that notices when its server is gone, and is noticed.
+
+    Raises:
+        psycopg.Error: it cannot be opened.
+    """
+    given = conninfo_to_dict(dsn).get("options")
+    return psycopg.connect(
         dsn,
-        autocommit=True,
+        autocommit=autocommit,
         context=None,
         application_name=application,
-        options=f"-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s {options}",
+        options=f"{given or ''} {_SETTINGS} {options}" if is_direct else given,
+        prepare_threshold=5 if is_direct else None,
+        connect_timeout=_CONNECT_TIMEOUT_S,
         keepalives=1,
         keepalives_idle=3,
         keepalives_interval=2,
         keepalives_count=3,
         tcp_user_timeout=8000,
     )
-    return Session(raw, schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from contextlib import closing
 from typing import Any, Final
@@ -12,7 +13,7 @@ from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.port.finding import Finding
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
-from taquba_workflow_sync.storage.postgres import schema
+from taquba_workflow_sync.storage.postgres import admission, schema
 from taquba_workflow_sync.storage.postgres.access import Access
 from taquba_workflow_sync.storage.postgres.address import Address, parsed
 from taquba_workflow_sync.storage.postgres.changes import ChangeFeed
@@ -35,12 +36,13 @@ def open_store(address: str, options: OpenOptions) -> Store:
     """Open the store at a URL; its schema is made if it is not there.
 
     Raises:
-        StorageError: the server cannot be reached, or refuses.
+        StorageError: the server cannot be reached.
+        StoreAccessError: it refuses, or no store can live there: rights, a read-only replica, a pooler, an encoding.
         StoreInUseError: this open, or an open handle, insists on being the only one.
-        SchemaVersionError: only a newer version of this library may work on it.
+        SchemaVersionError: there is none and none is to be made; or only a newer version of this library may use it.
         ValueError: the URL is none of a store.
     """
-    return PostgresStore(parsed(address), options)
+    return PostgresStore(parsed(address, options.direct_address), options)
 
 
 def is_store(address: str) -> bool:
@@ -51,7 +53,7 @@ def is_store(address: str) -> bool:
     """
     where = parsed(address)
     try:
-        with closing(connect(where.dsn, where.schema, application="taquba look")) as session:
+        with closing(connect(where.dsn, where.schema, application="taquba look", is_direct=False)) as session:
             return schema.is_there(session, where)
     except psycopg.Error as error:
         raise as_not_opened(error, where.shown) from error
@@ -64,6 +66,27 @@ def restore_store(source: str, address: str) -> None:
         StorageError: always.
     """
     raise StorageError("a store on PostgreSQL is restored with pg_restore or the server's own backups")
+
+
+def drop_store(address: str) -> None:
+    """Remove a schema with all that it holds.
+
+    Raises:
+        StorageError, StoreAccessError: the server cannot be reached, or refuses.
+    """
+    where = parsed(address)
+    try:
+        with closing(connect(where.dsn, where.schema, application="taquba drop", is_direct=False)) as session:
+            session.run(f'DROP SCHEMA IF EXISTS "{where.schema}" CASCADE')
+    except psycopg.Error as error:
+        raise as_not_opened(error, where.shown) from error
+
+
+def temporary_address(address: str) -> str:
+    """Return the URL of a store that nobody else has, in a schema of its own, whose name begins as the URL's."""
+    where = parsed(address)
+    name = f"{where.schema[:25]}_temporary_{secrets.token_hex(6)}"
+    return f"{where.dsn}{'&' if '?' in where.dsn else '?'}schema={name}"
 
 
 def shown(address: str) -> str:
@@ -106,9 +129,12 @@ class PostgresStore(Methods):
         deadline = time.monotonic() + (options.wait_s or 0.0)
         try:
             with closing(self._connections.open("opening")) as session:
-                self.id: str = schema.prepare(session, address)
+                facts = admission.admit(session, address)
+                self.id: str = schema.prepare(session, address, migrate=options.migrates)
+                admission.check_rights(session, address, facts)
                 ((server_ms,),) = session.run("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
                 self._connections.clock.tell(server_ms)
+            admission.admit_directly(self._connections, self.id)
         except psycopg.Error as error:
             raise as_not_opened(error, address.shown) from error
         self._life.begin(deadline)
