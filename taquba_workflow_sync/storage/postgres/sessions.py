@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import select
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -15,8 +14,8 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from taquba_workflow_sync.storage.postgres.dialect import translated
+from taquba_workflow_sync.storage.postgres.values import BINARY, LOADERS, SPECIAL, TEXT, Cursor, decoded, dumped
 from taquba_workflow_sync.storage.relational import sql
-from taquba_workflow_sync.storage.relational.overflow import Overflow
 from taquba_workflow_sync.storage.relational.transitions.bulk import sized
 
 _CONNECT_TIMEOUT_S: Final = 5
@@ -33,113 +32,6 @@ _SETTINGS: Final = (
 _ENDS: Final = (sql.COMMIT, sql.ROLLBACK)
 #: How many statements a session keeps prepared.
 _MOST_PREPARED: Final = 1_000
-_TEXT: Final = 0
-_BINARY: Final = 1
-#: What a value of the server's is, by the number of its type: all come as text.
-_LOADERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    16: lambda data: data == b"t",
-    17: lambda data: bytes.fromhex(data[2:].decode()),
-    20: int,
-    21: int,
-    23: int,
-    26: int,
-    700: float,
-    701: float,
-    1700: lambda data: float(data) if b"." in data else int(data),
-}
-
-
-def _decoded(data: bytes) -> str:
-    return data.decode()
-
-
-def _dumped(value: Any) -> bytes | None:
-    """Return a value as it is sent: the server knows by the statement of which type it is."""
-    kind = type(value)
-    if value is None or kind is bytes:
-        return value  # type: ignore[no-any-return]
-    if kind is str:
-        return value.encode()  # type: ignore[no-any-return]
-    if isinstance(value, int):
-        return b"%d" % value
-    if isinstance(value, str):
-        return str(value).encode()
-    if kind is float:
-        return repr(value).encode()
-    raise TypeError(f"a value of type {kind.__name__} has no place in a statement")
-
-
-class _Special(NamedTuple):
-    """What is done to the values of a statement, and to its rows: SQLite keeps what is given in any column."""
-
-    before: Callable[[Any], Any]
-    after: Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]
-
-
-def _as_they_are(_: Any, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row
-
-
-def _with_bytes(values: Sequence[Any]) -> Sequence[Any]:
-    key, data = values
-    return key, data.encode() if isinstance(data, str) else data
-
-
-def _with_headers(values: Sequence[Any], row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (row[0].decode(),) if values[0] & 3 == Overflow.HEADERS else row
-
-
-def _with_texts(values: Sequence[Any]) -> Sequence[Any]:
-    job, token, done, total, note, at_ms = values
-    return job, token, json.dumps(done), None if total is None else json.dumps(total), note, at_ms
-
-
-def _with_numbers(_: Any, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    done, total, *rest = row
-    return json.loads(done), None if total is None else json.loads(total), *rest
-
-
-_SPECIAL: Final = {
-    sql.PUT_OVERFLOW: _Special(_with_bytes, _as_they_are),
-    sql.GET_OVERFLOW: _Special(tuple, _with_headers),
-    sql.PUT_PROGRESS: _Special(_with_texts, _as_they_are),
-    sql.GET_PROGRESS: _Special(tuple, _with_numbers),
-}
-
-
-class Cursor:
-    """What a statement has returned; all of it is here."""
-
-    __slots__ = ("_rows", "rowcount")
-
-    def __init__(self, rows: list[tuple[Any, ...]], rowcount: int) -> None:
-        self._rows = rows
-        self.rowcount = rowcount
-
-    @property
-    def lastrowid(self) -> Any:
-        """The number of the row that was inserted, by a statement that returns it."""
-        return self._rows[0][0] if self._rows else None
-
-    def change(self, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> None:
-        """Have each row be another."""
-        self._rows = [change(row) for row in self._rows]
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the next row."""
-        return self._rows.pop(0) if self._rows else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return the rows that are left."""
-        rows, self._rows = self._rows, []
-        return rows
-
-    def close(self) -> None:
-        """Let go of the rows that are left."""
-        self._rows = []
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.fetchall())
 
 
 class _Call(NamedTuple):
@@ -203,7 +95,7 @@ class Session:
 
     def execute(self, statement: str, values: Any = (), /) -> Cursor:
         """Run one statement."""
-        special = _SPECIAL.get(statement)
+        special = SPECIAL.get(statement)
         if special is not None:
             values = special.before(values)
         found = self._execute(statement, values)
@@ -227,8 +119,8 @@ class Session:
         return self._cursor_of(link.exec_params(call.statement, call.values, None, call.formats))
 
     def _call_of(self, statement: str, values: Sequence[Any]) -> _Call:
-        sent: Any = [_dumped(value) for value in values]
-        formats = [_BINARY if type(value) is bytes else _TEXT for value in values]
+        sent: Any = [dumped(value) for value in values]
+        formats = [BINARY if type(value) is bytes else TEXT for value in values]
         if not self.prepares:
             return _Call(translated(statement, self.schema).encode(), sent, formats)
         name = self._prepared.get(statement)
@@ -319,7 +211,7 @@ class Session:
         """
         status = result.status
         if status == ExecStatus.TUPLES_OK:
-            loaders = [_LOADERS.get(result.ftype(column), _decoded) for column in range(result.nfields)]
+            loaders = [LOADERS.get(result.ftype(column), decoded) for column in range(result.nfields)]
             rows = []
             for row in range(result.ntuples):
                 values = [result.get_value(row, column) for column in range(result.nfields)]

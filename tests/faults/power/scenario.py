@@ -131,7 +131,7 @@ def answer_early() -> None:
         calls[:] = batch
         commit(self, batch, gives_way)
 
-    def answer_before_the_commit(self: Transactor, tx: Any, batch: Any, bulk: Any) -> None:
+    def answer_before_the_commit(self: Transactor, connection: Any, tx: Any, batch: Any, bulk: Any) -> None:
         write_counters = tx.finish
 
         def finish_and_answer() -> None:
@@ -141,7 +141,7 @@ def answer_early() -> None:
             time.sleep(0.002)
 
         tx.finish = finish_and_answer
-        fill(self, tx, batch, bulk)
+        fill(self, connection, tx, batch, bulk)
 
     def finish_once(self: PendingCall) -> None:
         if not self.is_done:

@@ -137,7 +137,8 @@ def test_a_replay_makes_the_same_steps(scenario: Scenario, tmp_path: Path) -> No
 def test_no_module_of_the_engine_goes_by_another_clock() -> None:
     # boot_clock asks for CLOCK_BOOTTIME by itself, presence is given its clock, that of connections stands still.
     excused = {"boot_clock", "presence", "connections"}
-    files = Path(store.__file__).parent.rglob("*.py")
+    engine = Path(store.__file__).parent
+    files = [*engine.rglob("*.py"), *(engine.parent / "relational").rglob("*.py")]
     named = {path.stem for path in files if re.search("^import time$", path.read_text(), re.MULTILINE)}
     assert named - excused == {module.__name__.rpartition(".")[2] for module in TIMED} - {"handle"}
 

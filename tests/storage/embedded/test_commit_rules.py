@@ -44,5 +44,5 @@ def test_without_a_rule_somebody_is_stranded(rule: str) -> None:
 def test_the_steps_are_the_codes() -> None:
     for name in NAMES.values():
         module, owner, method = name.split(".")
-        found = importlib.import_module(f"taquba_workflow_sync.storage.embedded.{module}")
+        found = importlib.import_module(f"taquba_workflow_sync.storage.relational.{module}")
         assert callable(getattr(getattr(found, owner), method)), name
