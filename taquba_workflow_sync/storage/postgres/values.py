@@ -26,6 +26,7 @@ LOADERS: Final[dict[int, Callable[[bytes], Any]]] = {
 
 
 def decoded(data: bytes) -> str:
+    """Return a text of the server's."""
     return data.decode()
 
 
