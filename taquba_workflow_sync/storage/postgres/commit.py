@@ -88,6 +88,11 @@ class Transactor:
         self._commit = (
             f"UPDATE \"{schema}\".{sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value; COMMIT"
         )
+        # A handle that was declared dead meanwhile claims nothing under its old name: others take from that what they
+        # find, and would begin at once what is to begin here. Who is told of it takes another name by its next beat.
+        self._commit_claims = (
+            f"SELECT 1 / count(*) FROM \"{schema}\".taquba_live WHERE owner = '%s' AND state = 'live'; {self._commit}"
+        )
         relaxed = "" if is_durable else "SET LOCAL synchronous_commit = off;"
         self._begin = (
             f"BEGIN;{relaxed}SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
@@ -180,7 +185,8 @@ class Transactor:
             if session.total_changes == changes:
                 session.run("COMMIT")
             else:
-                ((commits,),) = session.run(self._commit)
+                has_claimed = "claim" in tx.transitions
+                ((commits,),) = session.run(self._commit_claims % tx.owner if has_claimed else self._commit)
                 self.commits = commits
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:

@@ -64,7 +64,8 @@ class Connections:
 
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""
-        if self._writer is None or self._writer.raw.closed:
+        if self._writer is None or self._writer.is_lost():
+            self.drop_writer()
             self._writer = self.open("writer")
         return self._writer
 
@@ -90,7 +91,7 @@ class Connections:
         try:
             room.enter(token)
             gate.enter(token)
-            session = self._idle_readers.pop() if self._idle_readers else self.open("reader")
+            session = self._idle_reader() or self.open("reader")
             yield session
             is_sound = not session.raw.closed and not session.in_transaction
         finally:
@@ -106,6 +107,16 @@ class Connections:
                     room.leave(token, None)
             gate.tell()
             room.tell()
+
+    def _idle_reader(self) -> Session | None:
+        """Return a reader that waits; one that the server has ended meanwhile is nobody's error."""
+        while self._idle_readers:
+            session = self._idle_readers.pop()
+            if not session.is_lost():
+                return session
+            with suppress(psycopg.Error):
+                session.close()
+        return None
 
     def close(self, *, for_good: bool = False) -> None:
         """Close every session; the caller has shut the gate or is the last to use them."""

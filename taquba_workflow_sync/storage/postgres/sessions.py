@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,16 @@ from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.overflow import Overflow
 
 _INT8: Final = 20
+_CONNECT_TIMEOUT_S: Final = 5
+#: What is read of a session at most, before its end: why the server has ended it.
+_FAREWELLS: Final = 3
+#: The server's side of a link that is cut notices as soon as ours: until then it keeps our locks. Who has the store's
+#: lock and was stopped (SIGSTOP, a suspended machine) keeps everyone waiting until its transaction is ended.
+_SETTINGS: Final = (
+    "-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s -c idle_session_timeout=0"
+    " -c idle_in_transaction_session_timeout=5s"
+    " -c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=8000"
+)
 
 
 class _Int8Dumper(Dumper):
@@ -170,6 +181,25 @@ class Session:
             if not cursor.nextset():
                 return rows
 
+    def is_readable(self) -> bool:
+        """Whether the server has said anything that nobody has read, its end included: one system call."""
+        if self.raw.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.raw.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def is_lost(self) -> bool:
+        """Whether the server has ended the session, as far as can be seen without asking it."""
+        for _ in range(_FAREWELLS):
+            if self.raw.closed or not self.is_readable():
+                break
+            try:
+                self.raw.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+        return bool(self.raw.closed)
+
     def close(self) -> None:
         """End the session."""
         self.raw.close()
@@ -186,7 +216,8 @@ def connect(dsn: str, schema: str, *, application: str = "taquba", options: str 
         autocommit=True,
         context=None,
         application_name=application,
-        options=f"-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s {options}",
+        options=f"{_SETTINGS} {options}",
+        connect_timeout=_CONNECT_TIMEOUT_S,
         keepalives=1,
         keepalives_idle=3,
         keepalives_interval=2,
