@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -50,6 +52,7 @@ class Connections:
         self._writer: Session | None = None
         self._idle_readers: list[Session] = []
         self._readers = Room(_READERS)
+        self._all: weakref.WeakSet[Session] = weakref.WeakSet()
 
     def open(self, what: str) -> Session:
         """Open one more session; the caller closes it.
@@ -60,7 +63,19 @@ class Connections:
         """
         if self._is_closed:
             raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
-        return connect(self.address.dsn, self.address.schema, application=f"taquba {what}")
+        session = connect(self.address.dsn, self.address.schema, application=f"taquba {what}")
+        self._all.add(session)
+        return session
+
+    def cut(self) -> None:
+        """End every session from this side, without a word: whoever waits for an answer in one fails at once.
+
+        For a server that nobody can reach while what is on the way to it still answers for it (a proxy, a balancer):
+        there the keepalives of the link notice nothing.
+        """
+        for session in tuple(self._all):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.raw.fileno())) as link:
+                link.shutdown(socket.SHUT_RDWR)
 
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""

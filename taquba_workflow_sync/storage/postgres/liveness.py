@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 _LOOK_AGAIN: Final = 0.05
 # How often a use looks whether the session is still there; that costs one system call.
 _CHECK_EVERY: Final = 0.1
+#: A beat that has waited so long for its answer waits no more: what is between us and the server may go on answering
+#: for it. As long as the link itself would take to notice.
+UNANSWERED_S: Final = 8.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 
@@ -52,6 +55,7 @@ class Liveness:
         self._session: Session | None = None
         self._is_over = False
         self._is_asked = False
+        self._asked_at = 0.0
         self._next_check = 0.0
         self._using = threading.Lock()
         self._reopening: threading.Thread | None = None
@@ -136,6 +140,10 @@ class Liveness:
                 self._lose()
                 return False
             if answer is None:
+                if time.monotonic() - self._asked_at >= UNANSWERED_S:
+                    _log.warning("the server has not answered for %.0f s: every session is opened anew", UNANSWERED_S)
+                    self._connections.cut()
+                    self._lose()
                 return False
             if answer != b"live":
                 self._lose()
@@ -148,7 +156,7 @@ class Liveness:
             question = f"SELECT state FROM \"{session.schema}\".taquba_live WHERE owner = '{self.owner_id}'"
             link.send_query(question.encode())
             link.flush()
-            self._is_asked = True
+            self._is_asked, self._asked_at = True, time.monotonic()
         poll = select.poll()
         poll.register(link.socket, select.POLLIN)
         answer = b""
