@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -43,8 +44,16 @@ _numbers = itertools.count()
 class Server:
     """A server that runs; ``url`` is that of its database, to which a schema is added."""
 
-    def __init__(self, directory: Path, port: int, process: subprocess.Popen[bytes], binaries: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        process: subprocess.Popen[bytes],
+        binaries: Path,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.directory = directory
+        self.settings = settings or {}
         self.port = port
         self.process = process
         self.binaries = binaries
@@ -56,6 +65,34 @@ class Server:
     @property
     def loopback_url(self) -> str:
         return f"postgresql://taquba@127.0.0.1:{self.port}/postgres"
+
+    def processes(self) -> list[int]:
+        """Return the server's processes, its first one last."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                words = place.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            if int(words[1]) == self.process.pid:
+                found.append(int(place.parent.name))
+        return [*found, self.process.pid]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server, as to one."""
+        for pid in reversed(self.processes()) if number == signal.SIGSTOP else self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kill -9, all of it: what it had not written is lost."""
+        # The first one first: it would else begin to clear up after its children.
+        pids = self.processes()
+        self.process.kill()
+        for pid in pids[:-1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def stop(self) -> None:
         """End it at once: nobody needs what it holds."""
@@ -89,10 +126,13 @@ def other_user() -> dict[str, Any]:
     return {}
 
 
-def start(settings: dict[str, str] | None = None, *, directory: Path | None = None) -> Server | None:
+def start(
+    settings: dict[str, str] | None = None, *, directory: Path | None = None, port: int | None = None
+) -> Server | None:
     """Start a server of its own; None if the machine has none.
 
-    Its directory is private, in a short path: a socket's may have 107 characters.
+    Its directory is private, in a short path: a socket's may have 107 characters. One that is given, with what another
+    server has left in ``data``, is gone on with; ``port``: where that one listened.
     """
     binaries = _binaries()
     if binaries is None:
@@ -105,9 +145,10 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
     if not data.exists():
         command = [binaries / "initdb", "-D", data, "-U", "taquba", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run([*map(str, command), "--no-sync"], check=True, cwd="/", capture_output=True, **other)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     chosen = {**_SETTINGS, **(settings or {}), "listen_addresses": "127.0.0.1", "port": str(port)}
     options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
     log = (root / "log").open("ab")
@@ -119,7 +160,7 @@ def start(settings: dict[str, str] | None = None, *, directory: Path | None = No
         **other,
     )
     log.close()
-    server = Server(root, port, process, binaries)
+    server = Server(root, port, process, binaries, settings)
     _await(server)
     return server
 

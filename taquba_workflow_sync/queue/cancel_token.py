@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Final, Literal
 
-CancelCause = Literal["cancelled", "claim lost", "deadline", "step timeout"]
+CancelCause = Literal["cancelled", "claim lost", "deadline", "step timeout", "in doubt"]
 
 #: What decides how the step ends goes first.
-_ORDER: Final[tuple[CancelCause, ...]] = ("claim lost", "cancelled", "deadline", "step timeout")
+_ORDER: Final[tuple[CancelCause, ...]] = ("claim lost", "cancelled", "deadline", "step timeout", "in doubt")
 
 
 class CancelToken(threading.Event):

@@ -52,7 +52,9 @@ class Step:
         """Why the library has set ``cancel_token``; None: it has not (whatever else did).
 
         ``"cancelled"``: the run's cancellation was requested; ``"claim lost"``; ``"deadline"``: the run's has passed;
-        ``"step timeout"``: the step's own has. Of several, the one that decides how the step ends.
+        ``"step timeout"``: the step's own has; ``"in doubt"``: the store's server cannot be reached, and the claim may
+        soon be another's: a ``Cancel`` or an exception then counts as no attempt. Of several, the one that decides how
+        the step ends.
         """
         token = self.cancel_token
         return token.cause if isinstance(token, CancelToken) else None

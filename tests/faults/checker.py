@@ -26,6 +26,7 @@ from taquba_workflow_sync.storage.relational.sql.names import (
 from taquba_workflow_sync.storage.relational.sql.signals import WAIT
 from tests.faults.figures import Figures
 from tests.faults.journal import Event
+from tests.faults.server.copy import copied
 
 LANE_SUFFIX = ".terminal"
 _STATUSES = ("pending", "scheduled", "claimed", "done", "dead", "cancelled")
@@ -33,15 +34,23 @@ _FINISHED = ("done", "dead", "cancelled")
 
 
 @contextmanager
-def looking_at(root: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the store's file as any program would open it, which never checkpoints while others are there."""
+def looking_at(root: Path | str) -> Iterator[sqlite3.Connection]:
+    """A connection to the store's file as any program would open it, which never checkpoints while others are there.
+
+    Of a store at a URL, one to a copy of it as of one moment.
+    """
+    if isinstance(root, str) and "://" in root:
+        with closing(copied(root)) as connection:
+            yield connection
+        return
+    root = Path(root)
     with closing(sqlite3.connect(root / "db" / "cache.db", isolation_level=None, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA wal_autocheckpoint=0")
         yield connection
 
 
-def check(root: Path, events: Sequence[Event], *, is_idle: bool, part: str = "checker") -> Figures:
+def check(root: Path | str, events: Sequence[Event], *, is_idle: bool, part: str = "checker") -> Figures:
     """Look at every invariant.
 
     ``is_idle``: nothing is left to do and no process runs, so each run must have ended and each ending must have
@@ -55,7 +64,7 @@ def check(root: Path, events: Sequence[Event], *, is_idle: bool, part: str = "ch
     return figures
 
 
-def _check(root: Path, events: Sequence[Event], figures: Figures, *, is_idle: bool) -> None:
+def _check(root: Path | str, events: Sequence[Event], figures: Figures, *, is_idle: bool) -> None:
     with looking_at(root) as connection:
         check_file(connection, figures)
         connection.execute("BEGIN")  # one snapshot: processes may still write

@@ -38,7 +38,7 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.storage.embedded.checkpoint import CHECKPOINT_BYTES
 from taquba_workflow_sync.storage.embedded.store import EmbeddedStore
-from taquba_workflow_sync.storage.port.store import Durability, OpenOptions
+from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.workflow.outcomes import GoesOn
 from tests.faults.checker import digest
 from tests.faults.journal import Journal
@@ -119,7 +119,7 @@ def hook_of(journal: Journal) -> Callable[[RunOutcome], None]:
 
 
 def open_queue(
-    root: Path,
+    root: Path | str,
     *,
     failpoint: Failpoint | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
@@ -128,12 +128,15 @@ def open_queue(
     **config: object,
 ) -> Queue:
     """Open a store as ``Queue.open`` does, with what only a test may choose."""
-    address = os.path.abspath(root)
+    is_url = "://" in str(root)
+    address = str(root) if is_url else os.path.abspath(root)
     options = OpenOptions(durability=Durability(durability), clock=clock, failpoint=failpoint)
     settings = {"retry_backoff_base": 0.0, "keep_done_jobs": 86_400.0} | config
     return Queue(
         QueueHandle(
-            EmbeddedStore(Path(address), options, checkpoint_bytes=checkpoint_bytes),
+            _open_server_store(address, options)
+            if is_url
+            else EmbeddedStore(Path(address), options, checkpoint_bytes=checkpoint_bytes),
             default_config=QueueConfig(**settings),  # type: ignore[arg-type]
             queue_configs={},
             max_payload_bytes=64 << 20,
@@ -141,6 +144,12 @@ def open_queue(
             failpoint=failpoint,
         )
     )
+
+
+def _open_server_store(url: str, options: OpenOptions) -> Store:
+    from taquba_workflow_sync.storage.postgres.store import open_store
+
+    return open_store(url, options)
 
 
 def register_hook(queue: Queue, journal: Journal) -> None:
@@ -216,7 +225,7 @@ def _meddle(client: WorkflowClient, journal: Journal, run_id: str, job: str | No
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["worker", "client"])
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store")
     parser.add_argument("log", type=Path)
     parser.add_argument("--durability", default="full")
     parser.add_argument("--checkpoint", type=int, default=CHECKPOINT_BYTES)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from taquba_workflow_sync.errors import StoreClosedError, TaqubaError
+from taquba_workflow_sync.queue.dispatch.doubts import Doubts
 from taquba_workflow_sync.queue.dispatch.lane import Execution
 from taquba_workflow_sync.queue.dispatch.overruns import Overruns
 from taquba_workflow_sync.queue.handle import QueueHandle
@@ -50,6 +51,7 @@ class Heartbeat:
         self._overruns = Overruns(self._store)
         self._next_progress = 0.0
         self._thread: threading.Thread | None = None
+        self._doubts = Doubts(handle.store, running, f"{name}-beat")
 
     def wake(self) -> None:
         """Say that something runs now; costs nothing while the thread is awake."""
@@ -80,6 +82,7 @@ class Heartbeat:
         self._wakeup.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        self._doubts.stop()
 
     def _run(self) -> None:
         idle_since = time.monotonic()
@@ -89,6 +92,7 @@ class Heartbeat:
             if running:
                 idle_since = time.monotonic()
                 try:
+                    self._doubts.wake()
                     self._beat(running)
                     failures = 0
                 except StoreClosedError:

@@ -90,11 +90,15 @@ class Idle:
                         return False
                     case _:
                         pass
-        return not self._has_orphans()
+        return not self._has_orphans() and not self._are_claimed(self._store.suspected_claims())
 
     def _has_orphans(self) -> bool:
         """Whether this handle holds claims of these lanes that no thread runs: ``Orphans`` has them put back soon."""
-        lanes = {queue for pool in self._state.pools for queue in pool.lanes}
         orphans = [claim.job_id for claim in self._store.running() if claim.token not in RUNNING]
-        rows = [self._store.get(job_id, with_payload=False) for job_id in orphans]
+        return self._are_claimed(orphans)
+
+    def _are_claimed(self, jobs: Sequence[str]) -> bool:
+        """Whether any of some jobs is one of these lanes that somebody holds."""
+        lanes = {queue for pool in self._state.pools for queue in pool.lanes}
+        rows = [self._store.get(job_id, with_payload=False) for job_id in jobs]
         return any(row is not None and row.status is JobStatus.CLAIMED and row.queue in lanes for row in rows)

@@ -29,6 +29,7 @@ class Execution:
         "has_returned",
         "headers",
         "held_since",
+        "is_in_doubt",
         "is_lost",
         "is_repeated",
         "lane",
@@ -68,6 +69,8 @@ class Execution:
         self.error: BaseException | None = None
         self.afterwards: Callable[[], None] | None = None
         self.is_lost: bool = False
+        #: Whether its token was set because the server could not be reached, and the claim may soon be another's.
+        self.is_in_doubt: bool = False
         self.is_repeated: bool = False
         #: For how many minutes the step is known to have run past its time.
         self.minutes_overdue: int = -1

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from taquba_workflow_sync.queue.dispatch.doubts import settled_in_doubt
 from taquba_workflow_sync.queue.dispatch.lane import Execution, Lane
 from taquba_workflow_sync.queue.records import damage_of
 from taquba_workflow_sync.storage.port.claim import LaneClaim
 from taquba_workflow_sync.storage.port.headers import decode_headers
-from taquba_workflow_sync.storage.port.settlement import DeadLetter, Settlement
+from taquba_workflow_sync.storage.port.settlement import DeadLetter, Release, Settlement
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ _CALL_PATIENCE: Final = 2.0
 
 
 def _execute(execution: Execution) -> Settlement:
+    """Run one claim, unless it is in doubt; what came to be in doubt on the way is settled as that."""
+    if execution.is_in_doubt:
+        return Settlement(execution.row.id, execution.row.token, Release())
+    settlement = _executed(execution)
+    return settled_in_doubt(execution, settlement) if execution.is_in_doubt else settlement
+
+
+def _executed(execution: Execution) -> Settlement:
     """Run one claim; whatever goes wrong around the user's code ends as a dead letter, never as a lost thread."""
     row = execution.row
     try:

@@ -41,6 +41,17 @@ class Presence(Protocol):
         """
         ...
 
+    def suspected_claims(self) -> list[str]:
+        """Return the jobs that others hold who may be dead, and will within seconds be known to be, or to live."""
+        ...
+
+    def beat(self, patience: float) -> bool | None:
+        """Ask what keeps the store whether it is there; whether it has answered within ``patience`` seconds.
+
+        None: nothing is between this process and its store that could be cut.
+        """
+        ...
+
 
 def may_be_taken_over(*, owner_lives: bool | None, unrenewed_s: float, lease_s: float) -> bool:
     """Return whether a claim is abandoned: its owner is dead, or it stayed overdue for long enough.

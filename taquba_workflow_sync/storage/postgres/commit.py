@@ -33,6 +33,9 @@ LOCK_TIMEOUT_S: Final = 30
 
 
 _COUNT_COMMIT: Final = f"UPDATE {sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value"
+# A handle that was declared dead meanwhile claims nothing under its old name: others take from that what they find, and
+# would begin at once what is to begin here. Who is told of it takes another name by its next beat.
+_OWNER_LIVES: Final = "SELECT 1 / count(*) FROM taquba_live WHERE owner = ? AND state = 'live'"
 #: How many queues a transaction is told of with its beginning, since the ones before asked for them.
 _MOST_QUEUES: Final = 4
 
@@ -205,7 +208,8 @@ class Transactor:
             if session.total_changes == changes:
                 session.run("COMMIT")
             else:
-                ((self.commits,),) = session.commit(_COUNT_COMMIT).fetchall()
+                fence = [(_OWNER_LIVES, (tx.owner,))] if "claim" in tx.transitions else []
+                ((self.commits,),) = session.commit(_COUNT_COMMIT, *fence).fetchall()
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:
             cause = error.error if isinstance(error, (_PartialWrite, NotCommittedError)) else error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -53,6 +55,7 @@ class Connections:
         self._writer: Session | None = None
         self._idle_readers: list[Session] = []
         self._readers = Room(_READERS)
+        self._all: weakref.WeakSet[Session] = weakref.WeakSet()
 
     def open(self, what: str) -> Session:
         """Open one more session; the caller closes it.
@@ -63,17 +66,32 @@ class Connections:
         """
         if self._is_closed:
             raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
+        session = self._opened(f"taquba {what}", is_pooled=what in _POOLED)
+        self._all.add(session)
+        return session
+
+    def _opened(self, application: str, *, is_pooled: bool) -> Session:
         address = self.address
-        application = f"taquba {what}"
         if address.direct_dsn is None:
             return connect(address.dsn, address.schema, application=application)
-        if what in _POOLED:
+        if is_pooled:
             return connect(address.dsn, address.schema, application=application, is_direct=False)
         return connect(address.direct_dsn, address.schema, application=application)
 
+    def cut(self) -> None:
+        """End every session from this side, without a word: whoever waits for an answer in one fails at once.
+
+        For a server that nobody can reach while what is on the way to it still answers for it (a proxy, a balancer):
+        there the keepalives of the link notice nothing.
+        """
+        for session in tuple(self._all):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.raw.fileno())) as link:
+                link.shutdown(socket.SHUT_RDWR)
+
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""
-        if self._writer is None or self._writer.raw.closed:
+        if self._writer is None or self._writer.is_lost():
+            self.drop_writer()
             self._writer = self.open("writer")
         return self._writer
 
@@ -99,7 +117,7 @@ class Connections:
         try:
             room.enter(token)
             gate.enter(token)
-            session = self._idle_readers.pop() if self._idle_readers else self.open("reader")
+            session = self._idle_reader() or self.open("reader")
             yield session
             is_sound = not session.raw.closed and not session.in_transaction
         finally:
@@ -115,6 +133,16 @@ class Connections:
                     room.leave(token, None)
             gate.tell()
             room.tell()
+
+    def _idle_reader(self) -> Session | None:
+        """Return a reader that waits; one that the server has ended meanwhile is nobody's error."""
+        while self._idle_readers:
+            session = self._idle_readers.pop()
+            if not session.is_lost():
+                return session
+            with suppress(psycopg.Error):
+                session.close()
+        return None
 
     def close(self, *, for_good: bool = False) -> None:
         """Close every session; the caller has shut the gate or is the last to use them."""

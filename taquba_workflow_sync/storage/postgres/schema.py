@@ -30,6 +30,11 @@ _OWN: Final = (
         state TEXT NOT NULL DEFAULT 'live'
     )""",
     "CREATE SEQUENCE taquba_live_key",
+    # Unlogged: a crash and a promotion empty it, and by that they are known.
+    """CREATE UNLOGGED TABLE taquba_incarnation (
+        one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
+        seen TIMESTAMP WITH TIME ZONE NOT NULL
+    )""",
     """CREATE TABLE store (
         one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
         version INTEGER NOT NULL,
@@ -94,6 +99,7 @@ def _make(session: Session, address: Address) -> None:
         if _version(session, address) is None:
             session.run(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"; SET LOCAL search_path = "{address.schema}"')
             session.run(";".join(text for text in (*map(definition, sql.SCHEMA), *_OWN) if text is not None))
+            session.execute("INSERT INTO taquba_incarnation (seen) VALUES ('-infinity')")
             session.execute("INSERT INTO taquba_meta (key, value) VALUES ('next_seq', 1), ('commits', 0)")
             session.execute(
                 f'INSERT INTO "{address.schema}".store (version, min_reader, id) VALUES (?, ?, ?)',

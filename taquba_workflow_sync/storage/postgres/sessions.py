@@ -176,15 +176,15 @@ class Session:
     def _send_params(self, statement: bytes, values: Any, formats: Sequence[int]) -> None:
         self._link.send_query_params(statement, values, None, formats)
 
-    def commit(self, statement: str) -> Cursor:
-        """Run a last statement, and COMMIT, in one message; returns what that statement has come to.
+    def commit(self, statement: str, *before: tuple[str, Sequence[Any]]) -> Cursor:
+        """Run some more with their values, a last statement, and COMMIT, in one message; returns what the last came to.
 
         Raises:
             NotCommittedError: a statement before the COMMIT was refused, or it was never sent.
             psycopg.Error: the outcome is unknown.
         """
         try:
-            calls = [self._call_of(statement, ()), self._call_of("COMMIT", ())]
+            calls = [self._call_of(*each) for each in (*before, (statement, ()), ("COMMIT", ()))]
         except psycopg.Error as error:
             raise NotCommittedError(error) from error
         try:

@@ -172,6 +172,10 @@ class PostgresStore(Methods):
         """Return nothing: what the server cannot read, it says."""
         return []
 
+    def beat(self, patience: float) -> bool | None:
+        """Ask the server whether it is there."""
+        return self._life.beat(patience)
+
     def close(self) -> None:
         """Let go of everything."""
         self._unsubscribe_clock()

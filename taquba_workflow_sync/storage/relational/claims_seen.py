@@ -35,6 +35,14 @@ class OwnPresence(Protocol):
         """Clear away what the dead have left."""
         ...
 
+    def look(self) -> None:
+        """Look at all other owners at once, where that is what ``IsAlive`` answers from."""
+        ...
+
+    def is_suspect(self, owner: str) -> bool:
+        """Whether an owner may be dead, as of the last look, and will soon be known to be, or to live."""
+        ...
+
 
 class ClaimsSeen:
     """What one handle knows of the claims of worker loops."""
@@ -74,14 +82,26 @@ class ClaimsSeen:
         failures, self._failures_seen = self._failures_seen, self._commits.failures
         if failures != self._failures_seen:
             self.watch.begin_anew()  # while this process could not write, the others could not renew
+        self._presence.look()
         found = self.watch.look(foreign, self._read_clock(), suspect=suspect)
         if not own:
             return found
         return Evidence(found.owners, {**found.tokens, **evidence_of_own(self._read(foreign=False), own)})
 
+    def suspected(self) -> list[str]:
+        """Return the jobs that others hold who may be dead, and will soon be known to be, or to live."""
+        foreign = self._read(foreign=True)
+        if not foreign:
+            return []
+        self._presence.look()
+        return [claim.id for claim in foreign if self._presence.is_suspect(claim.owner)]
+
     def dead_among(self, owners: Collection[str]) -> list[str]:
         """Return which of some owners live no more; whose lock is gone has closed its handle."""
         own = self._presence.owner_id
+        if not owners:
+            return []
+        self._presence.look()
         return [
             each for each in owners if each != own and not (COLUMNS["owner"].holds(each) and self._is_alive(each, 0.0))
         ]

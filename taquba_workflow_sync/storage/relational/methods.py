@@ -168,6 +168,10 @@ class Methods(Features, GroupMethods, MeterMethods):
         """Look which claims may be taken over."""
         return self._claims.abandoned(suspect, own)
 
+    def suspected_claims(self) -> list[str]:
+        """Return the jobs of others who may be dead."""
+        return self._claims.suspected()
+
     def wait_for_changes(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
         """Wait for a commit of any process."""
         return self._changes.wait_for_changes(since, timeout, wakeup)

@@ -389,6 +389,12 @@ class MemoryStore(MeterMethods):
     def abandoned_claims(self, *, suspect: str | None = None, own: Collection[str] = ()) -> Abandoned:
         return self._watcher.look(self._state(), self._now(), tuple(self._place.open_by), own)
 
+    def suspected_claims(self) -> list[str]:
+        return []
+
+    def beat(self, patience: float) -> bool | None:
+        return None
+
     # Changes
 
     def wait_for_changes(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
