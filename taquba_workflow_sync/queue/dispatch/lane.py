@@ -23,6 +23,7 @@ class Execution:
 
     __slots__ = (
         "afterwards",
+        "answer",
         "cancel_token",
         "error",
         "following",
@@ -31,6 +32,7 @@ class Execution:
         "held_since",
         "is_lost",
         "is_repeated",
+        "is_settled",
         "lane",
         "minutes_overdue",
         "progress",
@@ -67,6 +69,9 @@ class Execution:
         #: What its code raised; and what to call once its end is stored, where no lock is held.
         self.error: BaseException | None = None
         self.afterwards: Callable[[], None] | None = None
+        #: Whether its own thread has settled it, and what became of that.
+        self.is_settled: bool = False
+        self.answer: TaqubaError | None = None
         self.is_lost: bool = False
         self.is_repeated: bool = False
         #: For how many minutes the step is known to have run past its time.

@@ -15,8 +15,12 @@ import psycopg
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.changes import CommitListener
+from taquba_workflow_sync.storage.postgres import arrivals
+from taquba_workflow_sync.storage.postgres.arrivals import HAVE_COME
 from taquba_workflow_sync.storage.postgres.connections import Connections
+from taquba_workflow_sync.storage.postgres.dialect import translated
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.names import Names
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
@@ -47,6 +51,12 @@ class _NotBegun(Exception):
 
 
 class _NotApplied(Exception):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _NotTakenOver(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
@@ -92,7 +102,7 @@ class Transactor:
         self._begin = (
             f"BEGIN;{relaxed}SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
             f"SELECT pg_advisory_xact_lock({connections.address.key('writer')});"
-            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+            f"SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, ({translated(HAVE_COME, schema)})"
         )
 
     def commit(
@@ -114,20 +124,57 @@ class Transactor:
                     self._fail([write], single.error)
 
     def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+        """Commit a batch; what has arrived before is taken over by transactions of its own, so that neither spoils
+        the other's."""
+        most = arrivals.MOST
+        while True:
+            taking = PendingWrite(lambda tx, most=most: arrivals.take_over(tx, most))
+            try:
+                is_done = self._told(batch, bulk, taking)
+            except _NotTakenOver as failure:
+                if most == 1:
+                    self._set_aside(failure.error)
+                most = 1
+                continue
+            if is_done:
+                return
+            if taking.error is not None:
+                raise _NotBegun(as_not_written(taking.error))
+
+    def _told(self, batch: Sequence[PendingWrite], bulk: Bulk | None, taking: PendingWrite | None) -> bool:
+        """Run one transaction and tell of its commit; whether it was the batch's."""
         before = self.commits
-        tx = self._try(batch, bulk)
+        tx, is_done = self._try(batch, bulk, taking)
         if self.commits != before:
             try:
                 self._on_commit(frozenset(tx.woken), frozenset(tx.ended))
             except Exception:
                 _log.exception("a listener failed after a commit, which happened")
+        return is_done
 
-    def _try(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> Transaction:
+    def _set_aside(self, error: BaseException) -> None:
+        """Have the first that has arrived be nobody's any more, since it cannot be done.
+
+        Raises:
+            _NotBegun: it may be done later.
+        """
+        if not isinstance(error, InvalidDataError):
+            raise _NotBegun(as_not_written(error))
+        setting = PendingWrite(lambda tx: arrivals.set_aside(tx, str(error)))
+        self._told([setting], None, None)
+        if setting.error is not None:
+            raise _NotBegun(as_not_written(setting.error))
+
+    def _try(
+        self, batch: Sequence[PendingWrite], bulk: Bulk | None, taking: PendingWrite | None
+    ) -> tuple[Transaction, bool]:
+        """Run a batch in a transaction, or ``taking`` if anything has arrived; whether it was the batch."""
         gate = self._connections.gate
         token = object()
         try:
             gate.enter(token)
-            session, now_ms = self._open()
+            session, now_ms, has_arrived = self._open()
+            takes_over = has_arrived and taking is not None
             owner = self._owner()
             enrolled, number = self._enrolled
             tx = Transaction(
@@ -139,8 +186,15 @@ class Transactor:
                 unreadable=self._unreadable,
                 owner_number=number if owner == enrolled else None,
             )
-            self._fill(session, tx, batch, bulk)
-            return tx
+            if taking is not None and takes_over:
+                try:
+                    self._fill(session, tx, [taking], None)
+                except _NotApplied as failure:
+                    raise _NotTakenOver(failure.error) from failure
+            else:
+                tx.take_name = Names(session, self._connections.address).take
+                self._fill(session, tx, batch, bulk)
+            return tx, not takes_over
         except BaseException:
             self._roll_back()
             raise
@@ -148,7 +202,7 @@ class Transactor:
             gate.leave(token, None)
             gate.tell()
 
-    def _open(self) -> tuple[Session, int]:
+    def _open(self) -> tuple[Session, int, bool]:
         try:
             now_ms = None if self._read_clock is None else self._read_clock()
         except Exception as error:
@@ -158,7 +212,7 @@ class Transactor:
             if session.in_transaction:
                 self._connections.drop_writer()
                 session = self._connections.writer()
-            ((server_ms,),) = session.run(self._begin)
+            ((server_ms, arrival),) = session.run(self._begin)
         except TaqubaError as error:
             raise _NotBegun(error) from error
         except psycopg.Error as error:
@@ -166,7 +220,7 @@ class Transactor:
             where = self._connections.address.shown
             raise _NotBegun(StorageError(f"cannot write to the store {where}: {first_line(error)}")) from error
         self._connections.clock.tell(server_ms)
-        return session, server_ms if now_ms is None else now_ms
+        return session, server_ms if now_ms is None else now_ms, arrival is not None
 
     def _fill(self, session: Session, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
         is_committing = False

@@ -12,7 +12,7 @@ import psycopg
 
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.postgres.address import Address
-from taquba_workflow_sync.storage.postgres.sessions import Session, connect
+from taquba_workflow_sync.storage.postgres.sessions import Session, connect, connect_raw
 from taquba_workflow_sync.storage.relational.gate import Gate, Room
 
 _READERS: Final = 2
@@ -61,6 +61,17 @@ class Connections:
         if self._is_closed:
             raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
         return connect(self.address.dsn, self.address.schema, application=f"taquba {what}")
+
+    def open_for_program(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection that a step writes through: its values and rows are psycopg's own; the caller closes it.
+
+        Raises:
+            StoreClosedError: the store was closed meanwhile.
+            psycopg.Error: the server cannot be reached.
+        """
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
+        return connect_raw(self.address.dsn, application="taquba step", autocommit=False)
 
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""

@@ -34,7 +34,8 @@ def _adapters() -> AdaptersMap:
     return adapters
 
 
-_ADAPTERS: Final = _adapters()
+#: How values go there and come back, whatever a program has taught its own connections.
+ADAPTERS: Final = _adapters()
 _PLAIN: Final = frozenset({int, str, bytes, float, type(None)})
 
 
@@ -181,9 +182,23 @@ def connect(dsn: str, schema: str, *, application: str = "taquba", options: str 
     Raises:
         psycopg.Error: it cannot be opened.
     """
-    raw = psycopg.connect(
+    raw = connect_raw(dsn, application=application, options=options)
+    raw.adapters.register_dumper(int, _Int8Dumper)
+    raw.adapters.register_dumper(bool, _Int8Dumper)
+    return Session(raw, schema)
+
+
+def connect_raw(
+    dsn: str, *, application: str, options: str = "", autocommit: bool = True
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection that notices when its server is gone, and is noticed.
+
+    Raises:
+        psycopg.Error: it cannot be opened.
+    """
+    return psycopg.connect(
         dsn,
-        autocommit=True,
+        autocommit=autocommit,
         context=None,
         application_name=application,
         options=f"-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s {options}",
@@ -193,6 +208,3 @@ def connect(dsn: str, schema: str, *, application: str = "taquba", options: str 
         keepalives_count=3,
         tcp_user_timeout=8000,
     )
-    raw.adapters.register_dumper(int, _Int8Dumper)
-    raw.adapters.register_dumper(bool, _Int8Dumper)
-    return Session(raw, schema)
