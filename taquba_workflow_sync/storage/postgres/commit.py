@@ -130,16 +130,15 @@ class Transactor:
         while True:
             taking = PendingWrite(lambda tx, most=most: arrivals.take_over(tx, most))
             try:
-                is_done = self._told(batch, bulk, taking)
+                if self._told(batch, bulk, taking):
+                    return
+                error = taking.error
             except _NotTakenOver as failure:
+                error = failure.error
+            if error is not None:
                 if most == 1:
-                    self._set_aside(failure.error)
+                    self._set_aside(error)
                 most = 1
-                continue
-            if is_done:
-                return
-            if taking.error is not None:
-                raise _NotBegun(as_not_written(taking.error))
 
     def _told(self, batch: Sequence[PendingWrite], bulk: Bulk | None, taking: PendingWrite | None) -> bool:
         """Run one transaction and tell of its commit; whether it was the batch's."""
