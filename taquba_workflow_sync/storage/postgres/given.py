@@ -102,6 +102,10 @@ class _Own(GivenConnection):
         self.raw.close()
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class _Djangos(GivenConnection):
     """A connection of Django's: it keeps its own books of transactions, so it is the one that begins and ends them."""
 
@@ -118,13 +122,21 @@ class _Djangos(GivenConnection):
         block = transaction.atomic(using=self.connection.alias, durable=True)
         block.__enter__()
         self._block = block
+        # A worker closes old connections behind each step, before the transaction has ended: one inside a block has
+        # not Django's own setting of autocommit, and so is taken for one to be dropped.
+        self.connection.close_if_unusable_or_obsolete = _do_nothing
+
+    def _end(self) -> Any:
+        block, self._block = self._block, None
+        if block is not None:
+            del self.connection.close_if_unusable_or_obsolete
+        return block
 
     def commit(self) -> None:
-        block, self._block = self._block, None
-        block.__exit__(None, None, None)
+        self._end().__exit__(None, None, None)
 
     def roll_back(self) -> None:
-        block, self._block = self._block, None
+        block = self._end()
         if block is not None:
             self.connection.set_rollback(True)
             block.__exit__(None, None, None)
@@ -185,6 +197,8 @@ def given(connection: Any) -> GivenConnection:
 
 
 def _of_sqlalchemy(connection: Any) -> GivenConnection:
+    if hasattr(connection, "registry"):
+        connection = connection.registry()  # a scoped_session's of this thread
     if not hasattr(connection, "exec_driver_sql") and not hasattr(connection, "in_transaction"):
         raise TypeError(f"connection must be a Connection or Session of SQLAlchemy, not {type(connection).__name__}")
     was_begun = bool(connection.in_transaction())
