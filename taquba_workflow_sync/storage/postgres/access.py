@@ -9,11 +9,11 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import psycopg
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
+from taquba_workflow_sync.storage.port.run import NameHeldError
 from taquba_workflow_sync.storage.postgres.arrivals import HAVE_COME
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
-from taquba_workflow_sync.storage.relational.outsiders import NameHeldError
 from taquba_workflow_sync.storage.relational.pending import Operation, PendingWrite
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.wakeup import WakeUp

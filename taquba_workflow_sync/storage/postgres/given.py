@@ -39,9 +39,11 @@ class GivenSession(Session):
         return Cursor(cursor.fetchall(), cursor.rowcount)
 
     def run(self, text: str) -> list[tuple[Any, ...]]:
-        """Run one statement without values."""
+        """Run statements without values in one message; returns the rows of the last one."""
         cursor = _OurCursor(self.raw, row_factory=tuple_row)
         cursor.execute(text, prepare=False)
+        while cursor.nextset():
+            pass
         return cursor.fetchall() if cursor.description is not None else []
 
     def close(self) -> None:

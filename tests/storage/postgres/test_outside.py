@@ -23,6 +23,7 @@ from taquba_workflow_sync import (
     RunSpec,
     RunState,
     SignalOutcome,
+    Step,
     StorageError,
     StoreMismatchError,
     Succeed,
@@ -201,6 +202,55 @@ def test_a_submit_waits_for_a_name_while_the_store_goes_on(client: WorkflowClien
         client.submit(RunSpec(input=b"in", run_id=f"other-{number}"))
     connection.commit()
     assert not answer().newly_submitted
+
+
+def test_a_name_is_not_given_twice_however_its_transaction_ends_between(
+    client: WorkflowClient, connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The submit looks what has arrived, the program commits, the submit takes the name."""
+    from taquba_workflow_sync.storage.postgres.names import Names
+
+    take, passed = Names.take, 0
+    for other in (None, connect()):  # of which one that is open has another name
+        connection = connect()
+        if other is not None:
+            client.submit(RunSpec(input=b"in", run_id="another"), connection=other)
+
+        def late(names: Names, queue: str, run_id: str, connection: Any = connection) -> None:
+            nonlocal passed
+            passed += 1
+            connection.commit()
+            take(names, queue, run_id)
+
+        name = f"order-{other is None}"
+        there = client.submit(RunSpec(input=b"in", run_id=name), connection=connection)
+        with monkeypatch.context() as patch:
+            patch.setattr(Names, "take", late)
+            found = client.submit(RunSpec(input=b"in", run_id=name))
+        assert (found.first_job_id, found.newly_submitted) == (there.first_job_id, False)
+    assert passed == 2
+
+
+def test_a_step_whose_run_has_a_name_that_is_not_free_is_put_back(
+    client: WorkflowClient, queue: Queue, connection: Any
+) -> None:
+    client.submit(RunSpec(input=b"in", run_id="child"), connection=connection)
+
+    def run(step: Step) -> Succeed:
+        if step.run_id == "parent":
+            step.effects.submit(RunSpec(input=b"in", run_id="child"))
+        return Succeed()
+
+    with WorkflowRuntime(queue, run) as runtime:
+        handle = runtime.submit(RunSpec(input=b"in", run_id="parent", max_attempts_per_step=1))
+        with pytest.raises(TimeoutError):
+            handle.wait(timeout=3)
+        connection.commit()
+        assert handle.wait(timeout=30).status is TerminalStatus.SUCCEEDED
+        assert client.wait("child", timeout=30).status is TerminalStatus.SUCCEEDED
+    puts_back = [event for event in client.history("parent") if event.outcome == "put_back"]
+    assert 1 <= len(puts_back) < 30
+    assert len(client.list_runs().runs) == 2
 
 
 def test_many_named_runs_go_in_beside_an_open_transaction(client: WorkflowClient, connection: Any) -> None:
