@@ -15,6 +15,7 @@ import pytest
 from taquba_workflow_sync import (
     Effects,
     EventKind,
+    Fail,
     IfFinished,
     InputMismatchError,
     InvalidStateError,
@@ -251,6 +252,21 @@ def test_a_step_whose_run_has_a_name_that_is_not_free_is_put_back(
     puts_back = [event for event in client.history("parent") if event.outcome == "put_back"]
     assert 1 <= len(puts_back) < 30
     assert len(client.list_runs().runs) == 2
+
+
+def test_nothing_else_takes_a_name_that_an_open_transaction_has(client: WorkflowClient, connection: Any) -> None:
+    client.submit(RunSpec(input=b"in", run_id="failed"))
+    WorkflowRuntime(client.queue, lambda step: Fail("no")).run_until_idle()
+    again = RunSpec(input=b"in", run_id="failed", if_finished=IfFinished.RERUN_FAILED)
+    assert client.submit(again, connection=connection).newly_submitted
+    client.submit(RunSpec(input=b"in", run_id="member"), connection=connection)
+    with pytest.raises(InvalidStateError):
+        client.retry("failed")
+    with pytest.raises(StorageError, match="member"):
+        client.submit_group("group", [RunSpec(input=b"in", run_id="member")])
+    connection.rollback()
+    client.retry("failed")
+    client.submit_group("group", [RunSpec(input=b"in", run_id="member")])
 
 
 def test_many_named_runs_go_in_beside_an_open_transaction(client: WorkflowClient, connection: Any) -> None:
