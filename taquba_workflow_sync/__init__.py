@@ -103,6 +103,7 @@ __all__ = [
     "StoreAccessError",
     "StoreClosedError",
     "StoreInUseError",
+    "StoreMismatchError",
     "StoreMetrics",
     "Succeed",
     "TaqubaError",

@@ -51,6 +51,10 @@ class StoreAccessError(TaqubaError):
     """The database refuses this program: rights, a read-only replica, a pooler in between, an encoding."""
 
 
+class StoreMismatchError(TaqubaError):
+    """The connection given leads to another database than the store's. Nothing was written through it."""
+
+
 class UnsupportedFilesystemError(TaqubaError):
     """The directory lies on a filesystem whose locks SQLite cannot trust."""
 

@@ -13,6 +13,7 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.features import Features
 from taquba_workflow_sync.queue.group_handle import GroupHandle
+from taquba_workflow_sync.queue.own_handle import OwnHandle
 from taquba_workflow_sync.queue.paging import page_of
 from taquba_workflow_sync.queue.running import RUNNING
 from taquba_workflow_sync.queue.waiters import Waiters
@@ -52,7 +53,7 @@ class Loop(Protocol):
         ...
 
 
-class QueueHandle(Features, GroupHandle):
+class QueueHandle(Features, GroupHandle, OwnHandle):
     """One open store with the configuration of its queues; after ``close``, everything raises ``StoreClosedError``.
 
     ``abandoned_here`` are tokens of this handle whose steps have ended and whose ends could not be stored: their

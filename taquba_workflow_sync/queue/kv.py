@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.handle import QueueHandle
+from taquba_workflow_sync.queue.own_handle import checked_given
 from taquba_workflow_sync.queue.records import KeyValuePage
 
 
@@ -47,14 +50,32 @@ class KeyValueStore(KeyValueView):
     instead: what is written here stays though the step is repeated.
     """
 
-    def put(self, key: str, value: bytes, ttl: Duration | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        ttl: Duration | None = None,
+        *,
+        connection: Any = None,
+        notify: bool = False,
+    ) -> None:
         """Have a key hold a value, for ``ttl`` seconds from now or, without, for ever. A repeat changes nothing else.
 
+        With ``connection`` (of psycopg, Django or SQLAlchemy, to the database of a store on PostgreSQL) it does
+        exactly if the transaction that is open there commits, and ``ttl`` counts from then. ``notify``: whoever waits
+        for a change is told at once.
+
         Raises:
+            StoreMismatchError: ``connection`` leads to another database.
             PayloadTooLargeError, TypeError, ValueError: an argument is wrong; nothing was written.
         """
         checked = validation.key(key)
-        self._handle.kv_put(checked, validation.value(value, validation.VALUE_BYTES), validation.ttl_ms(ttl))
+        data, ttl_ms = validation.value(value, validation.VALUE_BYTES), validation.ttl_ms(ttl)
+        given = checked_given(connection, notify)
+        if given is not None:
+            self._handle.kv_put_in(given, checked, data, ttl_ms)
+        else:
+            self._handle.kv_put(checked, data, ttl_ms)
 
     def delete(self, key: str) -> bool:
         """Have a key hold nothing; True if it held something.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.dispatch.lane import Execution
@@ -12,6 +14,7 @@ from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.kv import KeyValueView
 from taquba_workflow_sync.storage.port.group import HeldBy
 from taquba_workflow_sync.storage.port.memo import MemoScope
+from taquba_workflow_sync.storage.port.own import OwnTransaction
 from taquba_workflow_sync.storage.port.wait import WaitKind
 from taquba_workflow_sync.workflow.effects import Effects, effects_of
 from taquba_workflow_sync.workflow.group import Group
@@ -34,6 +37,8 @@ class StepClaim:
         self._site = site
         #: The effects, once one of the step's threads has asked for them, or the step has returned.
         self._effects: dict[str, Effects] = {}
+        self._transaction: OwnTransaction | None = None
+        self._has_begun = self._is_sealed = False
 
     @property
     def config(self) -> QueueConfig:
@@ -59,6 +64,28 @@ class StepClaim:
         """Return what was staged, and refuse what comes later: the runner has returned."""
         found = self._effects.setdefault("of the step", _SEALED)
         return NOTHING if found is _SEALED else seal(found)
+
+    @contextmanager
+    def transaction(self, connection: Any) -> Iterator[Any]:
+        """Begin the transaction that the step ends with; what the block raises undoes it."""
+        if self._has_begun:
+            raise RuntimeError("the step has had its transaction: there is one in a step, and none inside another")
+        self._has_begun = True
+        transaction = self._handle.own_transaction(connection)
+        try:
+            yield transaction.connection
+        except BaseException:
+            transaction.roll_back()
+            raise
+        if self._is_sealed:
+            transaction.roll_back()  # by a thread that has outlived the step
+            raise RuntimeError("the step has returned before the block of its transaction had ended; it was undone")
+        self._transaction = transaction
+
+    def take_transaction(self) -> OwnTransaction | None:
+        """Return the transaction that the step is to end with, if it has one."""
+        self._is_sealed = True
+        return self._transaction
 
     @cached_property
     def kv(self) -> KeyValueView:

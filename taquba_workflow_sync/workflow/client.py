@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from taquba_workflow_sync.errors import (
@@ -20,12 +20,13 @@ from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
 from taquba_workflow_sync.queue.effects import Site, checked_effects
+from taquba_workflow_sync.queue.own_handle import checked_given
 from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.queue.records import KeyValuePage
 from taquba_workflow_sync.storage.port.effects import Insert
 from taquba_workflow_sync.storage.port.job import JobRow, NewJob
 from taquba_workflow_sync.storage.port.memo import MemoScope
-from taquba_workflow_sync.storage.port.signals import SignalOutcome
+from taquba_workflow_sync.storage.port.own import Given
 from taquba_workflow_sync.workflow.endings import Endings
 from taquba_workflow_sync.workflow.graph import DrawnQueue
 from taquba_workflow_sync.workflow.group_calls import GroupCalls
@@ -41,7 +42,7 @@ from taquba_workflow_sync.workflow.new_run import (
 from taquba_workflow_sync.workflow.operators import RunOperators, checked_reason
 from taquba_workflow_sync.workflow.schedule_calls import ScheduleCalls
 from taquba_workflow_sync.workflow.scheduling import Scheduling
-from taquba_workflow_sync.workflow.signals import Signal, new_signal, signal_of
+from taquba_workflow_sync.workflow.signal_calls import SignalCalls, refuse_effects
 from taquba_workflow_sync.workflow.spec import RunSpec
 from taquba_workflow_sync.workflow.status import RunStatus, outcome_of, status_of
 from taquba_workflow_sync.workflow.waiting import refuse_endless_wait, wait_for_end
@@ -114,7 +115,7 @@ class RunHandle:
         self._client._retry(self.run_id, self.first_job_id, payload, memo)
 
 
-class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, DrawnQueue):
+class WorkflowClient(RunOperators, SignalCalls, ScheduleCalls, LimitedQueue, GroupCalls, DrawnQueue):
     """Submits runs to a queue and watches over them; needs no runner, starts no thread."""
 
     def __init__(
@@ -152,12 +153,23 @@ class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, Draw
         """The queue this client submits to."""
         return self._queue_name
 
-    def submit(self, spec: RunSpec | None = None, **fields: Any) -> RunHandle:
+    def submit(
+        self, spec: RunSpec | None = None, *, connection: Any = None, notify: bool = False, **fields: Any
+    ) -> RunHandle:
         """Submit a run, given as a :class:`RunSpec` or by its fields; durable on return.
 
         Safe to repeat after any error when it has a ``run_id``: the same name with the same input is the same run.
 
+        With ``connection`` (of psycopg, Django or SQLAlchemy, to the database of a store on PostgreSQL) the run exists
+        exactly if the transaction that is open there commits; on return nothing is durable yet. Where none is open and
+        each statement commits, it is one of its own. It is found within a second of the commit, sooner with
+        ``notify``, which costs that commit. Where another open transaction submits the same ``run_id`` it waits for
+        that, as any unique index does, for as long as the connection's own timeouts let it.
+
         Raises:
+            StorageError: another program's open transaction submits that ``run_id``, and has not ended in 2 s.
+            StoreMismatchError: ``connection`` leads to another database.
+            psycopg.Error: from ``connection``, as the server raised it; its transaction is the caller's to end.
             InputMismatchError: the name is taken by a run with another input.
             EffectConflictError: an expectation of its effects does not hold; nothing was written.
             QueueFullError: it would be a new run, and as many wait as ``max_waiting`` of a limit allows.
@@ -167,7 +179,20 @@ class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, Draw
             spec = RunSpec(**fields)
         elif fields:
             raise TypeError("submit takes a RunSpec or the fields of one, not both")
+        given = checked_given(connection, notify)
+        if given is not None:
+            return self._submit_in(given, spec)
         return self.submit_many([spec])[0]
+
+    def _submit_in(self, given: Given, spec: RunSpec) -> RunHandle:
+        with ExitStack() as stack:
+            (sent,) = sending(self._queue_name, [spec], stack) if INSTRUMENTS.active else [spec]
+            insert = self._insert_of(sent)
+            refuse_effects(insert)
+            assert insert.job.run is not None
+            self._endings.register()
+            answer = self._handle.insert_in(given, insert.job)
+            return RunHandle(insert.job.run.run_id, answer.job_id, answer.is_new, self)
 
     def submit_many(self, specs: Iterable[RunSpec]) -> list[RunHandle]:
         """Submit many runs in one commit, all or none, in order.
@@ -257,7 +282,7 @@ class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, Draw
             refuse_endless_wait(self._handle, self._queue_name)
         return wait_for_end(self._handle, run_id, job_id, limit)
 
-    def cancel(self, run_id: str, *, reason: str | None = None) -> bool:
+    def cancel(self, run_id: str, *, reason: str | None = None, connection: Any = None, notify: bool = False) -> bool:
         """Cancel the newest run of that name, from any process; durable on return.
 
         A waiting run ends at once; a running step sees its token set within a quarter of a second, and the run ends as
@@ -265,10 +290,18 @@ class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, Draw
         later (None without one; a runner that ends it by ``Cancel`` gives its own); a repeat does not change it. True
         if this started or found a cancellation; False for a run that is unknown or has ended.
 
+        With ``connection`` it is cancelled exactly if the transaction that is open there commits; see :meth:`submit`.
+
         Raises:
+            StoreMismatchError: ``connection`` leads to another database.
             TypeError, ValueError, InvalidRunIdError: an argument is wrong.
         """
         checked = checked_reason(reason)
+        given = checked_given(connection, notify)
+        if given is not None:
+            validation.identifier(run_id, "run_id", InvalidRunIdError)
+            self._endings.register()
+            return self._handle.cancel_in(given, self._queue_name, run_id, checked)
         row = self._find(run_id)
         return row is not None and row.finished_ms is None and self._endings.cancel(row.id, checked)
 
@@ -303,68 +336,6 @@ class WorkflowClient(RunOperators, ScheduleCalls, LimitedQueue, GroupCalls, Draw
             self._handle.requeue(job_id, failed_run=True, payload=payload, clears_memo=memo == "clear")
         except JobNotFoundError:
             raise RunNotFoundError(f"run {run_id!r} is not stored any more") from None
-
-    def signal(
-        self,
-        run_id: str,
-        name: str,
-        payload: bytes = b"",
-        *,
-        signal_id: str | None = None,
-        submit: RunSpec | None = None,
-    ) -> SignalOutcome:
-        """Send a signal to the newest run of that name, from any process, in one commit; durable on return.
-
-        DELIVERED: the run waited for that name, and its next step is in line. BUFFERED: it does not yet, or others of
-        that name came before; first in, first out. DUPLICATE: the run knows the ``signal_id`` (the last 10,000, as
-        long as it is kept), and nothing was changed. With ``submit`` (whose ``run_id`` is the same or None) a run that
-        is not there is submitted first, with its effects, in the same commit.
-
-        Safe to repeat with a ``signal_id``. Without one, a ``StorageError`` leaves open whether the signal was
-        accepted, and a repeat may be a second signal.
-
-        Raises:
-            RunNotFoundError: there is no run of that name (any more), and no ``submit``.
-            InvalidStateError: it has ended.
-            QueueFullError: it would be a new run, and as many wait as ``max_waiting`` of a limit allows.
-            SignalBufferFullError: 1,000 signals wait to be asked for, or the run has 64 MiB of memos and signals.
-            InputMismatchError, EffectConflictError, DuplicateJobIdError: ``submit``, or an effect of it, is refused, as
-                :meth:`submit` would refuse it.
-            PayloadTooLargeError: the payload has more than 256 KiB.
-            TypeError, ValueError: an argument is wrong. Nothing was written, whichever it is.
-        """
-        validation.identifier(run_id, "run_id", InvalidRunIdError)
-        sent = new_signal(name, payload, signal_id)
-        insert = None
-        if submit is not None:
-            validation.instance(submit, RunSpec, "submit")
-            if submit.run_id not in (None, run_id):
-                raise ValueError(f"submit names the run {submit.run_id!r}, the signal is for {run_id!r}; leave it out")
-            insert = self._insert_of(replace(submit, run_id=run_id))
-            self._endings.register()
-        return self._handle.send_signal(self._queue_name, run_id, sent, insert)
-
-    def signals(self, run_id: str) -> list[Signal]:
-        """Return the signals that the newest run of that name has not used up, the oldest first.
-
-        The one that its current step has received is among them until the step is settled.
-
-        Raises:
-            RunNotFoundError: there is no run of that name (any more).
-        """
-        return [signal_of(each) for each in self._handle.signals(self._find_visible(run_id).id)]
-
-    def clear_signals(self, run_id: str, name: str) -> int:
-        """Remove the signals of a name that are buffered now, and return how many; durable on return.
-
-        The one that the run was woken by, or that its current step has received, stays. Ids stay remembered.
-
-        Raises:
-            RunNotFoundError: there is no run of that name (any more).
-            TypeError, ValueError: an argument is wrong; nothing was changed.
-        """
-        checked = validation.key(name, "name")
-        return self._handle.clear_signals(self._find_visible(run_id).id, checked)
 
     def wake(self, run_id: str) -> bool:
         """Have the newest run of that name, if it waits for a time, be due now; durable on return.

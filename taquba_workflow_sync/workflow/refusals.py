@@ -12,6 +12,7 @@ from taquba_workflow_sync.queue.config import QueueConfig
 from taquba_workflow_sync.queue.policy import after_failure, describe
 from taquba_workflow_sync.storage.port.claim import ClaimedRow
 from taquba_workflow_sync.storage.port.effects import MOST_REFUSALS
+from taquba_workflow_sync.storage.port.run import NameHeldError
 from taquba_workflow_sync.storage.port.settlement import Action, DeadLetter, PutBack, Settlement
 
 _log = logging.getLogger(__name__)
@@ -19,6 +20,9 @@ _log = logging.getLogger(__name__)
 #: How long a refused step stays away, in milliseconds, so that those who refuse each other come apart.
 LEAST_JITTER_MS: Final = 10
 MOST_JITTER_MS: Final = 100
+#: ... and one whose run's name a program's open transaction has taken, which may last.
+LEAST_NAME_MS: Final = 200
+MOST_NAME_MS: Final = 1000
 
 
 def after_refusal(
@@ -30,7 +34,8 @@ def after_refusal(
 ) -> Settlement | None:
     """Return how to settle in place of one whose effects were refused; None: that was for another reason.
 
-    A refused expectation is nobody's fault: back, uncharged, and soon, up to the 100th in a row. What no retry can help
+    A refused expectation is nobody's fault: back, uncharged, and soon, up to the 100th in a row; nor is a name that is
+    not known to be free. What no retry can help
     is a dead letter; what one may help is a failed attempt.
     """
     if not settlement.effects or isinstance(refusal, (ClaimLostError, StorageError)):
@@ -47,6 +52,8 @@ def after_refusal(
 
 def _action(config: QueueConfig, row: ClaimedRow, refusal: TaqubaError, jitter: Callable[[int, int], int]) -> Action:
     why = describe(refusal)
+    if isinstance(refusal, NameHeldError):
+        return PutBack(jitter(LEAST_NAME_MS, MOST_NAME_MS), why, is_retry=True)
     if refusal.is_permanent:
         return DeadLetter(why)
     if not isinstance(refusal, EffectConflictError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from taquba_workflow_sync.errors import InvalidStateError
 from taquba_workflow_sync.queue.cancel_token import CancelCause, CancelToken
@@ -78,6 +79,29 @@ class Step:
     def kv(self) -> KeyValueView:
         """The store's values, read: what is committed; to write them, stage ``effects``."""
         return self._held.kv
+
+    def transaction(self, connection: Any = None) -> AbstractContextManager[Any]:
+        """Have this step end in one transaction with what the block writes: both are committed, or neither is.
+
+        ``with step.transaction() as connection:`` gives a connection of psycopg to the database of the store, which is
+        on PostgreSQL; or what was given: a connection of psycopg, Django or SQLAlchemy to it, in no transaction, at
+        READ COMMITTED. The transaction goes on behind the block, and is committed with the step's end once the runner
+        has returned an outcome, whichever; it is undone if the block or the runner raises, or if the step's end is
+        refused (its claim was lost, its cancellation requested). Leave committing, rolling back and closing to it, and
+        do not touch the same rows through another connection meanwhile: it would wait for this step for ever.
+
+        Nothing of the store's is locked before the runner has returned. The server ends the transaction after 60 s in
+        which nothing is sent, unless the connection says otherwise. Errors of the server, a serialization failure or
+        deadlock at the end among them, are transient; a transaction that was ended inside the step is permanent.
+
+        Raises:
+            RuntimeError: the step has had one.
+            InvalidStateError: the store is in a directory.
+            StoreMismatchError: ``connection`` leads to another database.
+            StorageError: no connection can be opened.
+            TypeError, ValueError: ``connection`` is none, is inside a transaction, or at another isolation level.
+        """
+        return self._held.transaction(connection)
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Say how far this step is, for ``RunStatus.progress``: ``done`` of ``total`` (None: nobody knows), and a note.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from taquba_workflow_sync.errors import (
     CancelRequestedError,
+    ClaimLostError,
     GroupNotFoundError,
     InvalidStateError,
     InvalidStepHeaderError,
@@ -26,6 +29,7 @@ from taquba_workflow_sync.queue.tracebacks import trace_of
 from taquba_workflow_sync.queue.worker import log_refusal
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, TakenBack
 from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID, HEADER_STEP, decode_headers
+from taquba_workflow_sync.storage.port.own import OutcomeUnknownError, OwnTransaction
 from taquba_workflow_sync.storage.port.run import terminal_status
 from taquba_workflow_sync.storage.port.settlement import Ack, Action, Advance, DeadLetter, SettleCancelled, Settlement
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
@@ -38,6 +42,9 @@ from taquba_workflow_sync.workflow.refusals import after_refusal
 from taquba_workflow_sync.workflow.runner import Step, StepFunction
 from taquba_workflow_sync.workflow.signals import signal_of
 from taquba_workflow_sync.workflow.step_log import line_about, line_about_taken_back, say_start
+
+#: For how long a stopping process asks what became of a transaction.
+_LAST_TRIES: Final = 20.0
 
 
 class StepLane:
@@ -96,7 +103,41 @@ class StepLane:
         effects = staged.at(self._site) if staged.parts and is_outcome(returned, action) else ()
         yields = not isinstance(action, SettleCancelled)
         trace = None if execution.error is None else trace_of(execution.error)
-        return Settlement(row.id, row.token, action, yields, effects, False, row.step_end, trace)
+        settlement = Settlement(row.id, row.token, action, yields, effects, False, row.step_end, trace)
+        own = claim.take_transaction()
+        return settlement if own is None else self._end_with(own, execution, settlement, is_outcome(returned, action))
+
+    def _end_with(self, own: OwnTransaction, execution: Execution, settlement: Settlement, counts: bool) -> Settlement:
+        """Settle a step in its transaction, if it has come to an outcome; returns what is left to be settled.
+
+        It is done here, on the step's thread, and once: a repeat under the claim's token could keep the step's end and
+        lose what was written with it.
+        """
+        if not counts:
+            own.roll_back()
+            return settlement
+        row = execution.row
+        execution.has_returned = True  # the claim may end now
+        gave_up_at = [0.0]
+
+        def gives_up() -> bool:
+            if not execution.stopping.is_set():
+                return False
+            gave_up_at[0] = gave_up_at[0] or time.monotonic() + _LAST_TRIES
+            return time.monotonic() >= gave_up_at[0]
+
+        try:
+            execution.answer = own.settle(settlement, gives_up)
+        except OutcomeUnknownError as error:
+            # If it was not committed, the claim is there yet, and others take it back.
+            self._handle.abandoned_here.add(row.token)
+            execution.answer = ClaimLostError(f"job {row.id} was left: {error}")
+        except BaseException as error:
+            execution.error = error
+            action = conclude(error, cancel_requested=False, limits=self._limits(row))
+            return Settlement(row.id, row.token, action, True, (), False, row.step_end, trace_of(error))
+        execution.is_settled = True
+        return settlement
 
     def _limits(self, row: ClaimedRow) -> Limits:
         backoff = None if row.settings is None else row.settings.backoff

@@ -56,6 +56,8 @@ INSTANCES = {
 }
 # What the pages mention of others, and what stands for itself.
 FOREIGN = {
+    "Connection", "Session", "idle_in_transaction_session_timeout", "max_locks_per_transaction", "taquba_arrival",
+    "taquba_arrival_refused",
     "BEGIN", "function", "DELETE", "Disk", "ENGINES", "F_FULLFSYNC", "INSERT", "NA", "Settings", "ThreadPoolExecutor",
     "TimeoutStopSec", "assert_never", "busy_timeout", "callback_url", "data_version", "end", "fork",
     "journal_size_limit", "mmap_size", "on_commit", "queue_configs", "run_at_ms", "wal_autocheckpoint",

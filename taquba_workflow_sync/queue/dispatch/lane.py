@@ -23,6 +23,7 @@ class Execution:
 
     __slots__ = (
         "afterwards",
+        "answer",
         "cancel_token",
         "error",
         "following",
@@ -32,6 +33,7 @@ class Execution:
         "is_in_doubt",
         "is_lost",
         "is_repeated",
+        "is_settled",
         "lane",
         "minutes_overdue",
         "progress",
@@ -68,6 +70,9 @@ class Execution:
         #: What its code raised; and what to call once its end is stored, where no lock is held.
         self.error: BaseException | None = None
         self.afterwards: Callable[[], None] | None = None
+        #: Whether its own thread has settled it, and what became of that.
+        self.is_settled: bool = False
+        self.answer: TaqubaError | None = None
         self.is_lost: bool = False
         #: Whether its token was set because the server could not be reached, and the claim may soon be another's.
         self.is_in_doubt: bool = False

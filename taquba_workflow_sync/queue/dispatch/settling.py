@@ -49,12 +49,17 @@ class Settler:
         Raises:
             StorageError: something has to be tried again; what was settled is let go all the same.
         """
-        batch = ask(self._store, self._state, self._state.take_batch())
+        taken = self._state.take_batch()
+        settled = [each for each in taken if each[0].is_settled]
+        if settled:
+            taken = [each for each in taken if not each[0].is_settled]
+            self._take_note_of(settled)
+        batch = ask(self._store, self._state, taken)
         requests = self._requests(batch)
         asking = self.asking
         if not batch and not requests:
             flush()
-            return False
+            return bool(settled)
         counting = self.tally.counting(batch)
         answers: Sequence[Answer] | None = None
         try:
@@ -114,6 +119,14 @@ class Settler:
         state.abandoned = None
         state.has_late = False
         return requests
+
+    def _take_note_of(self, settled: Sequence[Finished]) -> None:
+        """Let go of what steps have settled themselves, with transactions of their own."""
+        answers = [execution.answer for execution, _ in settled]
+        for execution, _ in settled:
+            execution.is_settled = False  # what is settled in its place goes the usual way
+        self.tally.note(settled, answers)
+        self._let_go_of(settled, answers)
 
     def _let_go_of(self, batch: Sequence[Finished], answers: Sequence[Answer]) -> TaqubaError | None:
         """Let go of what was settled; returns why something has to be tried again, if it has."""

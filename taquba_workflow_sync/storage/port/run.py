@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from taquba_workflow_sync.errors import InputMismatchError
+from taquba_workflow_sync.errors import InputMismatchError, TaqubaError
 from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 
@@ -26,6 +26,12 @@ class RunName:
     run_id: str
     input_hash: bytes
     if_finished: IfFinished = IfFinished.KEEP
+
+
+class NameHeldError(TaqubaError):
+    """Whether a run id is free is known once a program's own open transaction has ended. Nothing was written."""
+
+    is_permanent = False
 
 
 class KnownRun(NamedTuple):

@@ -195,7 +195,10 @@ class ChangeFeed:
         select.select([link.socket, self._ends[0].fileno()], [], [], _LOOK_EVERY)
         link.consume_input()
         while (word := link.notifies()) is not None:
-            self._learn(int(word.extra))
+            if word.extra:
+                self._learn(int(word.extra))
+            else:
+                self._look()  # a program's own transaction has put something in
 
     def close(self) -> None:
         """End the threads that tell and hear."""

@@ -15,8 +15,12 @@ import psycopg
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.changes import CommitListener
+from taquba_workflow_sync.storage.postgres import arrivals
+from taquba_workflow_sync.storage.postgres.arrivals import HAVE_COME
 from taquba_workflow_sync.storage.postgres.connections import Connections
+from taquba_workflow_sync.storage.postgres.dialect import translated
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.names import Names
 from taquba_workflow_sync.storage.postgres.sessions import NotCommittedError, Session
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
@@ -57,6 +61,12 @@ class _NotBegun(Exception):
 
 
 class _NotApplied(Exception):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _NotTakenOver(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
@@ -107,8 +117,9 @@ class Transactor:
         names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(queues)) or "NULL"
         schema = self._connections.address.schema
         return (
-            f"SELECT c.ms, {columns(QueueRow, 'q.')} FROM"
-            " (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) AS c"
+            f"SELECT c.ms, c.arrival, {columns(QueueRow, 'q.')} FROM"
+            f" (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms,"
+            f" ({translated(HAVE_COME, schema)}) AS arrival) AS c"
             f' LEFT JOIN "{schema}".{sql.QUEUE} AS q ON q.name IN ({names})'
         )
 
@@ -131,20 +142,56 @@ class Transactor:
                     self._fail([write], single.error)
 
     def _transact(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
+        """Commit a batch; what has arrived before is taken over by transactions of its own, so that neither spoils
+        the other's."""
+        most = arrivals.MOST
+        while True:
+            taking = PendingWrite(lambda tx, most=most: arrivals.take_over(tx, most))
+            try:
+                if self._told(batch, bulk, taking):
+                    return
+                error = taking.error
+            except _NotTakenOver as failure:
+                error = failure.error
+            if error is not None:
+                if most == 1:
+                    self._set_aside(error)
+                most = 1
+
+    def _told(self, batch: Sequence[PendingWrite], bulk: Bulk | None, taking: PendingWrite | None) -> bool:
+        """Run one transaction and tell of its commit; whether it was the batch's."""
         before = self.commits
-        tx = self._try(batch, bulk)
+        tx, is_done = self._try(batch, bulk, taking)
         if self.commits != before:
             try:
                 self._on_commit(frozenset(tx.woken), frozenset(tx.ended))
             except Exception:
                 _log.exception("a listener failed after a commit, which happened")
+        return is_done
 
-    def _try(self, batch: Sequence[PendingWrite], bulk: Bulk | None) -> Transaction:
+    def _set_aside(self, error: BaseException) -> None:
+        """Have the first that has arrived be nobody's any more, since it cannot be done.
+
+        Raises:
+            _NotBegun: it may be done later.
+        """
+        if not isinstance(error, InvalidDataError):
+            raise _NotBegun(as_not_written(error))
+        setting = PendingWrite(lambda tx: arrivals.set_aside(tx, str(error)))
+        self._told([setting], None, None)
+        if setting.error is not None:
+            raise _NotBegun(as_not_written(setting.error))
+
+    def _try(
+        self, batch: Sequence[PendingWrite], bulk: Bulk | None, taking: PendingWrite | None
+    ) -> tuple[Transaction, bool]:
+        """Run a batch in a transaction, or ``taking`` if anything has arrived; whether it was the batch."""
         gate = self._connections.gate
         token = object()
         try:
             gate.enter(token)
-            session, now_ms, queues = self._open()
+            session, now_ms, queues, has_arrived = self._open()
+            takes_over = has_arrived and taking is not None
             owner = self._owner()
             enrolled, number = self._enrolled
             tx = Transaction(
@@ -158,9 +205,16 @@ class Transactor:
             )
             for queue in queues:
                 tx.learn(queue)
-            self._fill(session, tx, batch, bulk)
+            if taking is not None and takes_over:
+                try:
+                    self._fill(session, tx, [taking], None)
+                except _NotApplied as failure:
+                    raise _NotTakenOver(failure.error) from failure
+            else:
+                tx.take_name = Names(session, self._connections.address).take
+                self._fill(session, tx, batch, bulk)
             self._remember(tx.queue_names)
-            return tx
+            return tx, not takes_over
         except BaseException:
             self._roll_back()
             raise
@@ -174,7 +228,7 @@ class Transactor:
             self._queues = frozenset(sorted({*self._queues, *names})[-_MOST_QUEUES:])
             self._look = self._looking_at(self._queues)
 
-    def _open(self) -> tuple[Session, int, list[QueueRow]]:
+    def _open(self) -> tuple[Session, int, list[QueueRow], bool]:
         try:
             now_ms = None if self._read_clock is None else self._read_clock()
         except Exception as error:
@@ -193,8 +247,8 @@ class Transactor:
             raise _NotBegun(StorageError(f"cannot write to the store {where}: {first_line(error)}")) from error
         server_ms = rows[0][0]
         self._connections.clock.tell(server_ms)
-        queues = [QueueRow._make(row[1:]) for row in rows if row[1] is not None]
-        return session, server_ms if now_ms is None else now_ms, queues
+        queues = [QueueRow._make(row[2:]) for row in rows if row[2] is not None]
+        return session, server_ms if now_ms is None else now_ms, queues, rows[0][1] is not None
 
     def _fill(self, session: Session, tx: Transaction, batch: Sequence[PendingWrite], bulk: Bulk | None) -> None:
         is_committing = False

@@ -14,7 +14,7 @@ import psycopg
 
 from taquba_workflow_sync.errors import StoreClosedError
 from taquba_workflow_sync.storage.postgres.address import Address
-from taquba_workflow_sync.storage.postgres.sessions import Session, connect
+from taquba_workflow_sync.storage.postgres.sessions import Session, connect, connect_raw
 from taquba_workflow_sync.storage.relational.gate import Gate, Room
 
 _READERS: Final = 2
@@ -87,6 +87,17 @@ class Connections:
         for session in tuple(self._all):
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.raw.fileno())) as link:
                 link.shutdown(socket.SHUT_RDWR)
+
+    def open_for_program(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection that a step writes through: its values and rows are psycopg's own; the caller closes it.
+
+        Raises:
+            StoreClosedError: the store was closed meanwhile.
+            psycopg.Error: the server cannot be reached.
+        """
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self.address.shown} was closed; open it again")
+        return connect_raw(self.address.dsn, application="taquba step", autocommit=False)
 
     def writer(self) -> Session:
         """Return the session that writes; the caller commits for all and is inside the gate."""

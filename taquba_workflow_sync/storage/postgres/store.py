@@ -12,6 +12,9 @@ import psycopg
 from taquba_workflow_sync.clock import SystemClock, clock_reader, on_advance
 from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.port.finding import Finding
+from taquba_workflow_sync.storage.port.job import Inserted, NewJob
+from taquba_workflow_sync.storage.port.own import Given
+from taquba_workflow_sync.storage.port.signals import NewSignal, SignalOutcome
 from taquba_workflow_sync.storage.port.store import Durability, OpenOptions, Store
 from taquba_workflow_sync.storage.postgres import admission, schema
 from taquba_workflow_sync.storage.postgres.access import Access
@@ -21,6 +24,8 @@ from taquba_workflow_sync.storage.postgres.commit import NoBootClock, Transactor
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_opened
 from taquba_workflow_sync.storage.postgres.life import Life
+from taquba_workflow_sync.storage.postgres.outside import Outside
+from taquba_workflow_sync.storage.postgres.own import OwnSettings, PostgresOwnTransaction
 from taquba_workflow_sync.storage.postgres.sessions import connect
 from taquba_workflow_sync.storage.relational.claims_seen import ClaimsSeen
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
@@ -126,6 +131,15 @@ class PostgresStore(Methods):
         self._access: Access = Access(self._life.use, self._connections, self._commits)
         self._changes: ChangeFeed = ChangeFeed(self._life.use, self._access, self._connections, self._commits)
         self._claims = ClaimsSeen(self._life, self._life.is_alive, self._access, self._commits, self._now)
+        self._outside = Outside(self._connections, lambda: self.id, self._now)
+        self._own = OwnSettings(
+            self._connections,
+            self._outside,
+            owner=lambda: self._life.owner_id,
+            read_clock=None if is_servers else self._now,
+            committed=self._changes.committed,
+            failpoint=options.failpoint,
+        )
         deadline = time.monotonic() + (options.wait_s or 0.0)
         try:
             with closing(self._connections.open("opening")) as session:
@@ -143,6 +157,33 @@ class PostgresStore(Methods):
     def _forget_parent(self) -> None:
         self._commits.reset_after_fork()
         self._changes.reset_after_fork()
+
+    def submit_in(self, given: Given, job: NewJob) -> Inserted:
+        """Put a job in, with a program's commit."""
+        self._life.use()
+        return self._outside.submit(given, job)
+
+    def signal_in(
+        self, given: Given, queue: str, run_id: str, signal: NewSignal, submit: NewJob | None
+    ) -> SignalOutcome:
+        """Hand a signal to a run, with a program's commit."""
+        self._life.use()
+        return self._outside.signal(given, queue, run_id, signal, submit)
+
+    def cancel_in(self, given: Given, queue: str, run_id: str, reason: str | None) -> bool:
+        """Cancel a run, with a program's commit."""
+        self._life.use()
+        return self._outside.cancel(given, queue, run_id, reason)
+
+    def kv_put_in(self, given: Given, key: str, value: bytes, ttl_ms: int | None) -> None:
+        """Have a key hold a value, with a program's commit."""
+        self._life.use()
+        self._outside.put(given, key, value, ttl_ms)
+
+    def own_transaction(self, connection: Any) -> PostgresOwnTransaction:
+        """Begin a transaction that a step ends with."""
+        self._life.use()
+        return PostgresOwnTransaction(self._own, connection)
 
     def log_bytes(self) -> int:
         """Return 0: the server's log is not this store's."""

@@ -79,6 +79,11 @@ class GroupCommit:
         self._choosing = threading.Lock()
         self.clerk: Clerk = Clerk(self._serve_as_clerk, self.has_waiting)
 
+    def may_wait(self) -> bool:
+        """Whether the calling thread may have something committed: not from inside a transaction."""
+        me = threading.get_ident()
+        return me != self.clerk.thread and not self._turn.holds(me)
+
     def has_waiting(self) -> bool:
         """Whether callers wait for a commit."""
         return bool(self._line)

@@ -19,6 +19,7 @@ from taquba_workflow_sync.storage.port.timing import Moment
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.connection import Connection, Cursor
 from taquba_workflow_sync.storage.relational.data_errors import Culprit, blaming
+from taquba_workflow_sync.storage.relational.outsiders import TakeName
 from taquba_workflow_sync.storage.relational.overflow import Overflow
 from taquba_workflow_sync.storage.relational.rows import Attempt, Held, QueueRow
 from taquba_workflow_sync.storage.relational.unreadable import Unreadable
@@ -91,6 +92,8 @@ class Transaction:
         self.boot: int = boot_clock.boot if delays_by_boot_clock else 0
         self._delays_by_boot_clock = delays_by_boot_clock
         self.unreadable = unreadable
+        #: Asked for each name of a new run, where programs may take names in transactions of their own.
+        self.take_name: TakeName | None = None
         self.transitions: set[str] = set()
         self.woken: set[str] = set()
         self.ended: set[str] = set()

@@ -54,6 +54,7 @@ def admit(tx: Transaction, job: NewJob, batch: Batch) -> Inserted:
     Raises:
         DuplicateJobIdError: its id, given by the caller, is taken.
         InputMismatchError: its run id is taken by a run with another input.
+        NameHeldError: another open transaction has taken its run id.
         QueueFullError: as many wait as may.
     """
     queue = tx.find_queue(job.queue)
@@ -65,6 +66,8 @@ def admit(tx: Transaction, job: NewJob, batch: Batch) -> Inserted:
         taken_by = None if queue is None else _holder(tx, queue, job.queue, job.run, batch.ending)
         if taken_by is not None:
             return Inserted(taken_by, False)
+        if tx.take_name is not None and job.run.run_id != job.id:  # an id of ours is nobody else's
+            tx.take_name(job.queue, job.run.run_id)
         _check_waiting(tx, queue, job, batch)
         batch.runs[job.queue, job.run.run_id] = job
     elif job.dedup_key is not None:

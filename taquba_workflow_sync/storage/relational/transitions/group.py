@@ -67,6 +67,10 @@ def write_members(
         return Progress(0, False, taken)
     if queue is not None and tx.queue(queue).limited:
         _check_waiting(tx, queue, new, members)
+    if tx.take_name is not None:
+        for job in members:
+            if job.run is not None and job.run.run_id != job.id:
+                tx.take_name(new.queue, job.run.run_id)
     tx.transitions.add("write_group")
     number = _add(tx, new, parent) if group is None else group.id
     owned = Belonging.MEMBER if parent is None else Belonging.MEMBER | Belonging.CHILD

@@ -6,6 +6,7 @@ from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.errors import InvalidStateError, JobNotFoundError
 from taquba_workflow_sync.storage.port.event import EventKind
 from taquba_workflow_sync.storage.port.group import Retried
+from taquba_workflow_sync.storage.port.run import NameHeldError
 from taquba_workflow_sync.storage.port.status import JobStatus, Verdict
 from taquba_workflow_sync.storage.port.wait import NEVER_MS
 from taquba_workflow_sync.storage.relational import sql
@@ -74,8 +75,17 @@ def _admit(tx: Transaction, job_id: str, *, failed_run: bool) -> tuple[FinishedR
 
 
 def is_active_again(tx: Transaction, row: FinishedRow) -> bool:
-    """Whether another life of the run is active."""
-    return row.run_id is not None and tx.execute(sql.FIND_ACTIVE_RUN, (row.queue, row.run_id)).fetchone() is not None
+    """Whether another life of the run is active, or may be: a program's open transaction submits it."""
+    if row.run_id is None:
+        return False
+    if tx.execute(sql.FIND_ACTIVE_RUN, (row.queue, row.run_id)).fetchone() is not None:
+        return True
+    try:
+        if tx.take_name is not None:
+            tx.take_name(tx.queue_name(row.queue), row.run_id)
+    except NameHeldError:
+        return True
+    return False
 
 
 def group_of(tx: Transaction, row: FinishedRow, job_id: str) -> StoredGroup | None:

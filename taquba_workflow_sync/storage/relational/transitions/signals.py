@@ -91,6 +91,12 @@ def _address(tx: Transaction, queue_name: str, run_id: str) -> AddressedRow | No
     return None
 
 
+def newest(tx: Transaction, queue: str, run_id: str) -> int | None:
+    """Return the number of the newest row of a run's name."""
+    row = _address(tx, queue, run_id)
+    return None if row is None else row.seq
+
+
 def _is_known(tx: Transaction, row: AddressedRow, signal: NewSignal) -> bool:
     if signal.id is None or not row.belongings & Belonging.SIGNALS:
         return False
