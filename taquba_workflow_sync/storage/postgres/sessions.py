@@ -21,13 +21,14 @@ from taquba_workflow_sync.storage.relational.transitions.bulk import sized
 _CONNECT_TIMEOUT_S: Final = 5
 #: What is read of a session at most, before its end: why the server has ended it.
 _FAREWELLS: Final = 3
-#: The server's side of a link that is cut notices as soon as ours: until then it keeps our locks. Who has the store's
-#: lock and was stopped (SIGSTOP, a suspended machine) keeps everyone waiting until its transaction is ended.
+#: The server's side of a link that is cut notices as soon as ours: until then it keeps our locks.
 _SETTINGS: Final = (
     "-c timezone=UTC -c bytea_output=hex -c client_connection_check_interval=1s -c idle_session_timeout=0"
-    " -c idle_in_transaction_session_timeout=5s"
     " -c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=8000"
 )
+#: Who has the store's lock and was stopped (SIGSTOP, a suspended machine) keeps everyone waiting until its transaction
+#: is ended.
+_OF_OURS: Final = "-c idle_in_transaction_session_timeout=5s"
 #: What ends a transaction, in the words of those who begin one for reads.
 _ENDS: Final = (sql.COMMIT, sql.ROLLBACK)
 #: How many statements a session keeps prepared.
@@ -296,7 +297,7 @@ def connect(
     Raises:
         psycopg.Error: it cannot be opened.
     """
-    raw = connect_raw(dsn, application=application, options=options, is_direct=is_direct)
+    raw = connect_raw(dsn, application=application, options=f"{_OF_OURS} {options}", is_direct=is_direct)
     return Session(raw, schema, prepares=is_direct)
 
 

@@ -30,6 +30,13 @@ def decoded(data: bytes) -> str:
     return data.decode()
 
 
+def _element(value: Any) -> bytes:
+    """Return a number or a text as an element of an array."""
+    if isinstance(value, int):
+        return b"%d" % value
+    return b'"' + str(value).encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
 def dumped(value: Any) -> bytes | None:
     """Return a value as it is sent: the server knows by the statement of which type it is."""
     kind = type(value)
@@ -43,6 +50,8 @@ def dumped(value: Any) -> bytes | None:
         return str(value).encode()
     if kind is float:
         return repr(value).encode()
+    if kind is list:
+        return b"{" + b",".join(map(_element, value)) + b"}"
     raise TypeError(f"a value of type {kind.__name__} has no place in a statement")
 
 

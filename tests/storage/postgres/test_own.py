@@ -391,7 +391,7 @@ def test_a_kill_leaves_both_or_neither(point: str, nth: int, url: str, connect: 
     command = [sys.executable, "-m", "tests.storage.postgres.own_worker", url, point, str(nth)]
     assert subprocess.run(command, env=environment, timeout=60, cwd=ROOT).returncode == -9
     has_committed = nth - (point != "own:after-commit")
-    wait_until(lambda: not _is_open(connect), "the end of the killed process's transaction")
+    wait_until(lambda: not _is_open(connect), "the end of the killed process's sessions")  # its claims are free then
     assert mine() == ["order-1 0", "order-1 1"][:has_committed]
     with open_queue(url) as queue:
         client = WorkflowClient(queue)
@@ -406,7 +406,7 @@ def test_a_kill_leaves_both_or_neither(point: str, nth: int, url: str, connect: 
 
 
 def _is_open(connect: Connect) -> bool:
-    text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taquba step%%'"
+    text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taquba%%'"
     found = connect(autocommit=True).execute(text).fetchone()
     return bool(found and found[0])
 
