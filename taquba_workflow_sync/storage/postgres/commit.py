@@ -191,6 +191,9 @@ class Transactor:
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:
             cause = error.error if isinstance(error, _PartialWrite) else error
+            if is_committing and isinstance(cause, psycopg.errors.DivisionByZero):
+                is_committing = False
+                cause = StorageError("nothing was written: this handle was declared dead; it goes on by another name")
             if is_committing:
                 self._connections.drop_writer()
                 text = f"the outcome of this write is unknown, its COMMIT failed: {first_line(cause)}"

@@ -59,6 +59,9 @@ class Liveness:
         self._next_check = 0.0
         self._using = threading.Lock()
         self._reopening: threading.Thread | None = None
+        self._opening = threading.Lock()
+        #: Why this handle is not the only one any more, which it insists on being; until it is again.
+        self.refused: StoreInUseError | None = None
         self._wakeup = WakeUp()
 
     def begin(self, deadline: float) -> None:
@@ -194,6 +197,14 @@ class Liveness:
             self._reopening = thread
 
     def _open_again(self) -> None:
+        if not self._opening.acquire(blocking=False):
+            return  # another thread does: two sessions would be one too many
+        try:
+            self._keep_opening()
+        finally:
+            self._opening.release()
+
+    def _keep_opening(self) -> None:
         pause = _FIRST_PAUSE
         has_said = False
         with self._using:
@@ -208,6 +219,7 @@ class Liveness:
             try:
                 session, owner = self._opened(time.monotonic(), self.owner_id)
             except (psycopg.Error, TaqubaError) as error:
+                self.refused = error if isinstance(error, StoreInUseError) else None
                 if not has_said:
                     _log.warning("the session that shows that this process lives is lost: %s", first_line(error))
                 has_said = True
@@ -219,6 +231,7 @@ class Liveness:
                     session.close()
                     return
                 self._session, self.owner_id = session, owner
+                self.refused = None
             self._on_again()
             return
 

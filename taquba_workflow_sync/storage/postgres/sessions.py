@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg import RawCursor
 from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from taquba_workflow_sync.storage.postgres.dialect import translated
@@ -212,12 +213,11 @@ def connect(dsn: str, schema: str, *, application: str = "taquba", options: str 
         psycopg.Error: it cannot be opened.
     """
     raw = psycopg.connect(
-        dsn,
+        dsn if "connect_timeout=" in dsn else make_conninfo(dsn, connect_timeout=_CONNECT_TIMEOUT_S),
         autocommit=True,
         context=None,
         application_name=application,
         options=f"{_SETTINGS} {options}",
-        connect_timeout=_CONNECT_TIMEOUT_S,
         keepalives=1,
         keepalives_idle=3,
         keepalives_interval=2,
