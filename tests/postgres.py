@@ -149,7 +149,7 @@ def start(
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-    chosen = {**_SETTINGS, **(settings or {}), "listen_addresses": "127.0.0.1", "port": str(port)}
+    chosen = {**_SETTINGS, "listen_addresses": "127.0.0.1", **(settings or {}), "port": str(port)}
     options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
     log = (root / "log").open("ab")
     process = subprocess.Popen(

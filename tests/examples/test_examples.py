@@ -40,6 +40,7 @@ EXPECTED = {
         "step 2: 57 measured",
         "57 states after 3",
     ],
+    "fleet": ["ann: kill -9", "bob: cut off", "bob: back", "24 of 24 runs succeeded", "steps counted once: True"],
     "llm_agent": [
         "OfflineModel is asked",
         "kill -9 after call 1",
@@ -107,6 +108,8 @@ SHORTER = {"exactly_once": ("--kills", "3", "--runs", "8")}
 @pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_an_example_runs_on_its_own(example: str, tmp_path: Path) -> None:
     output = run(example, *SHORTER.get(example, ()), cwd=tmp_path)
+    if output.startswith("no PostgreSQL here"):
+        pytest.skip(output)
     position = 0
     for part in EXPECTED[example]:
         found = output.find(part, position)

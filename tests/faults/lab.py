@@ -60,11 +60,12 @@ class LabRunner:
 
     ``go``: nothing; ``nap:S``; ``later:S``: the next step comes S seconds later; ``raise``: a transient error at the
     first attempt; ``fail``, ``dead``, ``cancel``: the run ends so; ``linger``: the first attempt waits for its
-    token.
+    token; ``give-up``: the process's first such step does, and then cancels its run.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._has_given_up = False
 
     def run_step(self, step: Step) -> StepOutcome:
         me = {"run": step.run_id, "job": step.job_id, "step": step.step_number, "attempt": step.attempts}
@@ -91,6 +92,9 @@ class LabRunner:
                 raise RuntimeError("as planned")
             case "linger" if step.attempts == 1:
                 step.cancel_token.wait(2 * PATIENCE)
+            case "give-up" if not self._has_given_up:
+                self._has_given_up = step.cancel_token.wait(2 * PATIENCE)
+                return Cancel("told to stop")
             case "fail":
                 return Fail("as planned")
             case "dead":
@@ -236,7 +240,11 @@ def main() -> None:
     parser.add_argument("--name", default="run")
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--meddling", type=float, default=0.2, help="how often a call is followed by a cancel or retry")
+    parser.add_argument("--ahead", type=float, default=0.0, help="how far this process's clock is ahead, in seconds")
     options = parser.parse_args(sys.argv[1:])
+    if options.ahead:
+        real = time.time
+        time.time = lambda: real() + options.ahead
     (work if options.role == "worker" else ask)(options)
 
 

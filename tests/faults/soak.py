@@ -29,7 +29,8 @@ PARTS = {
     "WAL reset": ("tests.faults.wal.long", 0.09),
     "time": ("tests.faults.clocks.storm", 0.07),
     "hostile input": ("tests.faults.hostile.long", 0.05),
-    "load": ("tests.faults.load.long", 0.29),
+    "load": ("tests.faults.load.long", 0.19),
+    "server": ("tests.faults.server.long", 0.1),
 }
 
 

@@ -42,7 +42,10 @@ class Presence(Protocol):
         ...
 
     def suspected_claims(self) -> list[str]:
-        """Return the jobs that others hold who may be dead, and will within seconds be known to be, or to live."""
+        """Return the jobs that others hold who are dead, or may be, which will be known within seconds.
+
+        Empty where the dead are known to be at once.
+        """
         ...
 
     def beat(self, patience: float) -> bool | None:

@@ -267,6 +267,8 @@ class Transactor:
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:
             cause = error.error if isinstance(error, (_PartialWrite, NotCommittedError)) else error
+            if isinstance(cause, psycopg.errors.DivisionByZero):
+                cause = StorageError("nothing was written: this handle was declared dead; it goes on by another name")
             if is_committing and not isinstance(error, NotCommittedError):
                 self._connections.drop_writer()
                 text = f"the outcome of this write is unknown, its COMMIT failed: {first_line(cause)}"

@@ -55,6 +55,8 @@ class Connections:
         self._writer: Session | None = None
         self._idle_readers: list[Session] = []
         self._readers = Room(_READERS)
+        for session in tuple(getattr(self, "_all", ())):
+            abandon(session)  # one that was just being opened while its process forked, too
         self._all: weakref.WeakSet[Session] = weakref.WeakSet()
 
     def open(self, what: str) -> Session:

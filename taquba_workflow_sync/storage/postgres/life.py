@@ -13,7 +13,7 @@ from typing import Final
 
 import psycopg
 
-from taquba_workflow_sync.errors import StorageError, StoreClosedError
+from taquba_workflow_sync.errors import StorageError, StoreClosedError, StoreInUseError
 from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.storage.port.store import OpenOptions
 from taquba_workflow_sync.storage.postgres.changes import ChangeFeed
@@ -73,12 +73,18 @@ class Life(ForkGuard):
 
         Raises:
             StoreClosedError: it was closed.
+            StoreInUseError: it insists on being the only one, has lost its session, and another is there now.
         """
-        if self._is_closed:
-            raise StoreClosedError(f"the store {self._connections.address.shown} was closed; open it again")
+        self._check_open()
         if not self._is_attached:
             self._attach(time.monotonic() + (self._options.wait_s or 0.0))
         self._liveness.check()
+        if self._liveness.refused is not None:
+            raise StoreInUseError(*self._liveness.refused.args)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError(f"the store {self._connections.address.shown} was closed; open it again")
 
     def _attach(self, deadline: float) -> None:
         if self._attaching.holds(threading.get_ident()):
@@ -112,7 +118,7 @@ class Life(ForkGuard):
 
     def beat(self, patience: float) -> bool:
         """Ask the server whether it is there; see ``Presence.beat``."""
-        self.use()
+        self._check_open()
         return self._liveness.beat(patience)
 
     def clean(self) -> None:

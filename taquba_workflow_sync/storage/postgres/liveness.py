@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import secrets
@@ -58,7 +59,10 @@ class Liveness:
         self._asked_at = 0.0
         self._next_check = 0.0
         self._using = threading.Lock()
-        self._reopening: threading.Thread | None = None
+        #: Held by the thread that opens a session again, for as long as there is one.
+        self._opening = threading.Lock()
+        #: Why this handle is not the only one any more, which it insists on being; until it is again.
+        self.refused: StoreInUseError | None = None
         self._wakeup = WakeUp()
 
     def begin(self, deadline: float) -> None:
@@ -185,15 +189,23 @@ class Liveness:
         self._reopen()
 
     def _reopen(self) -> None:
-        thread = self._reopening
-        if self._is_over or (thread is not None and thread.is_alive()):
+        """Have a thread open a session. Not by ``Thread.start``, which a signal handler may leave half done."""
+        if self._is_over or self._opening.locked():
             return
-        thread = threading.Thread(target=self._open_again, name="taquba-liveness", daemon=True)
         with suppress(RuntimeError):  # no more threads: the next use tries again
-            thread.start()
-            self._reopening = thread
+            _thread.start_new_thread(self._open_again, ())
 
     def _open_again(self) -> None:
+        if not self._opening.acquire(blocking=False):
+            return  # another thread does: two sessions would be one too many
+        try:
+            self._keep_opening()
+        except Exception:
+            _log.exception("the session that shows that this process lives is not opened again until the next use")
+        finally:
+            self._opening.release()
+
+    def _keep_opening(self) -> None:
         pause = _FIRST_PAUSE
         has_said = False
         with self._using:
@@ -208,6 +220,7 @@ class Liveness:
             try:
                 session, owner = self._opened(time.monotonic(), self.owner_id)
             except (psycopg.Error, TaqubaError) as error:
+                self.refused = error if isinstance(error, StoreInUseError) else None
                 if not has_said:
                     _log.warning("the session that shows that this process lives is lost: %s", first_line(error))
                 has_said = True
@@ -219,6 +232,7 @@ class Liveness:
                     session.close()
                     return
                 self._session, self.owner_id = session, owner
+                self.refused = None
             self._on_again()
             return
 
@@ -231,9 +245,8 @@ class Liveness:
         """End the thread that opens the session again, for a fork: the next use has another begin."""
         self._is_over = True
         self._wakeup.notify()
-        thread = self._reopening
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(patience)
+        if self._opening.acquire(timeout=patience):
+            self._opening.release()
 
     def go_on(self) -> None:
         """Undo :meth:`be_quiet`, in the process that has forked."""

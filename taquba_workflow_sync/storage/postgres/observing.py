@@ -114,15 +114,13 @@ class Observer:
         for owner in free:
             lives[owner] = True  # until it is declared dead nobody takes what it holds
         over = self._suspects.look(free)
-        suspected = set(free)
         if free and self._up_for(session) >= AFTER_START_S:
             for owner, key in over.items():
                 if session.execute(_DECLARE, (owner, key)).rowcount:
                     _log.warning("owner %s vanished: its claims are taken over", owner)
                     lives[owner] = False
-                    suspected.discard(owner)
         self._lives = lives
-        self._suspected = frozenset(suspected)
+        self._suspected = frozenset(owner for owner, _, _, is_free in rows if is_free)
 
     def _up_for(self, session: Session) -> float:
         """Return for how many seconds the server is known to have kept its locks."""
@@ -140,7 +138,7 @@ class Observer:
         return self._lives.get(owner)
 
     def is_suspect(self, owner: str) -> bool:
-        """Whether an owner's lock was free at the last look, and its grace is not over."""
+        """Whether an owner's lock was free at the last look: what it holds is taken over soon, unless it comes back."""
         return owner in self._suspected
 
     def all_dead(self) -> list[str]:

@@ -309,7 +309,8 @@ def connect_raw(
     Raises:
         psycopg.Error: it cannot be opened.
     """
-    given = conninfo_to_dict(dsn).get("options")
+    of_dsn = conninfo_to_dict(dsn)
+    given = of_dsn.get("options")
     return psycopg.connect(
         dsn,
         autocommit=autocommit,
@@ -317,7 +318,7 @@ def connect_raw(
         application_name=application,
         options=f"{given or ''} {_SETTINGS} {options}" if is_direct else given,
         prepare_threshold=5 if is_direct else None,
-        connect_timeout=_CONNECT_TIMEOUT_S,
+        connect_timeout=of_dsn.get("connect_timeout", _CONNECT_TIMEOUT_S),
         keepalives=1,
         keepalives_idle=3,
         keepalives_interval=2,

@@ -40,7 +40,7 @@ class OwnPresence(Protocol):
         ...
 
     def is_suspect(self, owner: str) -> bool:
-        """Whether an owner may be dead, as of the last look, and will soon be known to be, or to live."""
+        """Whether an owner was dead at the last look, or may be, which will soon be known."""
         ...
 
 
@@ -89,7 +89,7 @@ class ClaimsSeen:
         return Evidence(found.owners, {**found.tokens, **evidence_of_own(self._read(foreign=False), own)})
 
     def suspected(self) -> list[str]:
-        """Return the jobs that others hold who may be dead, and will soon be known to be, or to live."""
+        """Return the jobs that others hold who are dead, or may be, which will soon be known."""
         foreign = self._read(foreign=True)
         if not foreign:
             return []

@@ -62,7 +62,8 @@ class Proxy:
     """Listens on a loopback port; ``port`` is what clients are given."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+        #: Where connections go from now on.
+        self.target: tuple[str, int] = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -144,7 +145,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._target, timeout=5)
+                server = socket.create_connection(self.target, timeout=5)
             except OSError:
                 client.close()
                 continue

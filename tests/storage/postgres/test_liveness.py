@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -99,7 +100,7 @@ def test_who_was_declared_dead_claims_nothing_under_its_old_name(store: Postgres
     """Others take what they find under it at once: the step would run here and there."""
     store.insert([job()])
     session.execute("UPDATE taquba_live SET state = 'dead' WHERE owner = ?", (store._life.owner_id,))
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="declared dead"):
         store.settle_and_claim((), [ClaimRequest((LaneClaim(QUEUE, 30_000),), 1)])
     assert store.counts()[QUEUE].claimed == 0
 
@@ -144,6 +145,20 @@ def test_a_closed_handle_opens_no_session_again(url: str, session: Session) -> N
     assert _key(session, owner) is not None, "it could not say that it went, so its grace is waited for"
 
 
+def test_who_was_stopped_inside_a_transaction_does_not_stop_everybody(url: str, store: PostgresStore) -> None:
+    """The server ends the session that has the store's lock and says nothing; its owner writes on another one."""
+    store.insert([job()])
+    transactor = store._commits._transactor
+    writer = store._connections.writer()
+    writer.run(transactor._begin)  # type: ignore[attr-defined]
+    began = time.monotonic()
+    with closing(PostgresStore(parsed(url))) as other:
+        other.insert([job()])
+    assert 3 < time.monotonic() - began < 15
+    store.insert([job()])
+    assert store.counts()[QUEUE].pending == 3
+
+
 def test_every_session_has_both_ends_look_after_the_link(store: PostgresStore) -> None:
     with store._connections.reading() as session:
         settings = dict(
@@ -162,3 +177,36 @@ def test_the_store_is_refused_to_a_second_only_handle(url: str) -> None:
         with pytest.raises(StoreInUseError):
             PostgresStore(parsed(url))
         assert store.beat(5.0)
+
+
+def test_an_only_handle_that_lost_its_session_to_another_refuses_to_work(url: str) -> None:
+    where = parsed(url)
+    with closing(PostgresStore(where, OpenOptions(is_exclusive=True))) as store:
+        with closing(connect(where.dsn, where.schema)) as other:
+            _end_sessions(other, "liveness")
+            other.execute("SELECT pg_advisory_lock(?)", (where.key("open"),))
+
+            def is_refused() -> bool:
+                try:
+                    store.counts()
+                except StoreInUseError:
+                    return True
+                return False
+
+            wait_until(is_refused, "a refusal")
+        wait_until(lambda: not is_refused(), "being the only one again")
+
+
+def test_a_fork_leaves_the_parents_proof_to_the_parent(store: PostgresStore, session: Session) -> None:
+    """The child says nothing to the server when it drops what it has inherited, and keeps nothing of it open."""
+    liveness = store._life._liveness
+    key = _key(session, store._life.owner_id)
+    inherited = liveness._session
+    assert inherited is not None
+    fd = inherited.raw.fileno()
+    pid = os.fork()
+    if pid == 0:
+        is_let_go = os.path.realpath(f"/proc/self/fd/{fd}") == os.devnull
+        os._exit(0 if is_let_go else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert _is_held(session, key) and liveness._session is inherited and store.beat(5.0)

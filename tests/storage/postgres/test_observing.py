@@ -138,7 +138,7 @@ def test_a_vanished_owner_is_suspected_and_then_declared_dead_in_its_row(
     _watch(observer, clock, 4)
     assert (observer.is_alive("gone"), observer.is_suspect("gone"), _state(session, "gone")) == (True, True, "live")
     _watch(observer, clock, 1)
-    assert (observer.is_alive("gone"), observer.is_suspect("gone"), _state(session, "gone")) == (False, False, "dead")
+    assert (observer.is_alive("gone"), observer.is_suspect("gone"), _state(session, "gone")) == (False, True, "dead")
 
 
 def test_who_is_declared_dead_is_dead_to_everybody_at_once(observer: Observer, session: Session) -> None:
