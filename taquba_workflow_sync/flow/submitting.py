@@ -107,6 +107,8 @@ class Submitting(Generic[_In, _Out]):
         *,
         run_id: str | None = None,
         queue: Queue | None = None,
+        connection: Any = None,
+        notify: bool = False,
         **fields: Unpack[RunFields],
     ) -> FlowHandle[_Out]: ...
 
@@ -117,13 +119,25 @@ class Submitting(Generic[_In, _Out]):
         *,
         run_id: str | None = None,
         queue: Queue | None = None,
+        connection: Any = None,
+        notify: bool = False,
         **fields: Unpack[RunFields],
     ) -> FlowHandle[_Out]: ...
 
     def submit(
-        self, state: Any = None, *, run_id: str | None = None, queue: Queue | None = None, **fields: Any
+        self,
+        state: Any = None,
+        *,
+        run_id: str | None = None,
+        queue: Queue | None = None,
+        connection: Any = None,
+        notify: bool = False,
+        **fields: Any,
     ) -> FlowHandle[_Out]:
         """Submit a run; durable on return. Safe to repeat after any error when it has a ``run_id``.
+
+        With ``connection`` it exists exactly if the transaction that is open there commits: see
+        ``WorkflowClient.submit`` for that and ``notify``.
 
         Raises:
             TypeError: the state does not fit; names the path. Nothing was written.
@@ -133,7 +147,7 @@ class Submitting(Generic[_In, _Out]):
         """
         spec = self.spec(state, run_id=run_id, **fields)
         client = self.client(queue)
-        found = client.submit(spec)
+        found = client.submit(spec, connection=connection, notify=notify)
         return FlowHandle(client, self._definition, found.run_id, found)
 
     def handle(self, run_id: str, *, queue: Queue | None = None) -> FlowHandle[_Out]:
@@ -187,6 +201,8 @@ class Submitting(Generic[_In, _Out]):
         queue: Queue | None = None,
         signal_id: str | None = None,
         submit: RunSpec | None = None,
+        connection: Any = None,
+        notify: bool = False,
     ) -> SignalOutcome:
         """Send a signal with a value, written as JSON, to the newest run of that name; see ``WorkflowClient.signal``.
 
@@ -197,7 +213,9 @@ class Submitting(Generic[_In, _Out]):
             RunNotFoundError, InvalidStateError and the rest: as for ``WorkflowClient.signal``.
         """
         payload = codec_of(_type_of(value)).encode(value, name if isinstance(name, str) else "value")
-        return self.client(queue).signal(run_id, name, payload, signal_id=signal_id, submit=submit)
+        return self.client(queue).signal(
+            run_id, name, payload, signal_id=signal_id, submit=submit, connection=connection, notify=notify
+        )
 
     @overload
     def schedule(

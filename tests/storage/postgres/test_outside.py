@@ -334,6 +334,25 @@ def test_a_signal_finds_the_run_that_the_transaction_has_submitted(client: Workf
     assert [each.name for each in client.signals("order-2")] == ["paid", "sent"]
 
 
+def test_a_flow_is_submitted_and_told_with_the_commit(queue: Queue, connection: Any) -> None:
+    pytest.importorskip("msgspec")
+    from taquba_workflow_sync.flow import Flow
+
+    flow = Flow[int, int]("orders")
+
+    @flow.start
+    def begin(number: int) -> int:
+        return number
+
+    handle = flow.submit(7, run_id="order-7", queue=queue, connection=connection)
+    flow.signal("order-7", "paid", 1, queue=queue, connection=connection)
+    assert flow.client(queue).status("order-7") is None
+    connection.commit()
+    assert len(flow.client(queue).signals("order-7")) == 1
+    WorkflowRuntime(queue, flow).run_until_idle()
+    assert handle.result(timeout=10) == 7
+
+
 def test_a_signal_that_comes_too_late_is_told_in_the_history(client: WorkflowClient, connection: Any) -> None:
     client.submit(RunSpec(input=b"in", run_id="order-1"))
     client.signal("order-1", "paid", connection=connection)
