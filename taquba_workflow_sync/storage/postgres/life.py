@@ -142,6 +142,10 @@ class Life(ForkGuard):
         where = self._connections.address.shown
         return f"{where} is open in {who}{how}; close it there, or wait for that process to end"
 
+    def holds_lock(self, session: Session, owner: str) -> bool | None:
+        """Whether an owner's session holds its lock at this moment; None: there is no such owner."""
+        return self._lives(session, owner)
+
     def _lives(self, session: Session, owner: str) -> bool | None:
         found = session.execute(
             "SELECT pg_try_advisory_xact_lock_shared(lock_key) FROM taquba_live WHERE owner = ?", (owner,)
