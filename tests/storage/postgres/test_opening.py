@@ -228,7 +228,7 @@ def grants_of_docs() -> str:
     """The statements that docs/fleet/operating.md tells an operator to run for a worker's role."""
     text = (Path(__file__).parents[3] / "docs" / "fleet" / "operating.md").read_text()
     (block,) = [
-        part.partition("```")[0] for part in text.split("```sql\n")[1:] if "TO worker" in part.partition("```")[0]
+        part.partition("```")[0] for part in text.split("```text\n")[1:] if "TO worker" in part.partition("```")[0]
     ]
     return block
 
