@@ -244,7 +244,7 @@ def test_a_role_with_the_rights_of_the_docs_works_on_a_made_store(server: Server
             runtime.run_until_idle()
             assert handle.result() == b"done"
             assert queue.check().ok
-            assert [each for each in queue.examine() if each.what == "store"]
+            assert [each for each in queue.examine() if each.what == "PostgreSQL"]
             queue.purge("workflow", 0)
 
 
