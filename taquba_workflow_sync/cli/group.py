@@ -108,6 +108,11 @@ class LazyGroup(click.Group):
             # Of the library's own checks of arguments: what the types of the options let through.
             click.echo(f"Error: {_told(error)}", err=True)
             return USAGE
+        except ModuleNotFoundError as error:
+            if "taquba-workflow-sync[" not in str(error):
+                raise
+            click.echo(f"Error: {_told(error)}", err=True)  # it says which extra is missing
+            return ERROR
         except OSError as error:
             click.echo(f"Error: {_told(error)}", err=True)
             return ERROR

@@ -82,7 +82,7 @@ def shown(address: str) -> str:
 
 
 def temporary(address: str) -> str:
-    """Return the address of a new store beside ``address``: in that directory, or on that server."""
+    """Return the address of a new store on the server of ``address``, or, where that is "", in a new directory."""
     return _engine_of(address).temporary_address(address)
 
 

@@ -108,6 +108,23 @@ def _durability(value: object) -> Durability:
         raise ValueError(f"durability is {validation.shown(value)}; it must be 'full' or 'relaxed'") from None
 
 
+def server_of(value: object) -> str:
+    """Return the URL of a server's database that ``address`` gives; "" for None.
+
+    Raises:
+        TypeError, ValueError: it is none; nothing of a URL is quoted.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"address must be a str or None, not {type(value).__name__}")
+    if "://" not in value or "\0" in value or not value.isprintable():
+        raise ValueError("address is no URL; it must begin with postgresql://")
+    engines.is_url(value)
+    engines.shown(value)
+    return value
+
+
 def _liveness(value: object, path: object) -> str | None:
     if value is None:
         return None

@@ -118,17 +118,17 @@ class Queue(Upkeep):
         return cls(checked.open())
 
     @classmethod
-    def temporary(cls, *, address: str | os.PathLike[str] | None = None, **options: Any) -> Self:
+    def temporary(cls, *, address: str | None = None, **options: Any) -> Self:
         """Open a store that is gone after :meth:`close`; options as for :meth:`open`.
 
         It lies in a private directory, or, with the URL of a PostgreSQL database as ``address``, in a schema of its
         own, whose name begins as that of the URL. A process that is killed leaves it behind.
 
         Raises:
-            TypeError, ValueError: ``address`` is neither a directory nor such a URL.
+            TypeError, ValueError: ``address`` is no such URL.
             StorageError, StoreAccessError and the rest: as for :meth:`open`.
         """
-        place = engines.temporary("" if address is None else opening.address_of(address))
+        place = engines.temporary(opening.server_of(address))
         try:
             queue = cls.open(place, **options)
         except BaseException:

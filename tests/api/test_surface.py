@@ -21,7 +21,7 @@ _OF_NEXT_STEP = ["label", "max_attempts", "backoff", "priority", "step_timeout"]
 SIGNATURES: dict[str, list[Any]] = {
     "Queue.open": [
         "path", KEYWORD, "default_config", "queue_configs", "durability", "exclusive", "max_payload_bytes", "wait",
-        "clock",
+        "clock", "migrate", "liveness_dsn",
     ],
     "Queue.enqueue": [
         "queue_name", "payload", KEYWORD, "job_id", "priority", "max_attempts", "run_at", "dedup_key", "headers",
@@ -151,6 +151,8 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("Queue.open", "queue_configs"): None,
     ("Queue.open", "wait"): None,
     ("Queue.open", "clock"): None,
+    ("Queue.open", "migrate"): True,
+    ("Queue.open", "liveness_dsn"): None,
     ("Queue.enqueue", "job_id"): None,
     ("Queue.enqueue", "priority"): None,
     ("Queue.claim", "lease"): None,

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.django.support import ROOT, environment
+from tests.postgres import store_url
+from tests.storage.engines import ENGINES
 
 pytest.importorskip("django")
 
@@ -21,14 +23,17 @@ HALVES = {
 }
 
 
+@pytest.mark.parametrize("engine", [engine.name for engine in ENGINES if engine.name != "memory"])
 @pytest.mark.parametrize("half", HALVES)
-def test_inside_a_project(half: str, tmp_path: Path) -> None:
+def test_inside_a_project(half: str, engine: str, tmp_path: Path) -> None:
+    more = {"TAQUBA_TEST_URL": store_url()} if engine == "postgres" else {}
     done = subprocess.run(
         [sys.executable, "-W", "error::ResourceWarning", "-m", "pytest", "-q", "-p", "no:xdist",
          "-p", "no:cacheprovider", *HALVES[half]],
         cwd=ROOT,
         env=environment(
-            tmp_path, TAQUBA_TEST_DJANGO="1", DJANGO_SETTINGS_MODULE="tests.django.inside.settings", PYTEST_ADDOPTS=""
+            tmp_path, TAQUBA_TEST_DJANGO="1", DJANGO_SETTINGS_MODULE="tests.django.inside.settings", PYTEST_ADDOPTS="",
+            **more,
         ),
         capture_output=True,
         text=True,

@@ -93,3 +93,23 @@ def test_a_relative_path_lies_in_the_instance_folder(tmp_path: Path, monkeypatch
     with app.app_context(), taquba.queue as queue:
         assert queue.path == tmp_path / "instance" / "runs" / "store"
         assert queue.handle.max_payload_bytes == 10
+
+
+def test_a_url_is_no_path_below_the_instance_folder(tmp_path: Path) -> None:
+    from taquba_workflow_sync.contrib.flask.config import store_config
+
+    url = "postgresql://u:s3cr3t@h/db"
+    config = store_config(_app(url))
+    assert (config.path, config.options) == (url, {"liveness_dsn": url, "migrate": False})
+    assert "s3cr3t" not in repr(config)
+    with pytest.raises(ValueError, match=r'config\["TAQUBA_LIVENESS_DSN"\].*is a directory'):
+        Taquba(app_with(tmp_path, TAQUBA_LIVENESS_DSN=url))
+    with pytest.raises(ValueError, match=r'config\["TAQUBA_STORE"\].*port') as caught:
+        Taquba(_app("postgresql://u:s3cr3t/@h/db"))
+    assert "s3cr3t" not in str(caught.value)
+
+
+def _app(url: str) -> Flask:
+    app = Flask("app")
+    app.config.update(TAQUBA_STORE=url, TAQUBA_LIVENESS_DSN="postgresql://u:s3cr3t@h/db", TAQUBA_MIGRATE=False)
+    return app

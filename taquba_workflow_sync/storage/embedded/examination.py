@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE, fil
 from taquba_workflow_sync.storage.embedded.owners import is_alive, owners_in, pid_of
 from taquba_workflow_sync.storage.port.finding import Finding
 from taquba_workflow_sync.storage.relational import reads, sql
+from taquba_workflow_sync.storage.relational.checking.findings import hooks
 
 #: The versions that the WAL-reset bug was mended in: https://www.sqlite.org/wal.html#walresetbug
 _MENDED: Final = (3, 51, 3)
@@ -29,7 +30,7 @@ def examine(root: Path, connections: Connections, own: str, now_ms: int) -> list
     """Return what was looked at, and what is to be done. ``own``: the owner that asks."""
     found = [*_sqlite(), *_filesystem(root), *_permissions(root), *_log(root)]
     with connections.reading() as connection:
-        found += [*_settings(connection), *_clock(connection, now_ms), *_hooks(connection)]
+        found += [*_settings(connection), *_clock(connection, now_ms), *hooks(connection)]
         found += _owners(root / "owners", connection, own)
     return found
 
@@ -96,22 +97,6 @@ def _clock(connection: sqlite3.Connection, now_ms: int) -> Iterator[Finding]:
         yield Finding("clock", "no clock of the machine's boot here: delays go by the wall clock")
     else:
         yield Finding("clock", "not behind the store; delays go by the clock of the machine's boot")
-
-
-def _hooks(connection: sqlite3.Connection) -> Iterator[Finding]:
-    counts = reads.counts(connection)
-    hooks, waiting = 0, []
-    for (queue,) in connection.execute(sql.ALL_QUEUES).fetchall():
-        name, subscription, *_ = connection.execute(sql.READ_QUEUE, (queue,)).fetchone()
-        hooks += subscription is not None
-        lane = counts.get(f"{name}.terminal")
-        if lane is not None and lane.pending:
-            waiting.append(f"{lane.pending} notifications of {name}")
-    if waiting:
-        todo = "run a worker that has the hook, or end its registration with WorkflowClient.unregister_hook()"
-        yield Finding("hooks", f"{', '.join(waiting)} wait for a hook", todo)
-    else:
-        yield Finding("hooks", f"{hooks} registered")
 
 
 def _owners(directory: Path, connection: sqlite3.Connection, own: str) -> Iterator[Finding]:

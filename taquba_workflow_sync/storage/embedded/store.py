@@ -56,8 +56,17 @@ def restore_store(source: str, address: str) -> None:
 
 
 def temporary_address(address: str) -> str:
-    """Return the path of a new store in a private directory of its own, inside the directory ``address``."""
-    return os.path.join(tempfile.mkdtemp(prefix="taquba-", dir=address or None), "store")
+    """Return the path of a new store in a private directory of its own, inside the directory ``address``, if it is one.
+
+    Raises:
+        StorageError: it cannot be made there.
+    """
+    try:
+        return os.path.join(tempfile.mkdtemp(prefix="taquba-", dir=address or None), "store")
+    except OSError as error:
+        raise StorageError(
+            f"cannot make a temporary store in {address or 'the directory for such'}: {error}"
+        ) from error
 
 
 def drop_store(address: str) -> None:

@@ -266,5 +266,27 @@ def overrides() -> dict[str, str]:
         sql.MAKE_GRAPHS: "SELECT 1",
         sql.PUT_GRAPH: f"INSERT INTO {sql.GRAPH} (queue, graph) VALUES (?, ?)"
         " ON CONFLICT (queue) DO UPDATE SET graph = excluded.graph",
+        **_of_checks(),
         sql.GET_GRAPHS: f"SELECT queue, graph FROM {sql.GRAPH} ORDER BY queue",
+    }
+
+
+def _of_checks() -> dict[str, str]:
+    """Return what a check asks, where a condition is taken for a number, or a row compared with a query's."""
+    flags = ", ".join(f"{each}, CASE WHEN {each} IS NULL THEN 'null' ELSE 'integer' END" for each in sql.FLAGS)
+    of_group = "g.total, g.succeeded, g.failed, g.cancelled"
+    miscounted = _replaced(sql.MISCOUNTED_GROUPS.replace(f"({of_group}) IS NOT (", "EXISTS (("))
+    return {
+        sql.COUNT_ROWS: _replaced(sql.COUNT_ROWS.replace("cancel_requested IS NOT 0", "cancel_requested <> 0")),
+        sql.READ_FLAGS: f"SELECT {flags} FROM {sql.QUEUE} WHERE id = ?",
+        sql.RIGHT_FLAGS: _replaced(sql.RIGHT_FLAGS)
+        .replace("SELECT EXISTS (", "SELECT CAST(EXISTS (", 1)
+        .replace("queue = q.id),", "queue = q.id) AS INT),", 1),
+        sql.LEAST_NEXT_SEQ: _replaced(sql.LEAST_NEXT_SEQ).replace(
+            "(SELECT ? AS most)", "(SELECT CAST(? AS BIGINT) AS most) AS bound"
+        ),
+        sql.STRAY_OVERFLOWS: sql.STRAY_OVERFLOWS.replace(
+            "(j.belongings >> (o.key & 3)) & 1)", "(j.belongings >> CAST(o.key & 3 AS INT)) & 1 = 1)"
+        ),
+        sql.MISCOUNTED_GROUPS: miscounted.replace(") LIMIT ?", f") EXCEPT SELECT {of_group}) LIMIT ?"),
     }

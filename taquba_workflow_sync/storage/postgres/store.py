@@ -20,10 +20,13 @@ from taquba_workflow_sync.storage.postgres import admission, schema
 from taquba_workflow_sync.storage.postgres.access import Access
 from taquba_workflow_sync.storage.postgres.address import Address, parsed
 from taquba_workflow_sync.storage.postgres.changes import ChangeFeed
+from taquba_workflow_sync.storage.postgres.check import check
 from taquba_workflow_sync.storage.postgres.commit import NoBootClock, Transactor
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_opened
+from taquba_workflow_sync.storage.postgres.examination import examine
 from taquba_workflow_sync.storage.postgres.life import Life
+from taquba_workflow_sync.storage.postgres.observing import holds_lock
 from taquba_workflow_sync.storage.postgres.outside import Outside
 from taquba_workflow_sync.storage.postgres.own import OwnSettings, PostgresOwnTransaction
 from taquba_workflow_sync.storage.postgres.sessions import connect
@@ -187,6 +190,7 @@ class PostgresStore(Methods):
 
     def log_bytes(self) -> int:
         """Return 0: the server's log is not this store's."""
+        self._life.use()
         return 0
 
     def backup(self, address: str) -> None:
@@ -201,13 +205,11 @@ class PostgresStore(Methods):
 
     def examine(self) -> list[Finding]:
         """Return how the store and what it stands on are."""
-        self._life.use()
-        return []
+        return self._access.read(examine, holds_lock, self._life.owner_id)
 
     def check(self) -> list[str]:
         """Return what is wrong with the store."""
-        self._life.use()
-        return []
+        return check(self._access)
 
     def unreadable(self) -> list[str]:
         """Return nothing: what the server cannot read, it says."""

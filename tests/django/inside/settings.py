@@ -1,5 +1,6 @@
 """The shop of the examples with an app more, a store more, and the database in memory."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ TAQUBA = {
     "default": {"STORE": DATA / "taquba", "DURABILITY": "relaxed", "DEFAULT_CONFIG": {"MAX_ATTEMPTS": 4}},
     "other": {"STORE": DATA / "other", "DURABILITY": "relaxed"},
 }
+if "TAQUBA_TEST_URL" in os.environ:  # on a server, a schema each
+    for alias in TAQUBA:
+        TAQUBA[alias]["STORE"] = f"{os.environ['TAQUBA_TEST_URL']}_{alias}"
 TASKS = {
     "default": {
         "BACKEND": "taquba_workflow_sync.contrib.django.tasks.TaqubaBackend",

@@ -132,3 +132,16 @@ def test_a_store_of_wrong_settings_says_so_when_it_is_used() -> None:
         store()
     with override_settings(TAQUBA=None), pytest.raises(ImproperlyConfigured, match="TAQUBA is not set"):
         store()
+
+
+def test_a_url_is_no_relative_directory_and_its_password_is_not_shown() -> None:
+    url = "postgresql://u:{}@h/db"
+    messages = found(TAQUBA={"default": {"STORE": url.format("s3cr3t")}, "other": {"STORE": url.format("other")}})
+    assert messages.keys() == {"taquba.W005"}
+    assert "name one store, postgresql://u@h/db?schema=taquba" in messages["taquba.W005"].msg
+    for wrong in ("postgresql://u:s3cr3t/@h/db", "postgresql://u:s3cr3t@h/db?colour=1", "mysql://u:s3cr3t@h/db"):
+        (message,) = found(TAQUBA={"default": {"STORE": wrong}, "other": {"STORE": "/tmp/b"}}).values()
+        assert message.id == "taquba.E004"
+        assert "s3cr3t" not in message.msg
+    messages = found(TAQUBA=both(LIVENESS_DSN=url.format("s3cr3t")))
+    assert "this one is a directory" in messages["taquba.E004"].msg

@@ -153,8 +153,8 @@ def _drop(world: World, **given: Any) -> None:
         world.queue.drop_dead_job(**given)
 
 
-def _temporary(world: World, options: Any) -> None:
-    Queue.temporary(durability="relaxed", clock=options).close()
+def _temporary(world: World, address: Any, options: Any) -> None:
+    Queue.temporary(address=address, durability="relaxed", clock=options).close()
 
 
 def _submit(world: World, spec: Any, fields: Any) -> None:
@@ -281,7 +281,7 @@ CALLS: Final[dict[str, Call]] = {
     "Queue.open": Call(_open, {
         "path": lambda world: world.directory / "opened", "default_config": _NONE, "queue_configs": _NONE,
         "durability": _value("relaxed"), "exclusive": _value(False), "max_payload_bytes": _value(100), "clock": _NONE,
-        "wait": _NONE,
+        "wait": _NONE, "migrate": _value(True), "liveness_dsn": _NONE,
     }),
     "Queue.backup": _of_queue("backup", path=lambda world: world.directory / "backup"),
     "Queue.backup_file": _of_queue("backup_file", path=lambda world: world.directory / "backup file"),
@@ -292,7 +292,7 @@ CALLS: Final[dict[str, Call]] = {
     "Queue.drop_dead_job": Call(_drop, {"job_id": _JOB_ID}),
     "Queue.purge": _of_queue("purge", queue_name=_OTHER, older_than=_value(60)),
     "Queue.recent_activity": _of_queue("recent_activity", queue_name=_OTHER),
-    "Queue.temporary": Call(_temporary, {"options": _NONE}),
+    "Queue.temporary": Call(_temporary, {"address": _NONE, "options": _NONE}),
     "Queue.enqueue": _of_queue(
         "enqueue", queue_name=_OTHER, payload=_value(b""), job_id=_NONE, priority=_NONE, max_attempts=_NONE,
         run_at=_NONE, dedup_key=_NONE, headers=_NONE,

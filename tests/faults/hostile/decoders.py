@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from taquba_workflow_sync import MissingHeaderError, PermanentFailure, StorageError
 from taquba_workflow_sync.queue.records import attempt_of, damage_of, record_of, record_of_claim
-from taquba_workflow_sync.storage.embedded.repair.mending import is_subscription
 from taquba_workflow_sync.storage.port.claim import ClaimedRow, ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.headers import decode_headers
 from taquba_workflow_sync.storage.port.job import AttemptRow, JobRow
 from taquba_workflow_sync.storage.port.notification import Subscription, decode_notification
 from taquba_workflow_sync.storage.relational import reads, sql
+from taquba_workflow_sync.storage.relational.checking.counts import is_subscription
 from taquba_workflow_sync.storage.relational.rows import ShownRow, TakenRow
 from taquba_workflow_sync.storage.relational.showing import readable_attempt
 from taquba_workflow_sync.storage.relational.transaction import Transaction

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from taquba_workflow_sync.storage.embedded.cache import connect
-from taquba_workflow_sync.storage.embedded.repair.invalid import why_invalid
 from taquba_workflow_sync.storage.port.job import AttemptRow
 from taquba_workflow_sync.storage.port.reads import Counts
 from taquba_workflow_sync.storage.port.status import JobStatus
 from taquba_workflow_sync.storage.port.tally import COUNTERS
 from taquba_workflow_sync.storage.relational import rows, sql
+from taquba_workflow_sync.storage.relational.checking.invalid import why_invalid
 from taquba_workflow_sync.storage.relational.columns import COLUMNS, QUEUE_NAME, RowCheck, columns_of
 from taquba_workflow_sync.storage.relational.transitions.claim import is_sound as is_sound_claim
 from tests.storage.bench import ACTIONS, claim, put, put_one, run, settle

@@ -232,3 +232,19 @@ def test_a_damaged_database_is_refused_with_what_to_do(open_embedded: OpenEmbedd
     database.write_bytes(b"no database" * 1000)
     with pytest.raises(StorageError, match="its database is damaged: restore a backup"):
         open_embedded()
+
+
+def test_nothing_is_made_or_completed_without_migrating(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    options = OpenOptions(migrates=False)
+    with pytest.raises(SchemaVersionError, match="no store at"):
+        EmbeddedStore(root, options)
+    assert not root.exists()
+    EmbeddedStore(root).close()
+    EmbeddedStore(root, options).close()
+    with raw(root) as connection:
+        connection.execute("UPDATE Settings SET value = 7 WHERE key = 'cull_limit'")
+    with pytest.raises(SchemaVersionError, match="must be completed or upgraded first"):
+        EmbeddedStore(root, options)
+    EmbeddedStore(root).close()
+    EmbeddedStore(root, options).close()

@@ -19,9 +19,8 @@ from tests.postgres import store_url
 
 #: What only SQLite is asked: repairs, upgrades of its files, and what is no statement.
 _ONLY_SQLITE: Final = {
-    "COUNT_ROWS", "DOOR", "DROP_STRANGE_ATTEMPTS", "IN_REACH", "LEAST_NEXT_SEQ", "READ_FLAGS", "RIGHT_FLAGS",
-    "STRAY_OVERFLOWS", "TO_VERSION_2", "TO_VERSION_3", "TO_VERSION_4", "SCHEMA_TEXTS", "TABLES", "INTEGRITY",
-    "MAKE_GRAPHS", "MISCOUNTED_GROUPS",
+    "DOOR", "DROP_STRANGE_ATTEMPTS", "IN_REACH", "TO_VERSION_2", "TO_VERSION_3", "TO_VERSION_4", "SCHEMA_TEXTS",
+    "TABLES", "INTEGRITY", "MAKE_GRAPHS",
 }  # fmt: skip
 _WIDTHS: Final = {
     "ADVANCE_HISTORY": sql.ADVANCE_MANY_VALUES,

@@ -228,7 +228,7 @@ def grants_of_docs() -> str:
     """The statements that docs/fleet/operating.md tells an operator to run for a worker's role."""
     text = (Path(__file__).parents[3] / "docs" / "fleet" / "operating.md").read_text()
     (block,) = [
-        part.partition("```")[0] for part in text.split("```sql\n")[1:] if "TO worker" in part.partition("```")[0]
+        part.partition("```")[0] for part in text.split("```text\n")[1:] if "TO worker" in part.partition("```")[0]
     ]
     return block
 
@@ -244,7 +244,7 @@ def test_a_role_with_the_rights_of_the_docs_works_on_a_made_store(server: Server
             runtime.run_until_idle()
             assert handle.result() == b"done"
             assert queue.check().ok
-            assert [each for each in queue.examine() if each.what == "store"]
+            assert [each for each in queue.examine() if each.what == "PostgreSQL"]
             queue.purge("workflow", 0)
 
 

@@ -7,28 +7,22 @@ at what it holds; repair happens when a transition has failed.
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any, Final, cast
 
-from taquba_workflow_sync.storage.embedded.repair.invalid import why_stuck
 from taquba_workflow_sync.storage.embedded.repair.quarantine import quarantine
 from taquba_workflow_sync.storage.embedded.repair.recount import recount_flags, recount_groups
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant
-from taquba_workflow_sync.storage.port.notification import Subscription
 from taquba_workflow_sync.storage.port.status import JobStatus
-from taquba_workflow_sync.storage.port.tally import COUNTERS, special_count_of
 from taquba_workflow_sync.storage.relational import sql
+from taquba_workflow_sync.storage.relational.checking.counts import is_subscription, right_counts
+from taquba_workflow_sync.storage.relational.checking.invalid import why_stuck
 from taquba_workflow_sync.storage.relational.columns import ACTIVE, COLUMNS, LAST_SEQ
 from taquba_workflow_sync.storage.relational.rows import FinishedRow
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.storage.relational.transitions.belongings import drop
 
 _ROWS_AT_ONCE: Final = 1000
-_COUNTED_EVER: Final = (JobStatus.DONE, JobStatus.CANCELLED)
 _SOME_QUEUE: Final = 1
 
 
@@ -83,42 +77,6 @@ def _repair_queue(tx: Transaction, queue: int) -> list[str]:
             f"queue {name!r:.80} lost its registered hook, which was {subscription!r:.80}; start a runtime that has it"
         )
     return repaired
-
-
-def right_counts(rows: Iterable[tuple[Any, int, int, int, int]], counts: Sequence[object]) -> list[int]:
-    """Return what a queue's counters must be, from its rows (see ``COUNT_ROWS``) and what the counters are."""
-    there: Counter[object] = Counter()
-    for status, is_run, is_cancelling, has_succeeded, many in rows:
-        there[status] += many
-        there[
-            special_count_of(
-                status,
-                is_run=bool(is_run),
-                is_cancelling=bool(is_cancelling),
-                has_succeeded=bool(has_succeeded),
-            )
-        ] += many
-    right: list[int] = []
-    for name, count in zip(COUNTERS, counts, strict=True):
-        least = there[name]
-        is_kept = name in _COUNTED_EVER and isinstance(count, int) and count < 2**62
-        right.append(max(count, least) if is_kept and isinstance(count, int) else least)
-    return right
-
-
-def is_subscription(text: object) -> bool:
-    """Whether a stored text says who is told of terminated runs."""
-    try:
-        subscription = json.loads(text)  # type: ignore[arg-type]  # whatever it is, it fails or it fits
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return (
-        isinstance(subscription, dict)
-        and subscription.keys() == {each.name for each in fields(Subscription)}
-        and type(subscription["lane"]) is str
-        and COLUMNS["max_attempts"].holds(subscription["max_attempts"])
-        and COLUMNS["keep_dead_ms"].holds(subscription["keep_dead_ms"])
-    )
 
 
 def _quarantine_invalid(tx: Transaction, queue: int) -> list[str]:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from taquba_workflow_sync.storage.relational import sql
-from taquba_workflow_sync.storage.relational.connection import Connection
+from taquba_workflow_sync.storage.relational.checking.counts import flags_of
 from taquba_workflow_sync.storage.relational.rows import GroupState, StoredGroup
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.storage.relational.transitions import member
 from taquba_workflow_sync.storage.relational.transitions.wait import deliver_group
 
 _GROUPS_AT_ONCE: Final = 1000
-
-
-def flags_of(connection: Connection, queue: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return what a queue has of pauses, limits and counts of those, and what it must be.
-
-    A pause is told by nothing else; one that cannot be read is none: damage must keep nothing from running.
-    """
-    read = connection.execute(sql.READ_FLAGS, (queue,)).fetchone()
-    held = {
-        name: value if kind == "integer" else f"damaged ({kind})"
-        for name, value, kind in zip(sql.FLAGS, read[::2], read[1::2], strict=True)
-    }
-    right = dict(zip(sql.FLAGS[1:], connection.execute(sql.RIGHT_FLAGS, (queue,)).fetchone(), strict=True))
-    return held, {"paused": int(held["paused"] == 1), **right}
 
 
 def recount_flags(tx: Transaction, queue: int) -> list[str]:

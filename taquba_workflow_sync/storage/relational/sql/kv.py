@@ -45,8 +45,8 @@ EXPIRED_VALUES = f"""SELECT id, ifnull(length(value), 0) FROM {KV} INDEXED BY ta
     WHERE expires_ms IS NOT NULL AND expires_ms <= ? LIMIT ?"""
 
 
-# a check: every value there is
-ALL_VALUES = f"SELECT key, value, crc FROM {KV} ORDER BY id"
+# a check: every value there is, some at a time
+VALUES_AFTER = f"SELECT id, key, value, crc FROM {KV} WHERE id > ? ORDER BY id LIMIT ?"
 
 
 DROP_EXPIRED_VALUE = f"DELETE FROM {KV} WHERE id = ?"

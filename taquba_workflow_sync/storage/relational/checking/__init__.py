@@ -1,0 +1,1 @@
+"""What must hold of a store's rows and counters, whatever engine has them."""
