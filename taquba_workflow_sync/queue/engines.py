@@ -10,6 +10,7 @@ import os
 import re
 from typing import Final, Protocol
 
+from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.store import OpenOptions, Store
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -26,6 +27,14 @@ class _Engine(Protocol):
     def restore_store(self, source: str, address: str, /) -> None: ...
 
     def shown(self, address: str, /) -> str: ...
+
+
+class _Moves(Protocol):
+    """What moves a store from one engine to the other."""
+
+    def move(self, source: str, target: str, wait_s: float, failpoint: Failpoint | None, /) -> int: ...
+
+    def abort(self, source: str, target: str, failpoint: Failpoint | None, /) -> None: ...
 
 
 def is_url(address: str) -> bool:
@@ -70,6 +79,26 @@ def is_store(address: str) -> bool:
 def restore(source: str, address: str) -> None:
     """Make a store at ``address`` of a backup."""
     _engine_of(address).restore_store(source, address)
+
+
+def move(source: str, target: str, wait_s: float, failpoint: Failpoint | None = None) -> int:
+    """Move a store into an empty one of the other engine, or go on with that; return how many rows it has."""
+    return _calls(source, target).move(source, target, wait_s, failpoint)
+
+
+def abort_move(source: str, target: str, failpoint: Failpoint | None = None) -> None:
+    """Undo a move that has not come to its end."""
+    _calls(source, target).abort(source, target, failpoint)
+
+
+def _calls(source: str, target: str) -> _Moves:
+    if is_url(source) == is_url(target):
+        raise ValueError("a store is moved between a directory and a URL that begins postgresql://; both are of a kind")
+    for address in (source, target):
+        _engine_of(address)  # or what it needs is not installed
+    from taquba_workflow_sync.storage.moving import calls
+
+    return calls
 
 
 def shown(address: str) -> str:

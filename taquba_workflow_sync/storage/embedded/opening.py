@@ -26,6 +26,7 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
 )
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.migrations import migrate
+from taquba_workflow_sync.storage.embedded.moved import refuse_if_closed
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
@@ -58,6 +59,7 @@ def prepare(root: Path, connections: Connections, options: OpenOptions, deadline
         StoreInUseError: it must be upgraded, and others have it open.
         UnsupportedFilesystemError: SQLite's locks are not safe there.
         SchemaVersionError: a newer version of this library wrote the store.
+        StoreMovedError: it was moved elsewhere.
     """
     with _told_as_of(root):
         _make_directories(root)
@@ -130,6 +132,7 @@ def _verifies(directory: Path, connections: Connections) -> bool:
     except sqlite3.OperationalError:
         return False  # being created by another process, or cut short: the opening lock will tell
     with closing(connection):
+        refuse_if_closed(connection, directory.parent)
         return _is_current(connection)
 
 

@@ -10,6 +10,7 @@ import psycopg
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.moved import closed_by_move
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
 from taquba_workflow_sync.storage.relational.pending import Operation, PendingWrite
 from taquba_workflow_sync.storage.relational.transaction import Transaction
@@ -31,11 +32,18 @@ class Access:
 
         Raises:
             StorageError: it cannot be read.
+            StoreMovedError: it is elsewhere now.
         """
         self._use()
         try:
             with self._connections.reading() as session:
-                return query(session, *args, **kwargs)
+                try:
+                    return query(session, *args, **kwargs)
+                except psycopg.errors.UndefinedTable as error:
+                    refusal = closed_by_move(error, session, self._connections.address)
+                    if refusal is None:
+                        raise
+                    raise refusal from error
         except psycopg.Error as error:
             where = self._connections.address.shown
             raise StorageError(f"cannot read the store {where}: {first_line(error)}") from error

@@ -17,6 +17,7 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.changes import CommitListener
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.moved import closed_by_move
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
@@ -192,7 +193,7 @@ class Transactor:
                 return
             self._roll_back()
             if isinstance(cause, (psycopg.Error, MemoryError, OverflowError)):
-                cause = as_not_written(cause)
+                cause = closed_by_move(cause, session, self._connections.address) or as_not_written(cause)
             raise _NotApplied(cause) from error
         settle_all(batch)
         self._at(tx, "after-commit")

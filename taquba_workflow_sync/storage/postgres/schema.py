@@ -8,6 +8,7 @@ from typing import Final
 from taquba_workflow_sync.errors import SchemaVersionError
 from taquba_workflow_sync.storage.postgres.address import Address
 from taquba_workflow_sync.storage.postgres.dialect import definition
+from taquba_workflow_sync.storage.postgres.moved import refuse_if_closed
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import sql
 
@@ -41,6 +42,7 @@ def prepare(session: Session, address: Address, *, migrate: bool = True) -> str:
 
     Raises:
         SchemaVersionError: there is no schema and it is not to be made, or only newer programs may work on it.
+        StoreMovedError: it was moved elsewhere.
         psycopg.Error: the rights are missing.
     """
     found = _version(session, address)
@@ -59,6 +61,7 @@ def prepare(session: Session, address: Address, *, migrate: bool = True) -> str:
             f"{address.shown} has schema version {version}, which only programs that know version {min_reader} may"
             f" work on; this is version {VERSION}: upgrade taquba-workflow-sync"
         )
+    refuse_if_closed(session, address)
     return id
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.connection import Connection
+from taquba_workflow_sync.storage.relational.limiting import CLOSED
 from taquba_workflow_sync.storage.relational.rows import GroupState, StoredGroup
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.storage.relational.transitions import member
@@ -25,7 +26,7 @@ def flags_of(connection: Connection, queue: int) -> tuple[dict[str, Any], dict[s
         for name, value, kind in zip(sql.FLAGS, read[::2], read[1::2], strict=True)
     }
     right = dict(zip(sql.FLAGS[1:], connection.execute(sql.RIGHT_FLAGS, (queue,)).fetchone(), strict=True))
-    return held, {"paused": int(held["paused"] == 1), **right}
+    return held, {"paused": held["paused"] if held["paused"] in CLOSED else 0, **right}
 
 
 def recount_flags(tx: Transaction, queue: int) -> list[str]:
