@@ -103,6 +103,7 @@ __all__ = [
     "StoreAccessError",
     "StoreClosedError",
     "StoreInUseError",
+    "StoreMovedError",
     "StoreMetrics",
     "Succeed",
     "TaqubaError",

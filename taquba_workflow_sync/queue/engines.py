@@ -10,7 +10,6 @@ import os
 import re
 from typing import Final, Protocol
 
-from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.port.store import OpenOptions, Store
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -32,9 +31,9 @@ class _Engine(Protocol):
 class _Moves(Protocol):
     """What moves a store from one engine to the other."""
 
-    def move(self, source: str, target: str, wait_s: float, failpoint: Failpoint | None, /) -> int: ...
+    def move(self, source: str, target: str, wait_s: float, /) -> int: ...
 
-    def abort(self, source: str, target: str, failpoint: Failpoint | None, /) -> None: ...
+    def abort(self, source: str, target: str, /) -> None: ...
 
 
 def is_url(address: str) -> bool:
@@ -81,14 +80,14 @@ def restore(source: str, address: str) -> None:
     _engine_of(address).restore_store(source, address)
 
 
-def move(source: str, target: str, wait_s: float, failpoint: Failpoint | None = None) -> int:
+def move(source: str, target: str, wait_s: float) -> int:
     """Move a store into an empty one of the other engine, or go on with that; return how many rows it has."""
-    return _calls(source, target).move(source, target, wait_s, failpoint)
+    return _calls(source, target).move(source, target, wait_s)
 
 
-def abort_move(source: str, target: str, failpoint: Failpoint | None = None) -> None:
+def abort_move(source: str, target: str) -> None:
     """Undo a move that has not come to its end."""
-    _calls(source, target).abort(source, target, failpoint)
+    _calls(source, target).abort(source, target)
 
 
 def _calls(source: str, target: str) -> _Moves:

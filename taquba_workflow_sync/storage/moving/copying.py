@@ -7,8 +7,8 @@ from functools import cache
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError
-from taquba_workflow_sync.failpoints import Failpoint, between
 from taquba_workflow_sync.storage.moving.side import Side
+from taquba_workflow_sync.storage.moving.stages import At, reached
 from taquba_workflow_sync.storage.moving.tables import META, OWN_META, Row, Table, copied
 
 #: One commit carries so many rows and bytes, or one row; payloads are counted as they are, other columns not at all.
@@ -16,7 +16,7 @@ _PAGE_ROWS: Final = 500
 _PAGE_BYTES: Final = 4 << 20
 
 
-def copy(source: Side, target: Side, failpoint: Failpoint | None) -> None:
+def copy(source: Side, target: Side, at: At | None) -> None:
     """Carry over what the target does not have yet: its last row of each table tells how far it was carried.
 
     Raises:
@@ -28,8 +28,10 @@ def copy(source: Side, target: Side, failpoint: Failpoint | None) -> None:
         for first, last in _pages(source, table, after):
             rows = _between(source, table, first, last)
             with target.transaction():
-                between(failpoint, f"copy {table.name}", target.insert)(table, rows)
-    between(failpoint, "copy meta", _copy_meta)(source, target)
+                target.insert(table, rows)
+                reached(at, f"copy {table.name}")
+            reached(at, f"copied {table.name}")
+    _copy_meta(source, target)
 
 
 def compare(source: Side, target: Side) -> None:

@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import Final
 
 from taquba_workflow_sync.errors import StoreInUseError
-from taquba_workflow_sync.failpoints import Failpoint, between
 from taquba_workflow_sync.storage.moving.side import Side
+from taquba_workflow_sync.storage.moving.stages import At, reached
 from taquba_workflow_sync.storage.port.claim import ClaimRequest, LaneClaim
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.storage.relational import sql
@@ -21,7 +21,7 @@ _NAMED: Final = 5
 _LEASE_MS: Final = 1000
 
 
-def close_source(source: Side, deadline: float, failpoint: Failpoint | None) -> None:
+def close_source(source: Side, deadline: float, at: At | None) -> None:
     """Have nothing more be claimed, wait for what is, and put the tables away.
 
     ``deadline``: until when, by the monotonic clock. Submits go through until the tables are gone.
@@ -30,18 +30,23 @@ def close_source(source: Side, deadline: float, failpoint: Failpoint | None) -> 
         StoreInUseError: steps still run then, or others' transactions hold the tables; they are named.
     """
     pause = WakeUp()
+    is_closed = False
     while True:
-        _await_claims(source, deadline)
         try:
+            _await_claims(source, deadline)
             with source.transaction():
                 source.connection.execute(sql.HOLD_QUEUES)
                 if not _held(source):
                     source.hide()
-                    between(failpoint, "close source", source.connection.execute)(sql.MOVE_STATE, (MoveState.COPYING,))
-                    return
+                    source.connection.execute(sql.MOVE_STATE, (MoveState.COPYING,))
+                    reached(at, "close source")
+                    is_closed = True
+            if is_closed:
+                reached(at, "closed source")
+                return
         except StoreInUseError:
             if time.monotonic() >= deadline:
-                raise
+                raise  # who still runs, or which transactions hold the tables
         pause.wait(_LOOK_AGAIN)
 
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from taquba_workflow_sync.errors import StorageError, TaqubaError
-from taquba_workflow_sync.failpoints import Failpoint, between
 from taquba_workflow_sync.storage.moving.copying import compare, copy, count_rows
 from taquba_workflow_sync.storage.moving.draining import close_source
 from taquba_workflow_sync.storage.moving.side import Side
+from taquba_workflow_sync.storage.moving.stages import At, reached
 from taquba_workflow_sync.storage.moving.tables import copied
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.moved import Move, MoveState, why_closed
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _BEGUN: Final = (MoveState.DRAINING, MoveState.COPYING)
 
 
-def move(source: Side, target: Side, wait_s: float, failpoint: Failpoint | None = None) -> int:
+def move(source: Side, target: Side, wait_s: float, at: At | None = None) -> int:
     """Move the store, or go on with a move of the same two stores; return how many rows it has.
 
     ``wait_s``: for how long running steps and others' transactions are waited for. If they do not end, the source goes
@@ -44,21 +44,23 @@ def move(source: Side, target: Side, wait_s: float, failpoint: Failpoint | None 
         _check_source(source)
         id = _id_of(source, target)
         try:
-            _claim_target(source, target, id, failpoint)
-            _mark_source(source, target, id, failpoint)
+            _claim_target(source, target, id, at)
+            _mark_source(source, target, id, at)
             if _state(source) is MoveState.DRAINING:
-                close_source(source, time.monotonic() + wait_s, failpoint)
+                close_source(source, time.monotonic() + wait_s, at)
         except BaseException:
             _give_up(source, target)
             raise
         if _state(target) is MoveState.FILLING:
-            copy(source, target, failpoint)
-            between(failpoint, "compare", compare)(source, target)
-            _open_target(target, failpoint)
-        return _finish(source, target, failpoint)
+            copy(source, target, at)
+            reached(at, "copied")
+            compare(source, target)
+            reached(at, "compared")
+            _open_target(target, at)
+        return _finish(source, target, at)
 
 
-def abort(source: Side, target: Side, failpoint: Failpoint | None = None) -> None:
+def abort(source: Side, target: Side, at: At | None = None) -> None:
     """Undo a move that has not come to its end: the target is empty again, the source as it was.
 
     Raises:
@@ -79,9 +81,9 @@ def abort(source: Side, target: Side, failpoint: Failpoint | None = None) -> Non
         if filling is not None and not _is_of(filling, begun, source):
             raise _refusal(filling, target)
         if filling is not None:
-            _let_go_of_target(target, failpoint)
+            _let_go_of_target(target, at)
         if begun is not None:
-            _let_go_of_source(source, failpoint)
+            _let_go_of_source(source, at)
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _is_open(there: Move | None) -> bool:
     return _if(there, MoveState.FILLED) is not None
 
 
-def _claim_target(source: Side, target: Side, id: str, failpoint: Failpoint | None) -> None:
+def _claim_target(source: Side, target: Side, id: str, at: At | None) -> None:
     """Have the target be closed, empty, and of this move; made if it is not there."""
     there = target.move() if target.is_there() else None
     if there is not None and there.id == id:
@@ -170,8 +172,8 @@ def _claim_target(source: Side, target: Side, id: str, failpoint: Failpoint | No
             _check_empty(target)
             target.hide()
         _note(target, Move(id, MoveState.FILLING, source.shown))
-        _reach(failpoint, "claim target")
-    _reach(failpoint, "claimed target")
+        reached(at, "claim target")
+    reached(at, "claimed target")
 
 
 def _check_empty(target: Side) -> None:
@@ -188,7 +190,7 @@ def _note(side: Side, move: Move) -> None:
     side.connection.execute(sql.NOTE_MOVE, tuple(move))
 
 
-def _mark_source(source: Side, target: Side, id: str, failpoint: Failpoint | None) -> None:
+def _mark_source(source: Side, target: Side, id: str, at: At | None) -> None:
     """Have nothing more be claimed from the source, from the next commit on."""
     here = source.move()
     if here is not None and here.id == id:
@@ -196,31 +198,31 @@ def _mark_source(source: Side, target: Side, id: str, failpoint: Failpoint | Non
     with source.transaction():
         _note(source, Move(id, MoveState.DRAINING, target.shown))
         source.connection.execute(sql.HOLD_QUEUES)
-        _reach(failpoint, "mark source")
-    _reach(failpoint, "marked source")
+        reached(at, "mark source")
+    reached(at, "marked source")
 
 
-def _open_target(target: Side, failpoint: Failpoint | None) -> None:
+def _open_target(target: Side, at: At | None) -> None:
     with target.transaction():
         target.go_on_after(copied())
         target.show()
         target.connection.execute(sql.MOVE_STATE, (MoveState.FILLED,))
-        _reach(failpoint, "open target")
-    _reach(failpoint, "opened target")
+        reached(at, "open target")
+    reached(at, "opened target")
 
 
-def _finish(source: Side, target: Side, failpoint: Failpoint | None) -> int:
+def _finish(source: Side, target: Side, at: At | None) -> int:
     """Have the source say where it went; then the target forget that it was moved."""
     many = count_rows(source)
     if _state(source) is not MoveState.MOVED:
         with source.transaction():
             source.connection.execute(sql.MOVE_STATE, (MoveState.MOVED,))
-            _reach(failpoint, "end source")
-        _reach(failpoint, "ended source")
+            reached(at, "end source")
+        reached(at, "ended source")
     with target.transaction():
         target.connection.execute(sql.DROP_MOVE)
-        _reach(failpoint, "forget move")
-    _reach(failpoint, "forgotten move")
+        reached(at, "forget move")
+    reached(at, "forgotten move")
     return many
 
 
@@ -244,26 +246,21 @@ def _give_up(source: Side, target: Side) -> None:
         )
 
 
-def _let_go_of_target(target: Side, failpoint: Failpoint | None) -> None:
+def _let_go_of_target(target: Side, at: At | None) -> None:
     with target.transaction():
         target.empty()
         target.show()
         target.connection.execute(sql.DROP_MOVE)
-        _reach(failpoint, "empty target")
-    _reach(failpoint, "emptied target")
+        reached(at, "empty target")
+    reached(at, "emptied target")
 
 
-def _let_go_of_source(source: Side, failpoint: Failpoint | None) -> None:
+def _let_go_of_source(source: Side, at: At | None) -> None:
     is_hidden = _state(source) is MoveState.COPYING
     with source.transaction():
         if is_hidden:
             source.show()
         source.connection.execute(sql.LET_QUEUES_GO)
         source.connection.execute(sql.DROP_MOVE)
-        _reach(failpoint, "open source")
-    _reach(failpoint, "opened source")
-
-
-def _reach(failpoint: Failpoint | None, name: str) -> None:
-    if failpoint is not None:
-        failpoint(name)
+        reached(at, "open source")
+    reached(at, "opened source")

@@ -22,7 +22,9 @@ from taquba_workflow_sync.storage.relational.moved import Move
 
 _PLAIN: Final = OpenOptions()
 _LINE: Final = re.compile(r"line (\d+)")
-#: Shorter than the server's deadlock_timeout of a second: whoever waits for what this holds goes on, and is not ended.
+#: For how long others may write before it is this one's turn.
+_TURN_TIMEOUT: Final = "30s"
+#: For a table. Shorter than the server's deadlock_timeout of a second: whoever waits for what this holds goes on, and is not ended.
 _LOCK_TIMEOUT: Final = "500ms"
 _HOLDERS: Final = """SELECT DISTINCT a.pid, a.application_name, a.usename::text,
         round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint
@@ -87,8 +89,9 @@ class PostgresSide:
         session = self.connection
         try:
             session.run(
-                f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}';"
-                f"SELECT pg_advisory_xact_lock({self._address.key('writer')})"
+                f"BEGIN; SET LOCAL lock_timeout = '{_TURN_TIMEOUT}';"
+                f"SELECT pg_advisory_xact_lock({self._address.key('writer')});"
+                f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
             )
             yield
             session.run("COMMIT")
