@@ -21,7 +21,7 @@ from tests.postgres import store_url
 _ONLY_SQLITE: Final = {
     "COUNT_ROWS", "DOOR", "DROP_STRANGE_ATTEMPTS", "IN_REACH", "LEAST_NEXT_SEQ", "READ_FLAGS", "RIGHT_FLAGS",
     "STRAY_OVERFLOWS", "TO_VERSION_2", "TO_VERSION_3", "TO_VERSION_4", "SCHEMA_TEXTS", "TABLES", "INTEGRITY",
-    "MAKE_GRAPHS", "MISCOUNTED_GROUPS",
+    "MAKE_GRAPHS", "MISCOUNTED_GROUPS", "HAS_MOVE",
 }  # fmt: skip
 _WIDTHS: Final = {
     "ADVANCE_HISTORY": sql.ADVANCE_MANY_VALUES,
@@ -69,6 +69,7 @@ def session() -> Iterator[Session]:
     open_store(url, OpenOptions()).close()
     where = parsed(url)
     with closing(connect(where.dsn, where.schema)) as session:
+        session.execute(sql.MAKE_MOVE)  # which is made when there is something to note
         yield session
 
 
