@@ -65,4 +65,4 @@ def test_a_move_is_undone(shell: Shell, target: str) -> None:
 def test_what_cannot_be_moved_is_wrong_usage_or_not_there(shell: Shell, tmp_path: Path, target: str) -> None:
     assert "there is no store" in shell("move", str(shell.store), target, code=4).stderr
     Queue.open(shell.store).close()
-    assert "both are of a kind" in shell("move", str(shell.store), str(tmp_path / "other"), code=2).stderr
+    assert "are of one kind" in shell("move", str(shell.store), str(tmp_path / "other"), code=2).stderr

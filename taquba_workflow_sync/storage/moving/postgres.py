@@ -24,7 +24,8 @@ _PLAIN: Final = OpenOptions()
 _LINE: Final = re.compile(r"line (\d+)")
 #: For how long others may write before it is this one's turn.
 _TURN_TIMEOUT: Final = "30s"
-#: For a table. Shorter than the server's deadlock_timeout of a second: whoever waits for what this holds goes on, and is not ended.
+#: For a table. Shorter than the server's deadlock_timeout of a second: of whoever waits for what this holds, none is
+#: ended for it.
 _LOCK_TIMEOUT: Final = "500ms"
 _HOLDERS: Final = """SELECT DISTINCT a.pid, a.application_name, a.usename::text,
         round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint

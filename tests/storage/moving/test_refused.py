@@ -47,7 +47,7 @@ def test_a_source_that_is_not_there_is_not_made(empty_pair: Pair) -> None:
 
 def test_a_store_is_moved_to_the_other_engine_only(empty_pair: Pair) -> None:
     for call in (Queue.move, Queue.abort_move):
-        with pytest.raises(ValueError, match="both are of a kind"):
+        with pytest.raises(ValueError, match="are of one kind"):
             call(empty_pair.source, empty_pair.source)
     with pytest.raises(ValueError, match="wait"):
         Queue.move(empty_pair.source, empty_pair.target, wait=-1)
