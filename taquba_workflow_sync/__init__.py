@@ -104,6 +104,7 @@ __all__ = [
     "StoreClosedError",
     "StoreInUseError",
     "StoreMismatchError",
+    "StoreMovedError",
     "StoreMetrics",
     "Succeed",
     "TaqubaError",

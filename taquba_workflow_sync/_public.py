@@ -33,6 +33,7 @@ from taquba_workflow_sync.errors import StoreAccessError as StoreAccessError
 from taquba_workflow_sync.errors import StoreClosedError as StoreClosedError
 from taquba_workflow_sync.errors import StoreInUseError as StoreInUseError
 from taquba_workflow_sync.errors import StoreMismatchError as StoreMismatchError
+from taquba_workflow_sync.errors import StoreMovedError as StoreMovedError
 from taquba_workflow_sync.errors import TaqubaError as TaqubaError
 from taquba_workflow_sync.errors import UnsupportedFilesystemError as UnsupportedFilesystemError
 from taquba_workflow_sync.outcome import RunOutcome as RunOutcome

@@ -43,6 +43,16 @@ class StorageError(TaqubaError):
     is_permanent = False
 
 
+class StoreMovedError(StorageError):
+    """The store was moved to another address, ``address`` (without its password): open it there.
+
+    What a handle does that was open meanwhile meets it, too; nothing was written.
+    """
+
+    is_permanent = True
+    address: str = ""
+
+
 class SchemaVersionError(TaqubaError):
     """The store was written by a newer version of this library."""
 

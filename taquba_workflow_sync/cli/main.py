@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "check": Lazy("maintenance", "check", "Look through the whole store for damage."),
     "backup": Lazy("maintenance", "backup", "Write a copy of the store into a file, while workers go on."),
     "restore": Lazy("maintenance", "restore", "Make a store of a backup, in a new directory."),
+    "move": Lazy("move", "move", "Move the store between a directory and PostgreSQL."),
     "purge": Lazy("maintenance", "purge", "Remove what has ended long ago."),
     "schedules": Lazy("schedules", "schedules", "List, add, remove, pause, resume and trigger schedules."),
     "limits": Lazy("limits", "limits", "List, set and clear limits."),

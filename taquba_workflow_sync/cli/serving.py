@@ -95,6 +95,9 @@ def work_on(
                 break
             if _is_without(parent):
                 break
+            error = runtime.error
+            if error is not None:
+                raise error
     finally:
         _begin_to_stop(runtime)
         end(runtime, grace)

@@ -32,6 +32,14 @@ class _Engine(Protocol):
     def drop_store(self, address: str, /) -> None: ...
 
 
+class _Moves(Protocol):
+    """What moves a store from one engine to the other."""
+
+    def move(self, source: str, target: str, wait_s: float, /) -> int: ...
+
+    def abort(self, source: str, target: str, /) -> None: ...
+
+
 def is_url(address: str) -> bool:
     """Whether an address is a URL, and no directory.
 
@@ -74,6 +82,28 @@ def is_store(address: str) -> bool:
 def restore(source: str, address: str) -> None:
     """Make a store at ``address`` of a backup."""
     _engine_of(address).restore_store(source, address)
+
+
+def move(source: str, target: str, wait_s: float) -> int:
+    """Move a store into an empty one of the other engine, or go on with that; return how many rows it has."""
+    return _calls(source, target).move(source, target, wait_s)
+
+
+def abort_move(source: str, target: str) -> None:
+    """Undo a move that has not come to its end."""
+    _calls(source, target).abort(source, target)
+
+
+def _calls(source: str, target: str) -> _Moves:
+    if is_url(source) == is_url(target):
+        raise ValueError(
+            "source and target are of one kind; one is a directory, the other a URL that begins postgresql://"
+        )
+    for address in (source, target):
+        _engine_of(address)  # or what it needs is not installed
+    from taquba_workflow_sync.storage.moving import calls
+
+    return calls
 
 
 def shown(address: str) -> str:

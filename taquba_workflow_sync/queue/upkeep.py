@@ -94,6 +94,37 @@ class Upkeep:
         """
         engines.restore(opening.address_of(backup), opening.address_of(path))
 
+    @staticmethod
+    def move(source: str | os.PathLike[str], target: str | os.PathLike[str], *, wait: Duration = 60) -> int:
+        """Move a store into an empty one of the other engine, a directory or a URL; return how many rows it has.
+
+        Others may have it open. Nothing more is claimed from then on, and running steps are waited for, up to ``wait``
+        seconds; if they do not end, the store goes on as before. Then it is closed: whoever works on it gets a
+        transient ``StorageError``, and once all is there ``StoreMovedError``. Ids, places, attempts, histories,
+        signals, memos, values, groups, limits, schedules and retentions survive. The rows of the source stay there.
+
+        After an error, or the end of this process, call it again: it goes on. Or :meth:`abort_move`.
+
+        Raises:
+            StoreInUseError: steps, or others' transactions, have not ended; they are named. Nothing was moved.
+            StorageError: there is no source, the target is not empty, or a store refuses.
+            StoreMovedError: the source was moved before.
+            TypeError, ValueError: an argument is wrong, or both stores are of one engine.
+        """
+        addresses = opening.address_of(source), opening.address_of(target)
+        return engines.move(*addresses, validation.seconds(wait, "wait"))
+
+    @staticmethod
+    def abort_move(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+        """Undo a move that has not come to its end: the source is as it was, the target empty. Durable on return.
+
+        Raises:
+            StorageError: no such move was begun, or all is copied and the target is open: then move again, to the end.
+            StoreMovedError: the source was moved.
+            TypeError, ValueError: an argument is wrong, or both stores are of one engine.
+        """
+        engines.abort_move(opening.address_of(source), opening.address_of(target))
+
     def examine(self) -> list[Finding]:
         """Look how the store and what it stands on are: SQLite, the filesystem, permissions, clocks, leftovers.
 

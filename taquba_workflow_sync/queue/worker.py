@@ -100,6 +100,7 @@ def run_worker(
     interrupted: on KeyboardInterrupt what runs is finished before the interrupt goes on.
 
     Raises:
+        StoreMovedError: the store was moved; nothing runs any more.
         TypeError, ValueError, InvalidNameError: an argument is wrong.
     """
     validation.instance(queue, Queue, "queue")
@@ -117,6 +118,8 @@ def run_worker(
     finally:
         dispatcher.ask_to_stop()
         dispatcher.join(None)
+    if dispatcher.error is not None:
+        raise dispatcher.error
 
 
 def wait_for_shutdown(dispatcher: Dispatcher, shutdown: threading.Event | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn, Self, cast
 
-from taquba_workflow_sync.errors import InvalidStateError
+from taquba_workflow_sync.errors import InvalidStateError, TaqubaError
 from taquba_workflow_sync.outcome import TerminalStatus
 from taquba_workflow_sync.queue import validation
 from taquba_workflow_sync.queue.config import Duration
@@ -207,6 +207,12 @@ class WorkflowRuntime(WorkflowClient):
         dispatcher, _ = self._install()
         dispatcher.start()
 
+    @property
+    def error(self) -> TaqubaError | None:
+        """What has ended its work by itself, as a ``StoreMovedError`` does; None: it works, or was stopped."""
+        with self._process_lock():
+            return None if self._dispatcher is None else self._dispatcher.error
+
     def stop(self, timeout: Duration | None = None) -> bool:
         """Stop claiming, put back what has not started, and wait for the steps in flight; True if none is left.
 
@@ -246,6 +252,7 @@ class WorkflowRuntime(WorkflowClient):
 
         Raises:
             InvalidStateError: it is started already.
+            StoreMovedError: the store was moved; nothing runs any more.
             TypeError: an argument of the wrong type.
             ValueError: ``handle_signals`` outside the main thread.
         """
@@ -265,6 +272,8 @@ class WorkflowRuntime(WorkflowClient):
                 wait_for_shutdown(dispatcher, shutdown)
             finally:
                 self.stop()
+        if dispatcher.error is not None:
+            raise dispatcher.error
 
     def run_until_idle(self, timeout: Duration | None = None, *, wait_for_scheduled: Duration = 0.0) -> RunCounts:
         """Run steps until nothing is left to do here, while the caller waits; return what was done.

@@ -19,6 +19,10 @@ _STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH
 _ROOMS_OF_SQL = ("/relational/sql/", "/storage/postgres/")
 _STATEMENTS_ELSEWHERE = {
     "storage/embedded/cache.py": "diskcache's own table, which is diskcache's to name",
+    "storage/moving/copying.py": "made for each table of the schema, whatever it is called meanwhile",
+    "storage/moving/embedded.py": "made for each table of the schema",
+    "storage/moving/move.py": "made for each table of the schema",
+    "storage/moving/postgres.py": "made for each table of the schema, or asked of the server alone",
 }
 #: Mutable state of a module, and why there is no other way.
 _MODULE_STATE = {

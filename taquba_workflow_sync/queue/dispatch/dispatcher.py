@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from taquba_workflow_sync.errors import StorageError, StoreClosedError, TaqubaError
+from taquba_workflow_sync.errors import StorageError, StoreClosedError, StoreMovedError, TaqubaError
 from taquba_workflow_sync.queue.dispatch.firing import Fire, Firing
 from taquba_workflow_sync.queue.dispatch.heartbeat import Heartbeat
 from taquba_workflow_sync.queue.dispatch.idle import Idle
@@ -144,6 +144,9 @@ class Dispatcher:
                 self._maintenance.store_tally()
         except StoreClosedError:
             _log.warning("the store was closed under the dispatcher; it stops")
+        except StoreMovedError as error:
+            self.error = error
+            _log.error("the dispatcher of %s stops: %s", self._name, error)
         except BaseException:
             _log.exception("the dispatcher of %s ends, which it should not", self._name)
         finally:
@@ -234,7 +237,7 @@ class Dispatcher:
             try:
                 if self._turn():
                     return
-            except StoreClosedError:
+            except (StoreClosedError, StoreMovedError):
                 raise
             except Exception as error:
                 self._survive(error)

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from taquba_workflow_sync.errors import StorageError, TaqubaError
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.moved import closed_by_move
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.repair.tolerant import tolerant
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_read, is_about_data, is_undecodable
@@ -53,6 +54,7 @@ class Access:
 
         Raises:
             StorageError: it cannot be read.
+            StoreMovedError: it is elsewhere now.
         """
         self._lifecycle.use()
         try:
@@ -64,7 +66,7 @@ class Access:
                         raise
                 return _read_undecodable(connection, query, *args, **kwargs)
         except sqlite3.Error as error:
-            raise as_not_read(error, self._lifecycle.root) from error
+            raise closed_by_move(error, self._connections) or as_not_read(error, self._lifecycle.root) from error
 
     def write(self, operation: Callable[[Transaction], _T], *, here: bool = False) -> _T:
         """Commit one operation and return its answer; durable on return. ``here``: in the calling thread if it can."""

@@ -14,6 +14,7 @@ from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.checkpoint import Checkpointer
 from taquba_workflow_sync.storage.embedded.connections import Connections
+from taquba_workflow_sync.storage.embedded.moved import closed_by_move
 from taquba_workflow_sync.storage.embedded.sqlite_errors import as_not_written, is_read_only
 from taquba_workflow_sync.storage.embedded.writer import BEGIN_TIMEOUT, NotBegun, Writer
 from taquba_workflow_sync.storage.port.changes import CommitListener
@@ -212,7 +213,7 @@ class Transactor:
                 self._fail(batch, StorageError(text))
                 return
             if isinstance(cause, (sqlite3.Error, MemoryError, OverflowError)):
-                cause = as_not_written(cause)
+                cause = closed_by_move(cause, self._connections) or as_not_written(cause)
             raise _NotApplied(cause) from error
         settle_all(batch)
         self._at(tx, "after-commit")

@@ -26,6 +26,7 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
 )
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.migrations import migrate
+from taquba_workflow_sync.storage.embedded.moved import refuse_if_closed
 from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
@@ -59,6 +60,7 @@ def prepare(root: Path, connections: Connections, options: OpenOptions, deadline
         UnsupportedFilesystemError: SQLite's locks are not safe there.
         SchemaVersionError: a newer version of this library wrote the store; or it is not there, or of an older one,
             and that is not to be changed.
+        StoreMovedError: it was moved elsewhere.
     """
     with _told_as_of(root):
         if not options.migrates and not is_store(str(root)):
@@ -135,6 +137,7 @@ def _verifies(directory: Path, connections: Connections) -> bool:
     except sqlite3.OperationalError:
         return False  # being created by another process, or cut short: the opening lock will tell
     with closing(connection):
+        refuse_if_closed(connection, directory.parent)
         return _is_current(connection)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,7 @@ from taquba_workflow_sync.storage.embedded.commit import Transactor
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.examination import examine
 from taquba_workflow_sync.storage.embedded.lifecycle import Lifecycle
+from taquba_workflow_sync.storage.embedded.moved import refuse_if_closed
 from taquba_workflow_sync.storage.embedded.opening import is_store as is_store
 from taquba_workflow_sync.storage.embedded.opening import prepare
 from taquba_workflow_sync.storage.embedded.owners import is_alive
@@ -152,24 +155,30 @@ class EmbeddedStore(Methods):
         except FileNotFoundError:
             return 0
 
+    def _use_whole(self) -> None:
+        """Check that the handle is open, and no move has put the tables away that SQLite is asked about as a whole."""
+        self._lifecycle.use()
+        with suppress(sqlite3.Error), self._connections.reading() as connection:
+            refuse_if_closed(connection, self._lifecycle.root)  # damage is for the caller to find
+
     def backup(self, address: str) -> None:
         """Write a copy of one moment."""
-        self._lifecycle.use()
+        self._use_whole()
         backup(self._connections, _directory(address), self._failpoint)
 
     def backup_file(self, path: str) -> None:
         """Write a copy of one moment into a file."""
-        self._lifecycle.use()
+        self._use_whole()
         backup_file(self._connections, _directory(path), self._failpoint)
 
     def examine(self) -> list[Finding]:
         """Return how the store and what it stands on are."""
-        self._lifecycle.use()
+        self._use_whole()
         return examine(self._lifecycle.root, self._connections, self._lifecycle.owner.id, self._now())
 
     def check(self) -> list[str]:
         """Return what is wrong with the store."""
-        self._lifecycle.use()
+        self._use_whole()
         return check(self._connections)
 
     def unreadable(self) -> list[str]:

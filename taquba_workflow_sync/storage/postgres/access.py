@@ -13,6 +13,7 @@ from taquba_workflow_sync.storage.port.run import NameHeldError
 from taquba_workflow_sync.storage.postgres.arrivals import HAVE_COME
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.moved import closed_by_move
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
 from taquba_workflow_sync.storage.relational.pending import Operation, PendingWrite
 from taquba_workflow_sync.storage.relational.transaction import Transaction
@@ -39,13 +40,20 @@ class Access:
 
         Raises:
             StorageError: it cannot be read.
+            StoreMovedError: it is elsewhere now.
         """
         self._use()
         try:
             with self._connections.reading() as session:
-                ((arrival,),) = session.execute(HAVE_COME).fetchall()
-                if arrival is None or not self._commits.may_wait():
-                    return query(session, *args, **kwargs)
+                try:
+                    ((arrival,),) = session.execute(HAVE_COME).fetchall()
+                    if arrival is None or not self._commits.may_wait():
+                        return query(session, *args, **kwargs)
+                except psycopg.errors.UndefinedTable as error:
+                    refusal = closed_by_move(error, session, self._connections.address)
+                    if refusal is None:
+                        raise
+                    raise refusal from error
             self.write(lambda tx: None)
             with self._connections.reading() as session:
                 return query(session, *args, **kwargs)

@@ -20,6 +20,7 @@ from taquba_workflow_sync.storage.postgres.arrivals import HAVE_COME
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.dialect import translated
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
+from taquba_workflow_sync.storage.postgres.moved import closed_by_move
 from taquba_workflow_sync.storage.postgres.names import Names
 from taquba_workflow_sync.storage.postgres.sessions import NotCommittedError, Session
 from taquba_workflow_sync.storage.relational import sql
@@ -242,9 +243,12 @@ class Transactor:
         except TaqubaError as error:
             raise _NotBegun(error) from error
         except psycopg.Error as error:
-            self._connections.drop_writer()
             where = self._connections.address.shown
-            raise _NotBegun(StorageError(f"cannot write to the store {where}: {first_line(error)}")) from error
+            session = self._connections.open_writer
+            moved = None if session is None else closed_by_move(error, session, self._connections.address)
+            self._connections.drop_writer()
+            text = f"cannot write to the store {where}: {first_line(error)}"
+            raise _NotBegun(moved or StorageError(text)) from error
         server_ms = rows[0][0]
         self._connections.clock.tell(server_ms)
         queues = [QueueRow._make(row[2:]) for row in rows if row[2] is not None]
@@ -276,7 +280,7 @@ class Transactor:
                 return
             self._roll_back()
             if isinstance(cause, (psycopg.Error, MemoryError, OverflowError)):
-                cause = as_not_written(cause)
+                cause = closed_by_move(cause, session, self._connections.address) or as_not_written(cause)
             raise _NotApplied(cause) from error
         settle_all(batch)
         self._at(tx, "after-commit")

@@ -219,7 +219,7 @@ def _upserted(statement: str) -> str:
 
 
 #: The tables, and what stands beside them; an index's name is in no statement but the one that makes it.
-_NAME: Final = re.compile(r"(?<![\w.\"'])(taquba_\w+|workflow_graph)\b")
+_NAME: Final = re.compile(r"(?<![\w.\"'])(taquba_\w+|workflow_(?:graph|move))\b")
 
 
 @lru_cache(maxsize=8192)

@@ -11,6 +11,7 @@ from taquba_workflow_sync.errors import SchemaVersionError, StoreAccessError
 from taquba_workflow_sync.storage.postgres.address import Address
 from taquba_workflow_sync.storage.postgres.dialect import definition
 from taquba_workflow_sync.storage.postgres.errors import first_line
+from taquba_workflow_sync.storage.postgres.moved import refuse_if_closed
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import sql
 
@@ -75,6 +76,7 @@ def prepare(session: Session, address: Address, *, migrate: bool = True) -> str:
         SchemaVersionError: there is no schema and it is not to be made, or only newer programs may work on it.
         StoreAccessError: the role may not make it.
         psycopg.Error: the server cannot be reached any more, or does not let it be read.
+        StoreMovedError: it was moved elsewhere.
     """
     found = _version(session, address)
     if found is None:
@@ -100,6 +102,7 @@ def prepare(session: Session, address: Address, *, migrate: bool = True) -> str:
             f"{address.shown} has schema version {version}, which only programs that know version {min_reader} may"
             f" work on; this is version {VERSION}: upgrade taquba-workflow-sync"
         )
+    refuse_if_closed(session, address)
     return id
 
 

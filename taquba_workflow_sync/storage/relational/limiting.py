@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
 from typing import Any, Final
 
 from taquba_workflow_sync.storage.port.limit import MOST_CLAIMS, HoldFor, Limit, Rate
@@ -11,6 +12,20 @@ from taquba_workflow_sync.storage.relational.connection import Connection
 #: Stands for the queue's own limit where that of a key would stand.
 OWN: Final = ""
 _MOST: Final = 2**53
+
+
+class Pause(IntFlag):
+    """Why nothing is claimed from a queue: somebody has paused it, or a move waits for the claims to end."""
+
+    BY_CALL = 1
+    BY_MOVE = 2
+
+
+#: What the column says of a queue from which nothing is claimed, of one that is shown as paused, and of one that is
+#: being moved; what is none of these is damaged, and keeps nothing from running.
+CLOSED: Final = frozenset({1, 2, 3})
+PAUSED: Final = frozenset({1, 3})
+MOVING: Final = frozenset({2, 3})
 
 
 def limit_at(connection: Connection, queue: int, key: str) -> Limit | None:

@@ -21,6 +21,7 @@ from taquba_workflow_sync import (
     RunHandle,
     RunSpec,
     Step,
+    StorageError,
     Succeed,
     WebhookRequest,
     WorkflowClient,
@@ -277,6 +278,20 @@ _LIMIT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
     "clear_limit": {"key": _NONE},
 }  # fmt: skip
 
+#: Where no server listens: what is well asked for ends there.
+_NOBODY: Final = "postgresql://127.0.0.1:1/nobody"
+
+
+def _move(world: World, **given: Any) -> None:
+    with suppress(StorageError):
+        Queue.move(**given)
+
+
+def _abort_move(world: World, **given: Any) -> None:
+    with suppress(StorageError):
+        Queue.abort_move(**given)
+
+
 CALLS: Final[dict[str, Call]] = {
     "Queue.open": Call(_open, {
         "path": lambda world: world.directory / "opened", "default_config": _NONE, "queue_configs": _NONE,
@@ -287,6 +302,12 @@ CALLS: Final[dict[str, Call]] = {
     "Queue.backup_file": _of_queue("backup_file", path=lambda world: world.directory / "backup file"),
     "Queue.restore": Call(_restore, {
         "backup": lambda world: world.directory / "kept", "path": lambda world: world.directory / "restored",
+    }),
+    "Queue.move": Call(_move, {
+        "source": lambda world: world.directory / "store", "target": _value(_NOBODY), "wait": _value(1),
+    }),
+    "Queue.abort_move": Call(_abort_move, {
+        "source": lambda world: world.directory / "store", "target": _value(_NOBODY),
     }),
     "Queue.is_store": Call(lambda _, path: Queue.is_store(path), {"path": lambda world: world.directory / "store"}),
     "Queue.drop_dead_job": Call(_drop, {"job_id": _JOB_ID}),

@@ -31,7 +31,7 @@ ALIASES = {
     "queue_configs": ("queue_configs", "queue name", "queue_name"), "delivery_id_header": ("delivery_id_header",),
     "method": ("method",), "run_at": ("time zone",),
     "start": ("time zone", "start"), "until": ("time zone", "until"), "headers": ("header",), "worker": ("worker",),
-    "backup": ("path",),
+    "backup": ("path",), "source": ("path",), "target": ("path",),
 }  # fmt: skip
 #: Values these take as they are, and would then work with for as long as they are told to.
 ENDLESS = {("WorkflowRuntime.run", "shutdown", "None"), ("run_worker", "shutdown", "None")}

@@ -20,7 +20,7 @@ from tests.postgres import store_url
 #: What only SQLite is asked: repairs, upgrades of its files, and what is no statement.
 _ONLY_SQLITE: Final = {
     "DOOR", "DROP_STRANGE_ATTEMPTS", "IN_REACH", "TO_VERSION_2", "TO_VERSION_3", "TO_VERSION_4", "SCHEMA_TEXTS",
-    "TABLES", "INTEGRITY", "MAKE_GRAPHS",
+    "TABLES", "INTEGRITY", "MAKE_GRAPHS", "HAS_MOVE",
 }  # fmt: skip
 _WIDTHS: Final = {
     "ADVANCE_HISTORY": sql.ADVANCE_MANY_VALUES,
@@ -68,6 +68,7 @@ def session() -> Iterator[Session]:
     open_store(url, OpenOptions()).close()
     where = parsed(url)
     with closing(connect(where.dsn, where.schema)) as session:
+        session.execute(sql.MAKE_MOVE)  # which is made when there is something to note
         yield session
 
 

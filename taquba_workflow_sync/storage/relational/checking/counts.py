@@ -14,6 +14,7 @@ from taquba_workflow_sync.storage.port.tally import COUNTERS, special_count_of
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.columns import COLUMNS
 from taquba_workflow_sync.storage.relational.connection import Connection
+from taquba_workflow_sync.storage.relational.limiting import CLOSED
 
 _COUNTED_EVER: Final = (JobStatus.DONE, JobStatus.CANCELLED)
 
@@ -65,4 +66,4 @@ def flags_of(connection: Connection, queue: int) -> tuple[dict[str, Any], dict[s
         for name, value, kind in zip(sql.FLAGS, read[::2], read[1::2], strict=True)
     }
     right = dict(zip(sql.FLAGS[1:], connection.execute(sql.RIGHT_FLAGS, (queue,)).fetchone(), strict=True))
-    return held, {"paused": int(held["paused"] == 1), **right}
+    return held, {"paused": held["paused"] if held["paused"] in CLOSED else 0, **right}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taquba_workflow_sync.storage.port.limit import Limit
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.connection import Connection
-from taquba_workflow_sync.storage.relational.limiting import OWN, limit_at, limit_in, window_at
+from taquba_workflow_sync.storage.relational.limiting import CLOSED, OWN, PAUSED, limit_at, limit_in, window_at
 from taquba_workflow_sync.storage.relational.rows import QueueRow
 from taquba_workflow_sync.storage.relational.transaction import DueClock
 
@@ -21,12 +21,12 @@ def limits(connection: Connection, queue: str) -> list[Limit]:
 def is_paused(connection: Connection, queue: str) -> bool:
     """Whether a queue is paused."""
     found = connection.execute(sql.FIND_QUEUE, (queue,)).fetchone()
-    return found is not None and QueueRow._make(found).paused == 1
+    return found is not None and QueueRow._make(found).paused in PAUSED
 
 
 def closed_for(connection: Connection, queue: QueueRow, boot: int, now_ms: int, boot_ms: int) -> int | None:
     """Return for how many milliseconds nothing can be claimed from a queue; 0: it can; None: no time tells."""
-    if queue.paused == 1:
+    if queue.paused in CLOSED:
         return None
     limit = limit_at(connection, queue.id, OWN) if queue.limited else None
     if limit is None:

@@ -8,6 +8,7 @@ from taquba_workflow_sync.storage.port.reads import DueIn, NextWork, Ready
 from taquba_workflow_sync.storage.port.wait import NEVER_MS
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.connection import Connection
+from taquba_workflow_sync.storage.relational.limiting import CLOSED
 from taquba_workflow_sync.storage.relational.reading.limit import closed_for, refill_waits
 from taquba_workflow_sync.storage.relational.rows import QueueRow
 from taquba_workflow_sync.storage.relational.transaction import DueClock
@@ -34,7 +35,7 @@ def next_work(
         or connection.execute(unreadable.pass_over(sql.IS_PENDING), (queue,)).fetchone() is not None
     )
     closed_ms: int | None = 0
-    if this.paused == 1 or this.limited:
+    if this.paused in CLOSED or this.limited:
         closed_ms = closed_for(connection, this, boot, now(), boot_now())
     if is_pending and closed_ms == 0:
         return Ready()

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.relational.sql.limit import *
 from taquba_workflow_sync.storage.relational.sql.listing import *
 from taquba_workflow_sync.storage.relational.sql.memo import *
 from taquba_workflow_sync.storage.relational.sql.meter import *
+from taquba_workflow_sync.storage.relational.sql.move import *
 from taquba_workflow_sync.storage.relational.sql.names import *
 from taquba_workflow_sync.storage.relational.sql.owner import *
 from taquba_workflow_sync.storage.relational.sql.progress import *

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taquba_workflow_sync.storage.port.limit import Limit, check_room
 from taquba_workflow_sync.storage.relational import sql
-from taquba_workflow_sync.storage.relational.limiting import OWN, text_of
+from taquba_workflow_sync.storage.relational.limiting import CLOSED, MOVING, OWN, PAUSED, Pause, text_of
 from taquba_workflow_sync.storage.relational.transaction import Transaction
 from taquba_workflow_sync.storage.relational.transitions import rate as rates
 from taquba_workflow_sync.storage.relational.transitions.line import MOST_ROWS, let_in, park_surplus
@@ -98,17 +98,18 @@ def pause(tx: Transaction, queue_name: str, *, is_paused: bool) -> None:
     if not is_paused and tx.find_queue(queue_name) is None:
         return
     queue = tx.make_queue(queue_name)
-    if (tx.queue(queue).paused == 1) == is_paused:
+    stored = tx.queue(queue).paused
+    if (stored in PAUSED) == is_paused:
         return
     tx.transitions.add("pause" if is_paused else "resume")
-    tx.execute(sql.SET_PAUSED, (int(is_paused), queue))
+    tx.execute(sql.SET_PAUSED, (int(is_paused) + (stored in MOVING) * Pause.BY_MOVE, queue))
     tx.forget_queue(queue)
     tx.woken.add(queue_name)
 
 
 def claimable(tx: Transaction, queue: int, most: int) -> int:
     """Return how many rows of a queue may be claimed now, at most ``most``: what its own limit and its pause allow."""
-    if tx.queue(queue).paused == 1:
+    if tx.queue(queue).paused in CLOSED:
         return 0
     limit = limit_of(tx, queue, OWN)
     if limit is not None and limit.concurrency is not None:
@@ -142,7 +143,7 @@ def goes_back(tx: Transaction, queue_name: str) -> bool:
     if queue is None:
         return False
     about = tx.queue(queue)
-    return about.paused == 1 or (bool(about.limited) and limit_of(tx, queue, OWN) is not None)
+    return about.paused in CLOSED or (bool(about.limited) and limit_of(tx, queue, OWN) is not None)
 
 
 def check_waiting(tx: Transaction, queue: int, queue_name: str, key: str | None, new: int, new_of_key: int) -> None:

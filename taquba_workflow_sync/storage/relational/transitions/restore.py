@@ -29,4 +29,7 @@ def take_over(tx: Transaction) -> bool:
         taken += len(claims)
     if not taken:
         tx.execute(sql.DROP_META, (MARK,))
+        # A move of the other store waits for claims there: it is none of this one.
+        tx.execute(sql.LET_QUEUES_GO)
+        tx.execute(sql.DROP_MOVE)
     return not taken

@@ -1,0 +1,1 @@
+"""A store moved from one engine to the other, and back."""
