@@ -244,8 +244,8 @@ class Transactor:
             raise _NotBegun(error) from error
         except psycopg.Error as error:
             where = self._connections.address.shown
-            session = self._connections.open_writer
-            moved = None if session is None else closed_by_move(error, session, self._connections.address)
+            writer = self._connections.open_writer
+            moved = None if writer is None else closed_by_move(error, writer, self._connections.address)
             self._connections.drop_writer()
             text = f"cannot write to the store {where}: {first_line(error)}"
             raise _NotBegun(moved or StorageError(text)) from error
