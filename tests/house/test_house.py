@@ -17,6 +17,9 @@ _STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH
 #: Where a statement may stand outside of ``sql``, and why.
 _STATEMENTS_ELSEWHERE = {
     "storage/embedded/cache.py": "diskcache's own table, which is diskcache's to name",
+    "storage/postgres/admission.py": "what a server is asked of itself, before there is a store",
+    "storage/postgres/check.py": "the server's own catalogue",
+    "storage/postgres/examination.py": "the server's own settings, sessions and statistics",
 }
 #: Mutable state of a module, and why there is no other way.
 _MODULE_STATE = {
