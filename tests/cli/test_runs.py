@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -159,10 +160,10 @@ def test_a_waiting_run_says_for_what_and_how_it_goes_on(shell: Shell, client: Wo
 
 
 def test_a_signal_is_read_from_stdin_or_a_file_and_known_by_its_id(
-    shell: Shell, client: WorkflowClient, work: Work
+    shell: Shell, client: WorkflowClient, work: Work, tmp_path: Path
 ) -> None:
     client.submit(run_id="asks", input=b"ask")
-    file = shell.store.parent / "payload"
+    file = tmp_path / "payload"
     file.write_bytes(b"from a file")
     assert shell("runs", "signal", "asks", "answer", "--payload", f"@{file}", "--signal-id", "1").stdout == "buffered\n"
     repeat = shell("runs", "signal", "asks", "answer", "--payload", "-", "--signal-id", "1", input=b"stdin")

@@ -88,6 +88,7 @@ def test_the_first_signal_unwinds_and_the_second_one_ends_it(number: signal.Sign
             signal.signal(each, handler)
 
 
+@pytest.mark.embedded
 def test_ctrl_c_while_a_target_is_imported_is_none_of_its_errors(shell: Shell) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.{})"
     for name, expected in (("SIGINT", 130), ("SIGTERM", 143)):
