@@ -92,7 +92,9 @@ def abort_move(source: str, target: str) -> None:
 
 def _calls(source: str, target: str) -> _Moves:
     if is_url(source) == is_url(target):
-        raise ValueError("source and target are of one kind; one is a directory, the other a URL that begins postgresql://")
+        raise ValueError(
+            "source and target are of one kind; one is a directory, the other a URL that begins postgresql://"
+        )
     for address in (source, target):
         _engine_of(address)  # or what it needs is not installed
     from taquba_workflow_sync.storage.moving import calls
