@@ -384,12 +384,12 @@ def test_a_promotion_looks_for_what_is_due_on_both_clocks_by_their_bounds(databa
     assert all("COVERING INDEX" in step and "queue=? AND due_clock=? AND due_ms<?" in step for step in steps), steps
 
 
-#: Those that look at everything on purpose: a repair, a check, the first open of a backup.
+#: Those that look at everything on purpose: a repair, a check, the first open of a backup, a move (at every claim).
 THOROUGH = {
     "COUNT_ROWS", "LEAST_NEXT_SEQ", "DROP_STRANGE_ATTEMPTS", "LAST_ORDINAL", "SET_ORDINAL", "DELETE_EXPIRED",
     "STRAY_ROWS", "ALL_CLAIMS", "ROWS_AFTER", "NUMBERS_AFTER", "STRAY_OVERFLOWS", "STRAY_ATTEMPTS", "RIGHT_FLAGS",
     "ID_OF", "VALUES_AFTER", "ALL_SCHEDULES", "MISCOUNTED_GROUPS", "RECOUNT_GROUP", "STUCK_GROUPS", "STRAY_MEMBERS",
-    "UNEND_GROUP", "MOVE_FROM", "HAS_TIMING", "NEWEST_ROW_MS",
+    "UNEND_GROUP", "MOVE_FROM", "HAS_TIMING", "NEWEST_ROW_MS", "HELD_CLAIMS",
 }  # fmt: skip
 
 

@@ -44,5 +44,6 @@ LET_QUEUES_GO = f"UPDATE {QUEUE} SET paused = paused - 2 WHERE paused IN (2, 3)"
 
 
 # drain: who still runs
-HELD_CLAIMS = f"""SELECT j.id, j.run_id, q.name, o.host, o.pid FROM {JOB} AS j JOIN {QUEUE} AS q ON q.id = j.queue
-    LEFT JOIN {OWNER} AS o ON o.name = j.owner WHERE j.lease_until_ms IS NOT NULL ORDER BY j.seq LIMIT ?"""
+HELD_CLAIMS = f"""SELECT j.id, j.run_id, q.name, o.host, o.pid FROM {JOB} AS j INDEXED BY taquba_job_claimed
+    JOIN {QUEUE} AS q ON q.id = j.queue LEFT JOIN {OWNER} AS o ON o.name = j.owner
+    WHERE j.lease_until_ms IS NOT NULL ORDER BY j.owner, j.lease_until_ms LIMIT ?"""
