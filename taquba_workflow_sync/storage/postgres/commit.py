@@ -18,6 +18,7 @@ from taquba_workflow_sync.storage.port.changes import CommitListener
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_line
 from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.postgres.sql import owners
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.relational.pending import Bulk, PendingWrite, fail_all, settle_all
@@ -90,9 +91,7 @@ class Transactor:
         )
         # A handle that was declared dead meanwhile claims nothing under its old name: others take from that what they
         # find, and would begin at once what is to begin here. Who is told of it takes another name by its next beat.
-        self._commit_claims = (
-            f"SELECT 1 / count(*) FROM \"{schema}\".taquba_live WHERE owner = '%s' AND state = 'live'; {self._commit}"
-        )
+        self._commit_claims = f"{owners.IS_LIVING.format(schema=schema)}; {self._commit}"
         relaxed = "" if is_durable else "SET LOCAL synchronous_commit = off;"
         self._begin = (
             f"BEGIN;{relaxed}SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
