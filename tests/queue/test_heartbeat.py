@@ -24,6 +24,9 @@ class Failing:
         self._enough = enough
         self.was_asked_enough = threading.Event()
 
+    def beat(self, patience: float) -> None:
+        return None
+
     def wait_for_changes(self, since: object, timeout: float, wakeup: object) -> object:
         self.asked += 1
         if self.asked >= self._enough:

@@ -92,8 +92,10 @@ class Heartbeat:
             if running:
                 idle_since = time.monotonic()
                 try:
-                    self._doubts.wake()
-                    self._beat(running)
+                    try:
+                        self._doubts.wake()
+                    finally:
+                        self._beat(running)  # a thread that cannot be started must not cost a lease
                     failures = 0
                 except StoreClosedError:
                     return

@@ -21,6 +21,7 @@ from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import as_not_opened
 from taquba_workflow_sync.storage.postgres.liveness import Liveness
 from taquba_workflow_sync.storage.postgres.observing import Observer
+from taquba_workflow_sync.storage.postgres.sql import owners
 from taquba_workflow_sync.storage.relational import reads
 from taquba_workflow_sync.storage.relational.clerk import Clerk
 from taquba_workflow_sync.storage.relational.forks import ForkGuard, forget, guard_forks_of
@@ -125,9 +126,9 @@ class Life(ForkGuard):
         """Clear away the rows of the dead that have no claims: housekeeping, whose failure is none of the caller's."""
         try:
             with self._connections.reading() as session:
-                for (owner,) in session.execute("SELECT owner FROM taquba_live WHERE state = 'dead'").fetchall():
+                for (owner,) in session.execute(owners.DEAD).fetchall():
                     if owner != self.owner_id and not reads.has_claims(session, owner):
-                        session.execute("DELETE FROM taquba_live WHERE owner = ?", (owner,))
+                        session.execute(owners.FORGET, (owner,))
         except (psycopg.Error, StorageError) as error:
             _log.warning("cannot clear away the dead owners: %s", error)
 

@@ -20,6 +20,7 @@ from taquba_workflow_sync.storage.postgres.connections import Connections, aband
 from taquba_workflow_sync.storage.postgres.errors import first_line
 from taquba_workflow_sync.storage.postgres.observing import holds_lock
 from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.postgres.sql import owners
 from taquba_workflow_sync.wakeup import WakeUp
 
 _log = logging.getLogger(__name__)
@@ -32,10 +33,6 @@ _CHECK_EVERY: Final = 0.1
 UNANSWERED_S: Final = 8.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
-
-_RECORD: Final = """INSERT INTO taquba_live (owner, lock_key, host, pid, is_exclusive) VALUES (?, ?, ?, ?, ? <> 0)"""
-# Not one who was declared dead: others have taken what it held, and it must not have that name again.
-_RECORD_AGAIN: Final = "UPDATE taquba_live SET lock_key = ? WHERE owner = ? AND state = 'live'"
 
 
 class Liveness:
@@ -79,16 +76,16 @@ class Liveness:
         try:
             self._take_alone(session, deadline)
             sequence = f'"{self._connections.address.schema}".taquba_live_key'
-            ((number,),) = session.execute("SELECT nextval(CAST(? AS REGCLASS))", (sequence,)).fetchall()
+            ((number,),) = session.execute(owners.NEXT_KEY, (sequence,)).fetchall()
             key = self._connections.address.key(f"owner {number}")
             # First held, then recorded: at no moment does the row name a lock that nobody holds yet.
-            session.execute("SELECT pg_advisory_lock(?)", (key,))
-            if not owner or not session.execute(_RECORD_AGAIN, (key, owner)).rowcount:
+            session.execute(owners.HOLD, (key,))
+            if not owner or not session.execute(owners.RECORD_AGAIN, (key, owner)).rowcount:
                 if owner:
                     _log.warning("owner %s was declared dead; its steps may run elsewhere, this process goes on", owner)
                 owner = f"{os.getpid()}-{secrets.token_hex(8)}{'-x' if self._is_exclusive else ''}"
                 values = (owner, key, os.uname().nodename, os.getpid(), int(self._is_exclusive))
-                session.execute(_RECORD, values)
+                session.execute(owners.RECORD, values)
         except BaseException:
             session.close()
             raise
@@ -97,10 +94,10 @@ class Liveness:
     def _take_alone(self, session: Session, deadline: float) -> None:
         """Hold the lock of those who have the store open: shared, or alone."""
         key = self._connections.address.key("open")
-        kind = "pg_try_advisory_lock" if self._is_exclusive else "pg_try_advisory_lock_shared"
+        attempt = owners.TRY_ALONE if self._is_exclusive else owners.TRY_SHARED
         pause = WakeUp()
         while True:
-            ((taken,),) = session.execute(f"SELECT {kind}(?)", (key,)).fetchall()
+            ((taken,),) = session.execute(attempt, (key,)).fetchall()
             if taken:
                 return
             if time.monotonic() >= deadline:
@@ -108,7 +105,7 @@ class Liveness:
             pause.wait(_LOOK_AGAIN)
 
     def _in_use(self, session: Session) -> str:
-        rows = session.execute("SELECT owner, host, pid, is_exclusive FROM taquba_live").fetchall()
+        rows = session.execute(owners.EVERYBODY).fetchall()
         living = [row for row in rows if holds_lock(session, row[0])]
         who = ", ".join(f"process {pid} on {host}" for _, host, pid, _ in living) or "another process"
         how = " as its only handle" if any(row[3] for row in living) else ""
@@ -157,7 +154,7 @@ class Liveness:
         link = session.raw.pgconn
         until = time.monotonic() + patience
         if not self._is_asked:
-            question = f"SELECT state FROM \"{session.schema}\".taquba_live WHERE owner = '{self.owner_id}'"
+            question = owners.STATE.format(schema=session.schema, owner=self.owner_id)
             link.send_query(question.encode())
             link.flush()
             self._is_asked, self._asked_at = True, time.monotonic()
@@ -267,10 +264,10 @@ class Liveness:
             return
         with suppress(psycopg.Error, StorageError):
             if has_claims(session):
-                session.execute("UPDATE taquba_live SET state = 'dead' WHERE owner = ?", (self.owner_id,))
+                session.execute(owners.LEAVE, (self.owner_id,))
             else:
-                session.execute("DELETE FROM taquba_live WHERE owner = ?", (self.owner_id,))
+                session.execute(owners.FORGET, (self.owner_id,))
         with suppress(psycopg.Error):
             # Or the lock would be held until the server has noticed that nobody is there.
-            session.execute("SELECT pg_advisory_unlock_all()")
+            session.execute(owners.LET_GO_OF_ALL)
             session.close()

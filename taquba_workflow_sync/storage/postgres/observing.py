@@ -19,6 +19,7 @@ import psycopg
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import first_line
 from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.postgres.sql import owners
 
 _log = logging.getLogger(__name__)
 
@@ -29,16 +30,6 @@ GRACE_S: Final = 2.0
 AFTER_START_S: Final = 15.0
 # The part of the grace which one gap between two looks may count for: an observer that was stopped has not watched.
 _MOST_OF_ONE_GAP: Final = 1 / 4
-
-_LOOK: Final = """SELECT owner, lock_key, state,
-    CASE WHEN state = 'live' THEN pg_try_advisory_xact_lock_shared(lock_key) ELSE TRUE END FROM taquba_live"""
-# The table is unlogged, so a crash and a promotion empty it: nothing else of theirs can be seen by every role.
-_UP_FOR: Final = """SELECT CAST(extract(epoch FROM clock_timestamp() - greatest(seen, pg_postmaster_start_time()))
-    AS DOUBLE PRECISION) FROM taquba_incarnation"""
-_NOTE_START: Final = "INSERT INTO taquba_incarnation (seen) VALUES (clock_timestamp()) ON CONFLICT DO NOTHING"
-# Whoever declares holds the lock, so its owner does not; and the row still names the lock that was watched.
-_DECLARE: Final = """UPDATE taquba_live SET state = 'dead' WHERE owner = ? AND lock_key = ? AND state = 'live'
-    AND pg_try_advisory_xact_lock_shared(lock_key)"""
 
 
 class _Free(NamedTuple):
@@ -108,7 +99,7 @@ class Observer:
                 _log.warning("cannot look who lives: %s", first_line(error))
 
     def _look(self, session: Session) -> None:
-        rows = session.execute(_LOOK).fetchall()
+        rows = session.execute(owners.LOOK).fetchall()
         free = {owner: key for owner, key, state, is_free in rows if is_free and state == "live"}
         lives: dict[str, bool | None] = {owner: not is_free for owner, _, _, is_free in rows}
         for owner in free:
@@ -116,7 +107,7 @@ class Observer:
         over = self._suspects.look(free)
         if free and self._up_for(session) >= AFTER_START_S:
             for owner, key in over.items():
-                if session.execute(_DECLARE, (owner, key)).rowcount:
+                if session.execute(owners.DECLARE, (owner, key)).rowcount:
                     _log.warning("owner %s vanished: its claims are taken over", owner)
                     lives[owner] = False
         self._lives = lives
@@ -124,9 +115,9 @@ class Observer:
 
     def _up_for(self, session: Session) -> float:
         """Return for how many seconds the server is known to have kept its locks."""
-        row = session.execute(_UP_FOR).fetchone()
+        row = session.execute(owners.UP_FOR).fetchone()
         if row is None:
-            session.execute(_NOTE_START)
+            session.execute(owners.NOTE_START)
             return 0.0
         return float(row[0])
 
@@ -150,7 +141,5 @@ def holds_lock(session: Session, owner: str) -> bool:
     """Whether an owner's lock is held at this moment."""
     found = None
     with suppress(psycopg.Error):
-        found = session.execute(
-            "SELECT pg_try_advisory_xact_lock_shared(lock_key) FROM taquba_live WHERE owner = ?", (owner,)
-        ).fetchone()
+        found = session.execute(owners.IS_FREE, (owner,)).fetchone()
     return found is not None and not found[0]

@@ -16,6 +16,7 @@ from taquba_workflow_sync.storage.postgres.address import parsed
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.observing import AFTER_START_S, GRACE_S, Observer, Suspects
 from taquba_workflow_sync.storage.postgres.sessions import Session, connect
+from taquba_workflow_sync.storage.postgres.sql import owners
 from taquba_workflow_sync.storage.postgres.store import PostgresStore
 from tests.postgres import store_url
 
@@ -171,7 +172,7 @@ def test_an_owner_that_came_back_under_another_key_is_not_declared(
     """Its row named a key that nobody holds at every look; at the last moment it names another."""
     _forget(session)
     _watch(observer, clock, 4)
-    assert session.execute(observing._DECLARE, ("gone", 54321)).rowcount == 0
+    assert session.execute(owners.DECLARE, ("gone", 54321)).rowcount == 0
     assert _state(session, "gone") == "live"
 
 
@@ -182,7 +183,7 @@ def test_an_owner_whose_lock_is_held_at_the_last_moment_is_not_declared(
     where = parsed(url)
     with closing(connect(where.dsn, where.schema)) as other:
         other.execute("SELECT pg_advisory_lock(?)", (12345,))
-        assert session.execute(observing._DECLARE, ("gone", 12345)).rowcount == 0
+        assert session.execute(owners.DECLARE, ("gone", 12345)).rowcount == 0
 
 
 def test_a_failed_look_forgets_the_grace(url: str, session: Session, clock: _Clock) -> None:
