@@ -88,8 +88,8 @@ def encoded(arrival: Arrival) -> bytes:
         if is_dataclass(value):
             given = {each.name: shown(getattr(value, each.name)) for each in fields(value)}
             return {"of": type(value).__name__, "has": given}
-        if isinstance(value, tuple):
-            given = {name: shown(getattr(value, name)) for name in type(value)._fields}  # type: ignore[attr-defined]
+        if isinstance(value, (Backoff, NewSignal)):
+            given = {name: shown(each) for name, each in value._asdict().items()}
             return {"of": type(value).__name__, "has": given}
         return value
 

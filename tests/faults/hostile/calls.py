@@ -39,6 +39,7 @@ EXEMPT: Final[dict[str, str]] = {
     "content_key.parts": "takes whatever JSON can say; its tests have what it refuses",
     "RunHandle": "made by submit",
     "Group": "made by submit_group",
+    "Step.transaction": "needs a server: tests/storage/postgres gives it what it must refuse",
     "WebhookWorker.process": "called by run_worker",
     "WebhookTerminalHook.on_termination": "called by the runtime",
     "WebhookTerminalHook.observes": "called by the runtime",
@@ -158,8 +159,9 @@ def _temporary(world: World, address: Any, options: Any) -> None:
     Queue.temporary(address=address, durability="relaxed", clock=options).close()
 
 
-def _submit(world: World, spec: Any, fields: Any) -> None:
-    _client(world).submit(spec, **({} if fields is None else {"input": fields}))
+def _submit(world: World, spec: Any, fields: Any, connection: Any, notify: Any) -> None:
+    given = {} if fields is None else {"input": fields}
+    _client(world).submit(spec, connection=connection, notify=notify, **given)
 
 
 def _retry_handle(world: World, **given: Any) -> None:
@@ -229,10 +231,12 @@ _NARROWED: dict[str, Callable[[World], Any]] = {
     "failed_with": _NONE, "parent": _NONE,
 }  # fmt: skip
 
+#: Without a transaction of the program's own: a store in a directory has none.
+_IN: Final = {"connection": _NONE, "notify": _value(False)}
 _CLIENT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
     "status": {"run_id": _JOB_ID},
     "outcome": {"run_id": _JOB_ID},
-    "cancel": {"run_id": _JOB_ID, "reason": _NONE},
+    "cancel": {"run_id": _JOB_ID, "reason": _NONE, **_IN},
     "retry": {"run_id": _value("failed"), "payload": _NONE, "memo": _value("keep")},
     "history": {"run_id": _value("ended")},
     "cancel_many": {**_NARROWED, "all": _value(False), "reason": _NONE},
@@ -250,6 +254,7 @@ _CLIENT_CALLS: dict[str, dict[str, Callable[[World], Any]]] = {
     "unregister_hook": {"waiting": _value("deliver")},
     "signal": {
         "run_id": _value("running"),
+        **_IN,
         "name": _value("go"),
         "payload": _value(b""),
         "signal_id": _NONE,
@@ -384,7 +389,7 @@ CALLS: Final[dict[str, Call]] = {
     ),
     "Queue.commit": _of_queue("commit", effects=lambda _: api.Effects()),
     "KeyValueStore.get": _of_values("queue", "get", key=_value("k")),
-    "KeyValueStore.put": _of_values("queue", "put", key=_value("k"), value=_value(b""), ttl=_NONE),
+    "KeyValueStore.put": _of_values("queue", "put", key=_value("k"), value=_value(b""), ttl=_NONE, **_IN),
     "KeyValueStore.delete": _of_values("queue", "delete", key=_value("k")),
     "KeyValueStore.compare_put": _of_values(
         "queue", "compare_put", key=_value("k"), expected=_NONE, value=_value(b"")
@@ -419,8 +424,8 @@ CALLS: Final[dict[str, Call]] = {
     "RunHandle.wait": Call(lambda world, timeout: world.handle.wait(timeout), {"timeout": _value(0)}),
     "RunHandle.result": Call(lambda world, timeout: world.handle.result(timeout), {"timeout": _value(0)}),
     "WorkflowClient": _made("WorkflowClient", queue=_QUEUE, queue_name=_NAME, keep_runs=_NONE),
-    "WorkflowClient.submit": Call(_submit, {"spec": _NONE, "fields": _NONE}),
-    "WorkflowRuntime.submit": Call(_submit, {"spec": _NONE, "fields": _NONE}),
+    "WorkflowClient.submit": Call(_submit, {"spec": _NONE, "fields": _NONE, **_IN}),
+    "WorkflowRuntime.submit": Call(_submit, {"spec": _NONE, "fields": _NONE, **_IN}),
     **{f"WorkflowClient.{name}": _of_client(name, **good) for name, good in _CLIENT_CALLS.items()},
     **{f"WorkflowClient.{name}": _of_limited(name, **good) for name, good in _LIMIT_CALLS.items()},
     **{f"WorkflowRuntime.{name}": _of_limited(name, **good) for name, good in _LIMIT_CALLS.items()},

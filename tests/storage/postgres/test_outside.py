@@ -39,6 +39,7 @@ from taquba_workflow_sync.storage.port.signals import NewSignal
 from taquba_workflow_sync.storage.port.timing import TimeLimits
 from taquba_workflow_sync.storage.postgres import arrivals
 from taquba_workflow_sync.storage.postgres.address import parsed
+from taquba_workflow_sync.wakeup import WakeUp
 from tests.postgres import store_url
 from tests.support import await_event, in_thread
 
@@ -125,12 +126,18 @@ def test_a_name_is_answered_with_the_run_that_has_it(client: WorkflowClient, con
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_a_snapshot_of_long_ago_hides_no_name(level: str, client: WorkflowClient, connection: Any) -> None:
+def test_a_snapshot_of_long_ago_hides_no_name(
+    level: str, client: WorkflowClient, connect: Connect, connection: Any
+) -> None:
     connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
     connection.execute("SELECT 1")
     there = client.submit(RunSpec(input=b"in", run_id="there"))
     found = client.submit(RunSpec(input=b"in", run_id="there"), connection=connection)
     assert (found.first_job_id, found.newly_submitted) == (there.first_job_id, False)
+    with connect() as other:
+        arrived = client.submit(RunSpec(input=b"in", run_id="arrived"), connection=other)
+    found = client.submit(RunSpec(input=b"in", run_id="arrived"), connection=connection)
+    assert (found.first_job_id, found.newly_submitted) == (arrived.first_job_id, False)
 
 
 @pytest.mark.parametrize("commits", [True, False])
@@ -293,10 +300,7 @@ def test_an_open_transaction_keeps_nobody_from_working(client: WorkflowClient, q
     assert queue.kv.get("k") == b"mine"
 
 
-@pytest.mark.parametrize("notify", [True, False])
-def test_an_idle_runtime_finds_what_has_come(
-    notify: bool, client: WorkflowClient, queue: Queue, connection: Any
-) -> None:
+def test_an_idle_runtime_finds_what_has_come(client: WorkflowClient, queue: Queue, connection: Any) -> None:
     ran = threading.Event()
 
     def run(step: object) -> Succeed:
@@ -305,11 +309,26 @@ def test_an_idle_runtime_finds_what_has_come(
 
     with WorkflowRuntime(queue, run, poll_interval=60):
         time.sleep(1.5)  # it sleeps by then
-        client.submit(RunSpec(input=b"in"), connection=connection, notify=notify)
+        client.submit(RunSpec(input=b"in"), connection=connection)
         began = time.monotonic()
         connection.commit()
         await_event(ran)
-    assert time.monotonic() - began < (0.9 if notify else 5)
+    assert time.monotonic() - began < 5
+
+
+def test_who_waits_is_told_by_a_commit_that_notifies(
+    client: WorkflowClient, queue: Queue, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taquba_workflow_sync.storage.postgres.changes._LOOK_EVERY", 20.0)  # nor finds out by looking
+    store = queue.handle.store
+    seen = store.wait_for_changes(None, 0.0, WakeUp()).version
+    changes = in_thread(lambda: store.wait_for_changes(seen, 15.0, WakeUp()))
+    time.sleep(0.5)
+    began = time.monotonic()
+    client.submit(RunSpec(input=b"in"), connection=connection, notify=True)
+    connection.commit()
+    assert changes().are_new
+    assert time.monotonic() - began < 8
 
 
 def test_a_signal_is_sent_with_the_commit(client: WorkflowClient, connection: Any) -> None:

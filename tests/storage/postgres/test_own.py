@@ -233,6 +233,55 @@ def test_a_constraint_that_is_checked_at_the_end_is_an_error_of_the_step(
     assert mine() == ["row"]
 
 
+def test_a_constraint_that_waits_for_others_keeps_nobody_else_waiting(
+    queue: Queue, client: WorkflowClient, connect: Connect, mine: Mine
+) -> None:
+    admin, other = connect(autocommit=True), connect()
+    admin.execute("ALTER TABLE mine ADD CONSTRAINT once UNIQUE (what) DEFERRABLE INITIALLY DEFERRED")
+    write(other, "order-1")
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taquba step' AND wait_event_type = 'Lock'"
+    )
+    with WorkflowRuntime(queue, pay_once) as runtime:
+        handle = runtime.submit(RunSpec(input=b"in", run_id="order-1"))
+        wait_until(lambda: admin.execute(waiting).fetchone() == (1,))
+        answer = in_thread(lambda: client.submit(RunSpec(input=b"in", run_id="other")))
+        wait_until(lambda: client.status("other") is not None, "a submit beside it", limit=10)
+        answer()
+        other.rollback()
+        assert handle.wait(timeout=30).status is TerminalStatus.SUCCEEDED
+    assert "order-1" in mine()
+
+
+def test_what_has_arrived_is_there_for_the_steps_effects(
+    queue: Queue, client: WorkflowClient, connect: Connect, mine: Mine
+) -> None:
+    def run(step: Step) -> Any:
+        if step.run_id == "order-1":
+            pay(step)
+            step.effects.submit(RunSpec(input=b"in", run_id="child"))
+            with connect() as other:
+                client.submit(RunSpec(input=b"in", run_id="child"), connection=other)
+        return Succeed()
+
+    assert ended(queue, run).status is TerminalStatus.SUCCEEDED
+    assert [each.outcome for each in client.history("order-1") if each.kind == "ended"] == ["succeeded"]
+    assert mine() == ["order-1 0"]
+
+
+def test_a_claim_that_ends_by_the_transaction_is_not_told_to_be_lost(
+    url: str, mine: Mine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(point: str) -> None:
+        if point == "own:after-commit":
+            time.sleep(0.5)  # its heartbeat looks meanwhile
+
+    with open_queue(url, slow) as queue:
+        assert ended(queue, pay_once).status is TerminalStatus.SUCCEEDED
+    assert "was lost" not in caplog.text
+    assert mine() == ["order-1"]
+
+
 def test_a_deadlock_between_two_steps_is_tried_again(queue: Queue, connect: Connect, mine: Mine) -> None:
     connect(autocommit=True).execute("CREATE TABLE IF NOT EXISTS counters (id INT PRIMARY KEY, n INT)")
     connect(autocommit=True).execute("TRUNCATE counters; INSERT INTO counters VALUES (1, 0), (2, 0)")
