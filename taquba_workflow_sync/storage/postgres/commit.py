@@ -23,6 +23,7 @@ from taquba_workflow_sync.storage.postgres.errors import as_not_written, first_l
 from taquba_workflow_sync.storage.postgres.moved import closed_by_move
 from taquba_workflow_sync.storage.postgres.names import Names
 from taquba_workflow_sync.storage.postgres.sessions import NotCommittedError, Session
+from taquba_workflow_sync.storage.postgres.sql import owners
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import InvalidDataError
 from taquba_workflow_sync.storage.relational.pending import Bulk, PendingWrite, fail_all, settle_all
@@ -38,9 +39,6 @@ LOCK_TIMEOUT_S: Final = 30
 
 
 _COUNT_COMMIT: Final = f"UPDATE {sql.META} SET value = value + 1 WHERE key = 'commits' RETURNING value"
-# A handle that was declared dead meanwhile claims nothing under its old name: others take from that what they find, and
-# would begin at once what is to begin here. Who is told of it takes another name by its next beat.
-_OWNER_LIVES: Final = "SELECT 1 / count(*) FROM taquba_live WHERE owner = ? AND state = 'live'"
 #: How many queues a transaction is told of with its beginning, since the ones before asked for them.
 _MOST_QUEUES: Final = 4
 
@@ -266,7 +264,9 @@ class Transactor:
             if session.total_changes == changes:
                 session.run("COMMIT")
             else:
-                fence = [(_OWNER_LIVES, (tx.owner,))] if "claim" in tx.transitions else []
+                # A handle that was declared dead meanwhile claims nothing under its old name: others take from that what
+                # they find, and would begin at once what is to begin here. Who is told of it takes another name soon.
+                fence = [(owners.IS_LIVING, (tx.owner,))] if "claim" in tx.transitions else []
                 ((self.commits,),) = session.commit(_COUNT_COMMIT, *fence).fetchall()
             self._enrolled = tx.owner, tx.owner_number
         except BaseException as error:

@@ -49,5 +49,5 @@ NOTE_START: Final = "INSERT INTO taquba_incarnation (seen) VALUES (clock_timesta
 DECLARE: Final = """UPDATE taquba_live SET state = 'dead' WHERE owner = ? AND lock_key = ? AND state = 'live'
     AND pg_try_advisory_xact_lock_shared(lock_key)"""
 
-# claim, before its COMMIT: fails (22012) where the owner is not a living one. {schema}; %s: the owner
-IS_LIVING: Final = "SELECT 1 / count(*) FROM \"{schema}\".taquba_live WHERE owner = '%s' AND state = 'live'"
+# claim, before its COMMIT: fails (22012) where the owner is not a living one
+IS_LIVING: Final = "SELECT 1 / count(*) FROM taquba_live WHERE owner = ? AND state = 'live'"
