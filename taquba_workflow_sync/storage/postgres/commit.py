@@ -264,8 +264,8 @@ class Transactor:
             if session.total_changes == changes:
                 session.run("COMMIT")
             else:
-                # A handle that was declared dead meanwhile claims nothing under its old name: others take from that what
-                # they find, and would begin at once what is to begin here. Who is told of it takes another name soon.
+                # A handle that was declared dead meanwhile claims nothing under its old name: others take from that
+                # what they find, and would begin at once what is to begin here. Who is told takes another name soon.
                 fence = [(owners.IS_LIVING, (tx.owner,))] if "claim" in tx.transitions else []
                 ((self.commits,),) = session.commit(_COUNT_COMMIT, *fence).fetchall()
             self._enrolled = tx.owner, tx.owner_number
