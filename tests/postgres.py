@@ -235,7 +235,7 @@ def clear_stores(urls: Iterable[str]) -> None:
     from taquba_workflow_sync.storage.postgres.dialect import tables
     from taquba_workflow_sync.storage.relational import sql
 
-    names = [*tables(), sql.GRAPH, "taquba_live"]
+    names = [*tables(), sql.GRAPH, "taquba_live", "taquba_arrival", "taquba_arrival_refused"]
     for url in urls:
         where = parsed(url)
         import psycopg

@@ -159,14 +159,13 @@ class Session:
         return [self._cursor_of(result) for result in results]
 
     def _next_result(self) -> PGresult | None:
-        """Return what comes next; in the main thread one that a signal's handler can raise out of."""
+        """Return what comes next; waited for outside of libpq, which would keep every other thread waiting, too."""
         link = self._link
-        if _is_main():
-            while link.flush():
-                select.select([], [link.socket], [])
-            while link.is_busy():
-                select.select([link.socket], [], [])
-                link.consume_input()
+        while link.flush():
+            select.select([], [link.socket], [])
+        while link.is_busy():
+            select.select([link.socket], [], [])
+            link.consume_input()
         return link.get_result()
 
     def _interrupted(self) -> None:
