@@ -58,10 +58,10 @@ class GivenSession(Session):
         cursor = _OurCursor(self.raw, row_factory=tuple_row)
         cursor.execute(text, [_plain(value) for value in values], prepare=False)
         if cursor.description is None:
-            self.total_changes += max(cursor.rowcount, 0)
+            self._count(cursor.rowcount)
             return Cursor([], cursor.rowcount)
         if not (cursor.statusmessage or "").startswith("SELECT"):
-            self.total_changes += max(cursor.rowcount, 0)
+            self._count(cursor.rowcount)
         return Cursor(cursor.fetchall(), cursor.rowcount)
 
     def run(self, text: str) -> list[tuple[Any, ...]]:

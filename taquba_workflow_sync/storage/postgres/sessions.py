@@ -231,6 +231,9 @@ class Session:
             return Cursor([], changed)
         raise error_from_result(result, encoding="utf-8")
 
+    def _count(self, changed: int) -> None:
+        self.total_changes += max(changed, 0)
+
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row of values."""
         for values in rows:

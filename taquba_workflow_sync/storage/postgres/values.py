@@ -100,7 +100,7 @@ class Cursor:
 
     def __init__(self, rows: list[tuple[Any, ...]], rowcount: int) -> None:
         self._rows = rows
-        self.rowcount = rowcount
+        self.rowcount: int = rowcount
 
     @property
     def lastrowid(self) -> Any:
