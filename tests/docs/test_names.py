@@ -66,7 +66,7 @@ FOREIGN = {
     "NO_COLOR", "NOTIFY_SOCKET", "TAQUBA_STORE", "DynamicUser", "StateDirectory",
     "before_request", "current_app", "EventSource", "Location", "tmp_path",
     # settings of PostgreSQL's
-    "synchronous_standby_names", "synchronous_commit", "idle_in_transaction_session_timeout", "pg_postmaster_start_time",
+    "synchronous_standby_names",
 }  # fmt: skip
 #: Attributes of spans, and tags.
 OF_TRACES = {f"taquba.{name}" for name in ("queue", "label", "step", "attempt", "run_id", "job_id")}
