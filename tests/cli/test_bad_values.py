@@ -67,7 +67,7 @@ BASE = {
     "schedules pause": ["x"], "schedules resume": ["x"], "schedules trigger": ["x"],
     "limits list": [], "limits set": ["--concurrency", "3"], "limits clear": [], "pause": [], "resume": [],
 }  # fmt: skip
-MAKE_A_STORE = ("worker", "run", "submit", "schedules add", "limits set", "restore", "migrate")
+MAKE_A_STORE = ("worker", "run", "submit", "schedules add", "limits set", "restore", "migrate", "move")
 
 
 def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -357,7 +357,8 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _SHARED + "transitions/requeue.py", "if row.status != JobStatus.DEAD and", "if False and",
     ),
     "a requeue puts back a run beside its later life": (
-        _SHARED + "transitions/requeue.py", "return row.run_id is not None and", "return False and",
+        _SHARED + "transitions/requeue.py", "(row.queue, row.run_id)).fetchone() is not None:\n        return True",
+        "(row.queue, row.run_id)).fetchone() is None and False:\n        return True",
     ),
     # signals
     "a signal is delivered to a run that runs": (

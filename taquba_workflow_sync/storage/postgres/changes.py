@@ -40,6 +40,13 @@ def _commits(session: Session) -> int:
     return number
 
 
+def _end(session: Session | None) -> None:
+    """End a session that an error has come out of, whatever is left of it."""
+    if session is not None:
+        with suppress(psycopg.Error):
+            session.close()
+
+
 class _Version(NamedTuple):
     commits: int
     moves: int
@@ -146,6 +153,7 @@ class ChangeFeed:
             session.run(f"NOTIFY \"{self._channel}\", '{number}'")
         except (psycopg.Error, StorageError):
             self._speaker = None  # who was not told looks for itself within a second
+            _end(session)
         self._told = max(self._told, number)
         WakeUp().wait(_TELL_EVERY)
 
@@ -182,6 +190,7 @@ class ChangeFeed:
                     heard.set()
                 self._hear_some(session)
             except (psycopg.Error, StorageError):
+                _end(session)
                 session = None
                 heard.set()
                 select.select([self._ends[0].fileno()], [], [], _LOOK_EVERY)

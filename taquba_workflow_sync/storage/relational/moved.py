@@ -41,7 +41,10 @@ class Move(NamedTuple):
 def noted_move(connection: Connection) -> Move | None:
     """Return what is noted; the table is there."""
     row = connection.execute(sql.GET_MOVE).fetchone()
-    return None if row is None else Move(str(row[0]), MoveState(row[1]), str(row[2]))
+    if row is None:
+        return None
+    id, state, other = row
+    return Move(str(id), MoveState(state), str(other))
 
 
 def why_closed(move: Move | None, store: object) -> TaqubaError | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from tests.faults.disk.volume import Volume, mounted
 from tests.faults.figures import Figures
 from tests.faults.server.proxy import Proxy
 from tests.faults.server.scene import PART, Fleet, fleet_of, server_of_its_own
-from tests.postgres import Server, _other_user, start
+from tests.postgres import Server, other_user, start
 from tests.support import wait_until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
@@ -66,10 +65,9 @@ def test_a_server_whose_disk_is_full_goes_on_once_there_is_room(tmp_path: Path) 
 def _replica(primary: Server, through: Proxy | None, *, name: str = "replica") -> Iterator[Server]:
     """A replica that streams, by way of a proxy if there is one."""
     root = Path(tempfile.mkdtemp(prefix="taquba-pgr-"))
-    change = _other_user()
-    if change is not None:
-        user = pwd.getpwnam("postgres")
-        os.chown(root, user.pw_uid, user.pw_gid)
+    other = other_user()
+    if other:
+        os.chown(root, other["user"], other["group"])
     port = primary.port if through is None else through.port
     source = f"host=127.0.0.1 port={port} user=taquba application_name={name} sslmode=disable gssencmode=disable"
     command = [
@@ -84,7 +82,7 @@ def _replica(primary: Server, through: Proxy | None, *, name: str = "replica") -
         "-c",
         "fast",
     ]
-    subprocess.run([*map(str, command)], check=True, preexec_fn=change, cwd="/", capture_output=True, timeout=60)
+    subprocess.run([*map(str, command)], check=True, cwd="/", capture_output=True, timeout=60, **other)
     server = start(primary.settings | {"hot_standby": "on", "synchronous_standby_names": ""}, directory=root)
     assert server is not None
     try:
