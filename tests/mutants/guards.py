@@ -642,7 +642,7 @@ GUARDS: dict[str, tuple[str, str, str]] = {
         _SHARED + "transitions/hold.py", "if queues and goes_back(tx, lanes[-1]):", "if False:",
     ),
     "a paused queue is claimed from": (
-        _SHARED + "transitions/limit.py", "    if tx.queue(queue).paused == 1:\n        return 0\n", "",
+        _SHARED + "transitions/limit.py", "    if tx.queue(queue).paused in CLOSED:\n        return 0\n", "",
     ),
     "a full queue takes more": (
         _PORT + "limit.py", "waiting >= max_waiting:", "waiting > max_waiting:",
