@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import threading
 import time
@@ -17,7 +16,7 @@ from taquba_workflow_sync.errors import StorageError
 from taquba_workflow_sync.storage.port.changes import Changes, CommitListener, Leader
 from taquba_workflow_sync.storage.postgres.access import Access
 from taquba_workflow_sync.storage.postgres.connections import Connections
-from taquba_workflow_sync.storage.postgres.sessions import Session
+from taquba_workflow_sync.storage.postgres.sessions import Session, wait_for
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.clerk import Clerk
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
@@ -193,7 +192,7 @@ class ChangeFeed:
                 _end(session)
                 session = None
                 heard.set()
-                select.select([self._ends[0].fileno()], [], [], _LOOK_EVERY)
+                wait_for(self._ends[0].fileno(), timeout=_LOOK_EVERY)
         if session is not None:
             with suppress(psycopg.Error):
                 session.close()
@@ -201,7 +200,7 @@ class ChangeFeed:
     def _hear_some(self, session: Session) -> None:
         """Wait for words of the server's; each says how many commits there were."""
         link = session.raw.pgconn
-        select.select([link.socket, self._ends[0].fileno()], [], [], _LOOK_EVERY)
+        wait_for(link.socket, self._ends[0].fileno(), timeout=_LOOK_EVERY)
         link.consume_input()
         while (word := link.notifies()) is not None:
             if word.extra:

@@ -43,6 +43,18 @@ class _Call(NamedTuple):
     formats: Sequence[int]
 
 
+def wait_for(*descriptors: int, timeout: float | None = None) -> None:
+    """Wait until one can be read, at most ``timeout`` seconds. Not by ``select``, which knows 1,024 descriptors."""
+    _poll(descriptors, select.POLLIN, timeout)
+
+
+def _poll(descriptors: Sequence[int], event: int, timeout: float | None) -> None:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, event)
+    poll.poll(None if timeout is None else timeout * 1000)
+
+
 def _is_main() -> bool:
     return threading.get_ident() == threading.main_thread().ident
 
@@ -84,6 +96,7 @@ class Session:
         self.prepares = prepares
         self._was_interrupted = False
         self._prepared: dict[str, bytes] = {}
+        self._names = 0
         #: What nobody waits for, to go with the next statement.
         self._queued: list[_Call] = []
         #: How many rows were changed, ever.
@@ -107,6 +120,7 @@ class Session:
     def _execute(self, statement: str, values: Sequence[Any]) -> Cursor:
         if self._was_interrupted and statement in _ENDS:
             return Cursor([], 0)  # what has ended the session is on its way to the caller, and must not be replaced
+        self._forget_some()
         call = self._call_of(statement, values)
         if statement in _SILENT and self.in_transaction:
             self._queued.append(call)
@@ -162,9 +176,9 @@ class Session:
         """Return what comes next; waited for outside of libpq, which would keep every other thread waiting, too."""
         link = self._link
         while link.flush():
-            select.select([], [link.socket], [])
+            _poll([link.socket], select.POLLOUT, None)
         while link.is_busy():
-            select.select([link.socket], [], [])
+            wait_for(link.socket)
             link.consume_input()
         return link.get_result()
 
@@ -188,17 +202,27 @@ class Session:
         except psycopg.Error as error:
             raise NotCommittedError(error) from error
         try:
-            return self._send(calls)[-2]
+            *_, last, end = self._send(calls)
         except psycopg.Error as error:
             if error.sqlstate is not None and not self.raw.closed and self.in_transaction:
                 raise NotCommittedError(error) from error  # the server has told of an error, and waits for a ROLLBACK
             raise
+        if end.tag != b"COMMIT":
+            # A transaction in which anything has failed is rolled back by a COMMIT, without an error.
+            text = "the server has rolled it back: a statement had failed before"
+            raise NotCommittedError(psycopg.errors.InFailedSqlTransaction(text))
+        return last
 
-    def _prepare(self, statement: str) -> bytes:
-        if len(self._prepared) >= _MOST_PREPARED:
+    def _forget_some(self) -> None:
+        """Let the server forget what was prepared, once that is very much; between transactions, when nothing waits."""
+        if len(self._prepared) >= _MOST_PREPARED and not self._queued and not self.in_transaction:
             self._prepared.clear()
             self._cursor_of(self._link.exec_(b"DEALLOCATE ALL"))
-        name = b"taquba%d" % len(self._prepared)
+
+    def _prepare(self, statement: str) -> bytes:
+        # A name is never used again: what was put off under it must not meet another statement.
+        self._names += 1
+        name = b"taquba%d" % self._names
         self._cursor_of(self._link.prepare(name, translated(statement, self.schema).encode()))
         self._prepared[statement] = name
         return name
@@ -224,11 +248,11 @@ class Session:
             changed = result.command_tuples or 0
             if not (result.command_status or b"").startswith(b"SELECT"):
                 self.total_changes += changed
-            return Cursor(rows, changed)
+            return Cursor(rows, changed, result.command_status or b"")
         if status in (ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY):
             changed = result.command_tuples or 0
             self.total_changes += changed
-            return Cursor([], changed)
+            return Cursor([], changed, result.command_status or b"")
         raise error_from_result(result, encoding="utf-8")
 
     def _count(self, changed: int) -> None:
@@ -243,6 +267,7 @@ class Session:
         """Run statements without values in one message; returns the rows of the last one that has any."""
         link = self._link
         self._queued.clear()  # of a transaction that is given up: nothing else is run so while one is under way
+        self._forget_some()
         rows: list[tuple[Any, ...]] = []
         failure: psycopg.Error | None = None
         changes = self.total_changes

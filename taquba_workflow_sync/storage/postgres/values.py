@@ -96,10 +96,12 @@ SPECIAL: Final = {
 class Cursor:
     """What a statement has returned; all of it is here."""
 
-    __slots__ = ("_rows", "rowcount")
+    __slots__ = ("_rows", "rowcount", "tag")
 
-    def __init__(self, rows: list[tuple[Any, ...]], rowcount: int) -> None:
+    def __init__(self, rows: list[tuple[Any, ...]], rowcount: int, tag: bytes = b"") -> None:
         self._rows = rows
+        #: What the server says that it has done.
+        self.tag: bytes = tag
         self.rowcount: int = rowcount
 
     @property
