@@ -266,7 +266,10 @@ class Session:
     def run(self, text: str) -> list[tuple[Any, ...]]:
         """Run statements without values in one message; returns the rows of the last one that has any."""
         link = self._link
-        self._queued.clear()  # of a transaction that is given up: nothing else is run so while one is under way
+        if text == sql.ROLLBACK or not self.in_transaction:
+            self._queued.clear()  # it goes with its transaction
+        elif self._queued:
+            self._send(())
         self._forget_some()
         rows: list[tuple[Any, ...]] = []
         failure: psycopg.Error | None = None
