@@ -41,7 +41,7 @@ def wait_for_line() -> None:
 
 
 def forgotten_idle(queue: Queue, witness: Witness) -> None:
-    runtime = WorkflowRuntime(queue, PlannedRunner(witness), print)
+    runtime = WorkflowRuntime(queue, PlannedRunner(witness), say)
     runtime.start()
     say("result", runtime.submit(planned("r", "go go")).result(timeout=PATIENCE).decode())
 

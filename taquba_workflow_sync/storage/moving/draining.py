@@ -24,30 +24,46 @@ _LEASE_MS: Final = 1000
 def close_source(source: Side, deadline: float, at: At | None) -> None:
     """Have nothing more be claimed, wait for what is, and put the tables away.
 
-    ``deadline``: until when, by the monotonic clock. Submits go through until the tables are gone.
+    ``deadline``: until when, by the monotonic clock. Submits go through until the tables are gone; what programs' own
+    transactions have committed until then is in them.
 
     Raises:
         StoreInUseError: steps still run then, or others' transactions hold the tables; they are named.
     """
     pause = WakeUp()
-    is_closed = False
+    is_closed = has_arrivals = False
     while True:
         try:
             _await_claims(source, deadline)
-            with source.transaction():
-                source.connection.execute(sql.HOLD_QUEUES)
-                if not _held(source):
-                    source.hide()
-                    source.connection.execute(sql.MOVE_STATE, (MoveState.COPYING,))
-                    reached(at, "close source")
-                    is_closed = True
+            with source.no_submits():
+                if has_arrivals:
+                    _take_over(source)
+                with source.transaction():
+                    source.connection.execute(sql.HOLD_QUEUES)
+                    has_arrivals = source.has_arrivals()
+                    if not has_arrivals and not _held(source):
+                        source.hide()
+                        source.connection.execute(sql.MOVE_STATE, (MoveState.COPYING,))
+                        reached(at, "close source")
+                        is_closed = True
             if is_closed:
                 reached(at, "closed source")
                 return
+            if has_arrivals and time.monotonic() >= deadline:
+                raise StoreInUseError(
+                    f"{source.shown} is not moved, it goes on as before: programs' own transactions go on putting runs,"
+                    " signals or values in; stop them, or give more time"
+                )
         except StoreInUseError:
             if time.monotonic() >= deadline:
                 raise  # who still runs, or which transactions hold the tables
         pause.wait(_LOOK_AGAIN)
+
+
+def _take_over(source: Side) -> None:
+    """Have what programs' own transactions have put in be in the tables that are copied, as by any read."""
+    with closing(source.open()) as store:
+        store.counts()
 
 
 def _held(source: Side) -> list[tuple[object, ...]]:

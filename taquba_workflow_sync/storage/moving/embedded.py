@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,6 +100,14 @@ class EmbeddedSide:
         self.connection.execute(sql.MAKE_GRAPHS)
         for name in names():
             self.connection.execute(f"ALTER TABLE {name} RENAME TO {hidden(name)}")
+
+    def no_submits(self) -> AbstractContextManager[None]:
+        """Do nothing, likewise."""
+        return nullcontext()
+
+    def has_arrivals(self) -> bool:
+        """Return that there are none: programs have no transactions of their own here."""
+        return False
 
     def show(self) -> None:
         """Have the tables be where they belong."""

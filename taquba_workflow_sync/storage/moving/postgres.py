@@ -14,6 +14,7 @@ from taquba_workflow_sync.storage.moving.tables import META, Row, Table, checked
 from taquba_workflow_sync.storage.port.store import OpenOptions, Store
 from taquba_workflow_sync.storage.postgres import schema, store
 from taquba_workflow_sync.storage.postgres.address import parsed
+from taquba_workflow_sync.storage.postgres.arrivals import ARRIVAL
 from taquba_workflow_sync.storage.postgres.errors import as_not_opened, as_not_written, first_line
 from taquba_workflow_sync.storage.postgres.moved import find_move
 from taquba_workflow_sync.storage.postgres.sessions import Session, connect
@@ -124,11 +125,37 @@ class PostgresSide:
 
     def hide(self) -> None:
         """Put the tables away."""
-        self._rename([(name, hidden(name)) for name in names()])
+        self._rename([(name, hidden(name)) for name in (*names(), ARRIVAL)])
+
+    @contextmanager
+    def no_submits(self) -> Iterator[None]:
+        """Have programs' own transactions wait with their submits until the end of the block.
+
+        They take a name before the table of arrivals, and look at that by a second session too: it would stand behind
+        a lock of the table that itself waits for the first.
+        """
+        key, session = self._address.key("names"), self.connection
+        try:
+            session.run(f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({key})")
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreInUseError(f"the tables of {self.shown} are held by {self._holders()}") from error
+        except psycopg.Error as error:
+            raise as_not_written(error) from error
+        try:
+            yield
+        finally:
+            with suppress(psycopg.Error):
+                session.run(f"SELECT pg_advisory_unlock({key})")
+
+    def has_arrivals(self) -> bool:
+        """Whether programs' own transactions have put in what the store has not taken over yet."""
+        where = f'"{self._address.schema}".{ARRIVAL}'
+        self.connection.run(f"LOCK TABLE {where} IN ACCESS EXCLUSIVE MODE")
+        return bool(self.connection.execute(f"SELECT 1 FROM {where} LIMIT 1").fetchall())
 
     def show(self) -> None:
         """Have the tables be where they belong."""
-        self._rename([(hidden(name), name) for name in names()])
+        self._rename([(hidden(name), name) for name in (*names(), ARRIVAL)])
         # Whoever has had it open all the while hears of it.
         self.connection.run(f"UPDATE \"{self._address.schema}\".{sql.META} SET value = value + 1 WHERE key = 'commits'")
 

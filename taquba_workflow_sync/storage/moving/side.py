@@ -58,6 +58,21 @@ class Side(Protocol):
         """Put the tables away, in the open transaction: what is open elsewhere finds none from its commit on."""
         ...
 
+    def no_submits(self) -> AbstractContextManager[None]:
+        """Have programs' own transactions wait with their submits until the end of the block, those open having ended.
+
+        Raises:
+            StoreInUseError: one does not end; named.
+        """
+        ...
+
+    def has_arrivals(self) -> bool:
+        """Whether programs' own transactions have put in what the store has not taken over yet.
+
+        Waits for those that are open, and keeps others from it until the open transaction ends.
+        """
+        ...
+
     def show(self) -> None:
         """Have the tables be where they belong, in the open transaction."""
         ...

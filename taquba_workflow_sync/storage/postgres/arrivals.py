@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 #: How many one transaction takes over.
 MOST: Final = 500
 _SUBMIT: Final = "submit"
+#: The table in which they are; a move puts it away with the others, or what comes late would be in neither store.
+ARRIVAL: Final = "taquba_arrival"
 
 HAVE_COME: Final = "SELECT min(id) FROM taquba_arrival"
 #: The newest submit of a run's name that has not been taken over.

@@ -33,6 +33,7 @@ from taquba_workflow_sync.storage.postgres.commit import NoBootClock
 from taquba_workflow_sync.storage.postgres.connections import Connections
 from taquba_workflow_sync.storage.postgres.errors import first_line
 from taquba_workflow_sync.storage.postgres.given import GivenSession, given
+from taquba_workflow_sync.storage.postgres.moved import refuse_if_closed
 from taquba_workflow_sync.storage.postgres.names import wait_for_name
 from taquba_workflow_sync.storage.postgres.sessions import Session
 from taquba_workflow_sync.storage.relational import reads
@@ -121,8 +122,12 @@ class Outside:
         connection = given(to.connection)
         with connection.joined():
             session = GivenSession(connection.raw, self._address.schema)
-            self.prove(session)
-            yield session
+            try:
+                self.prove(session)
+                yield session
+            except psycopg.errors.UndefinedTable:
+                self._refuse_if_closed()
+                raise
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
@@ -131,6 +136,15 @@ class Outside:
                 yield reader
         except psycopg.Error as error:
             raise StorageError(f"cannot read the store {self._address.shown}: {first_line(error)}") from error
+
+    def _refuse_if_closed(self) -> None:
+        """Say where the store is, or that it is being moved, where that is why a table is gone.
+
+        Raises:
+            StorageError, StoreMovedError: so it is.
+        """
+        with self._reading() as reader:
+            refuse_if_closed(reader, self._address)
 
     def _look(self, reader: Session) -> Transaction:
         """Return what transitions look through, and must not write through."""

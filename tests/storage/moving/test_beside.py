@@ -267,3 +267,76 @@ def test_a_transaction_that_holds_the_tables_is_named(empty_pair: Pair) -> None:
             assert time.monotonic() - began < PATIENCE
             assert queue.claim("q") is not None, "the store goes on"
             other.rollback()
+
+
+@pytest.mark.parametrize("direction", ["from-postgres"], indirect=True)
+def test_what_programs_own_transactions_commit_until_the_end_is_moved(empty_pair: Pair) -> None:
+    """Another program's, at the last instant at which it can: the store has no reason to look once more."""
+    with Queue.open(empty_pair.source) as queue:
+        client = WorkflowClient(queue)
+        client.submit(run_id="before")
+        dsn = parsed(empty_pair.source).dsn
+        with psycopg.connect(dsn) as program:
+            client.submit(run_id="early", connection=program)
+        with closing(psycopg.connect(dsn)) as program:
+            client.submit(run_id="open", connection=program)
+            queue.kv.put("k", b"value", connection=program)
+            with pytest.raises(StoreInUseError, match=r"pid \d+ .*in a transaction for"):
+                empty_pair.move(0.5)
+
+            def at(name: str) -> None:
+                if name == "marked source":
+                    program.commit()
+
+            empty_pair.move(at=at)
+            late = (
+                lambda: client.submit(run_id="late", connection=program),
+                lambda: client.signal("before", "late", connection=program),
+                lambda: client.cancel("before", connection=program),
+                lambda: queue.kv.put("late", b"value", connection=program),
+            )
+            for call in late:
+                with pytest.raises(StoreMovedError):
+                    call()
+                program.rollback()
+    with Queue.open(empty_pair.target) as queue:
+        there = {run.run_id for run in WorkflowClient(queue).list_runs().runs}
+        assert there == {"before", "early", "open"}
+        assert queue.kv.get("k") == b"value"
+
+
+@pytest.mark.parametrize("direction", ["from-postgres"], indirect=True)
+def test_programs_own_transactions_during_a_move_are_refused_or_there_afterwards(empty_pair: Pair) -> None:
+    stored: list[str] = []
+    refused: list[BaseException] = []
+
+    def submit(number: int, queue: Queue) -> None:
+        client, count = WorkflowClient(queue), 0
+        with closing(psycopg.connect(parsed(empty_pair.source).dsn)) as program:
+            while True:
+                count += 1
+                name = f"r-{number}-{count}"
+                try:
+                    client.submit(run_id=name, connection=program)
+                    program.commit()
+                    stored.append(name)
+                except StoreMovedError as error:
+                    refused.append(error)
+                    return
+                except StorageError as error:
+                    assert not error.is_permanent, error
+                    program.rollback()
+
+    with Queue.open(empty_pair.source) as queue:
+        threads = [threading.Thread(target=submit, args=(number, queue), daemon=True) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(stored) > 20, "programs that submit")
+        empty_pair.move(PATIENCE)
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    assert len(refused) == 3
+    with Queue.open(empty_pair.target) as queue:
+        there = {row.run_id for row in rows_of(queue.handle.store, "workflow-steps")}
+    assert there == set(stored)

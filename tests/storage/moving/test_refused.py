@@ -88,8 +88,9 @@ def test_a_store_that_is_part_of_a_move_is_part_of_no_other(empty_pair: Pair) ->
 
 
 def test_what_fails_before_anything_is_copied_leaves_both_stores_open(empty_pair: Pair) -> None:
-    _put(empty_pair.source)
-    for name in ("claimed target", "mark source", "marked source", "close source"):
+    places = ("claimed target", "mark source", "marked source", "close source")
+    _put(empty_pair.source, len(places))  # a job for each: what is put back waits for its next attempt
+    for name in places:
         with pytest.raises(_Killed):
             empty_pair.move(at=_until(name))
         with Queue.open(empty_pair.source) as queue:
