@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from taquba_workflow_sync.queue.durations import moment_of, seconds_of
 from taquba_workflow_sync.queue.validation import shown
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-#: A century: the most that the store knows of, and that a thread can wait.
-_LONGEST: Final = 36_600 * 86_400.0
 _STATES: Final = ("pending", "running", "cancelling", "succeeded", "failed", "cancelled")
-
-
-def seconds_of(text: str) -> float | None:
-    """Return a duration like ``50s``, ``10m``, ``1h30m`` in seconds; None for what is none, or is over a century."""
-    if text == "0":
-        return 0.0
-    if not re.fullmatch(f"({_PART.pattern})+", text):
-        return None
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    return seconds if seconds <= _LONGEST else None
 
 
 if TYPE_CHECKING:
@@ -58,19 +44,16 @@ class MomentType(ParameterType):
     name = "moment"
 
     def __init__(self, *, ahead: bool = False) -> None:
-        self._sign = 1 if ahead else -1
+        self._is_ahead = ahead
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Return the aware moment."""
         if isinstance(value, datetime):
             return value
         try:
-            seconds = seconds_of(value)
-            if seconds is not None:
-                return datetime.now(UTC) + self._sign * timedelta(seconds=seconds)
-            return datetime.fromisoformat(value).astimezone()
+            return moment_of(value, ahead=self._is_ahead)
         except (ValueError, OverflowError):
-            way = "from now" if self._sign > 0 else "ago"
+            way = "from now" if self._is_ahead else "ago"
             self.fail(f"{shown(value)} is no moment; write 2026-11-26, 2026-11-26T03:15 or 2h ({way})", param, ctx)
 
 

@@ -131,12 +131,14 @@ def _histogram(read: Mapping[str, int]) -> Histogram:
     return Histogram(BOUNDS, counts, read.get(SUM, 0) / 1e6)
 
 
-def activity_of(store: Store, queue_name: str) -> list[MinuteActivity]:
-    """Return what happened in a queue, by the minute."""
-    minutes: dict[int, tuple[dict[str, int], dict[str, int]]] = {}
+def activity_of(store: Store) -> dict[str, list[MinuteActivity]]:
+    """Return what happened in each queue, by the minute."""
+    queues: dict[str, dict[int, tuple[dict[str, int], dict[str, int]]]] = {}
     for minute, series, added in store.recent_minutes():
-        if series.queue == queue_name:
-            attempts, runs = minutes.setdefault(minute, ({}, {}))
-            counted = attempts if series.meter is Meter.ATTEMPTS else runs
-            counted[series.name] = counted.get(series.name, 0) + added
-    return [MinuteActivity(from_ms(minute * MINUTE_MS), *counted) for minute, counted in sorted(minutes.items())]
+        attempts, runs = queues.setdefault(series.queue, {}).setdefault(minute, ({}, {}))
+        counted = attempts if series.meter is Meter.ATTEMPTS else runs
+        counted[series.name] = counted.get(series.name, 0) + added
+    return {
+        queue: [MinuteActivity(from_ms(minute * MINUTE_MS), *counted) for minute, counted in sorted(minutes.items())]
+        for queue, minutes in queues.items()
+    }

@@ -375,7 +375,11 @@ class Queue(Upkeep):
     def recent_activity(self, queue_name: str) -> list[MinuteActivity]:
         """Return what happened in a queue in this minute and the 59 before, those in which anything did, in order."""
         validation.queue_name(queue_name)
-        return activity_of(self.handle.store, queue_name)
+        return self.recent_activities().get(queue_name, [])
+
+    def recent_activities(self) -> dict[str, list[MinuteActivity]]:
+        """Return the same of every queue in which anything happened, by its name, from one read."""
+        return activity_of(self.handle.store)
 
     def list_queues(self) -> list[str]:
         """Return the names of all queues that were ever used, sorted."""

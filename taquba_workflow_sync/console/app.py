@@ -1,0 +1,158 @@
+"""The console as a function of requests, whatever serves them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from taquba_workflow_sync.console.access import Access
+from taquba_workflow_sync.console.actions import do
+from taquba_workflow_sync.console.guard import HEADERS
+from taquba_workflow_sync.console.live import RETRY, Live, event
+from taquba_workflow_sync.console.messages import Fields, Request, Response, text_response
+from taquba_workflow_sync.console.pages.run import payload_of
+from taquba_workflow_sync.console.rendering import ASSETS, Rendering
+from taquba_workflow_sync.console.routes import PAGES
+from taquba_workflow_sync.console.view import Missing, Page, Refused, Stores, View
+from taquba_workflow_sync.errors import TaqubaError
+
+_log = logging.getLogger(__name__)
+
+#: How long a stream of changes goes on; a browser asks again, and is asked again who it is.
+_STREAM_SECONDS: Final = 20.0
+
+
+class Console:
+    """The pages about some stores.
+
+    ``stores`` is called for each request, and opens what is not open yet. Whoever calls ``answer`` has made sure of
+    who asks, and, of a POST, that one of our own pages has sent it.
+    """
+
+    def __init__(self, stores: Callable[[], Stores]) -> None:
+        self._stores = stores
+        self._rendering = Rendering()
+        self._live = Live()
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request; its headers are complete."""
+        response = self._answer(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    def _answer(self, request: Request) -> Response:
+        if request.path in ASSETS:
+            headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+            return Response(200, self._rendering.assets[request.path], ASSETS[request.path], headers)
+        if request.path == "act":
+            return self._act(request)
+        if request.method not in ("GET", "HEAD"):
+            return text_response(405, "only GET and HEAD")
+        if request.path == "events":
+            return self._events(request)
+        if request.path == "payload":
+            return self._payload(request)
+        if request.path not in PAGES:
+            return self._failed(request, 404, "There is no such page.")
+        return self._page(request, PAGES[request.path])
+
+    def _view(self, request: Request) -> View:
+        stores = self._stores()
+        name = request.query.get("store") or next(iter(stores))
+        if name not in stores:
+            raise Missing(f"there is no store {name!r}")
+        return View(request, tuple(stores), name, stores[name])
+
+    def _page(self, request: Request, make: Callable[[View], Page]) -> Response:
+        try:
+            view = self._view(request)
+            page = make(view)
+            return Response(page.status, self._rendering.whole(page, view))
+        except (Missing, Refused, TaqubaError, OSError) as error:
+            return self._failed(request, *_told(error))
+
+    def _failed(self, request: Request, status: int, text: str) -> Response:
+        """Answer with a page that says what is wrong; without the store's name, if that is what is wrong."""
+        page = Page("error.html", "That did not work", {"text": text}, is_live=False, status=status)
+        try:
+            view = self._view(request)
+            return Response(status, self._rendering.whole(page, view))
+        except (Missing, TaqubaError, OSError):
+            return text_response(status, text)
+
+    def _act(self, request: Request) -> Response:
+        if request.access is not Access.ACT:
+            return self._failed(request, 403, "You may look at everything here, and change nothing.")
+        if request.method != "POST":
+            return text_response(405, "only POST")
+        try:
+            view = self._view(_with_store(request))
+            action, done = do(view, request.form)
+            values = {"action": action, "done": done, "name": request.form.get("queue")}
+            page = Page("done.html", action.title, values, is_live=False)
+            return Response(200, self._rendering.whole(page, view))
+        except (Missing, Refused, TaqubaError, OSError) as error:
+            return self._failed(request, *_told(error))
+
+    def _payload(self, request: Request) -> Response:
+        try:
+            name, data = payload_of(self._view(request))
+        except (Missing, Refused, TaqubaError, OSError) as error:
+            return self._failed(request, *_told(error))
+        # Never shown by the browser: what a run was given may be a page, too.
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(200, data, "application/octet-stream", headers)
+
+    def _events(self, request: Request) -> Response:
+        """Answer with what is on a page, whenever it changes."""
+        wanted = urlsplit(request.query.get("page") or "")
+        fields = Fields(parse_qs(wanted.query, keep_blank_values=True))
+        make = PAGES.get(wanted.path)
+        if make is None or wanted.path == "confirm" or wanted.netloc:
+            return text_response(404, "no page of that name is told of changes")
+        asked = Request(
+            "GET", wanted.path, fields, Fields({}), request.base, request.access, request.csrf, request.may_hold
+        )
+
+        def read() -> bytes:
+            try:
+                view = self._view(asked)
+                return self._rendering.main(make(view), view)
+            except (Missing, Refused, TaqubaError, OSError) as error:
+                _log.debug("a page of the console could not be made", exc_info=True)
+                return self._rendering.problem(_told(error)[1])
+
+        key = (request.base, wanted.path, wanted.query, request.access.value)
+        headers = {"X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(200, b"", "text/event-stream", headers)
+        return Response(200, self._changes(request, key, read), "text/event-stream", headers)
+
+    def _changes(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> Iterator[bytes]:
+        if request.may_hold:
+            return self._live.stream(key, read, request.last_event_id, _STREAM_SECONDS)
+        now_id, text = self._live.latest(key, read)
+        is_known = not now_id or now_id == request.last_event_id
+        return iter((RETRY,) if is_known else (RETRY, event(now_id, text)))
+
+
+def _with_store(request: Request) -> Request:
+    """Return a request in which the form says which store is meant."""
+    return Request(
+        request.method, request.path, request.form, request.form, request.base, request.access, request.csrf
+    )
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """Return how an error is answered."""
+    match error:
+        case Missing():
+            return 404, str(error)
+        case Refused():
+            return 400, str(error)
+        case _:
+            return 503, f"{type(error).__name__}: {error}"

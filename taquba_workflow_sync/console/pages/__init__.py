@@ -1,0 +1,1 @@
+"""The pages: what each reads of the store, and what its template is filled with."""

@@ -1,0 +1,140 @@
+"""One run: where it stands, what happened to it, what it was given, what it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from taquba_workflow_sync.console import texts
+from taquba_workflow_sync.console.drawing.timeline import timeline
+from taquba_workflow_sync.console.pages.queue import drawn, graph_of
+from taquba_workflow_sync.console.view import Missing, Page, Refused, View
+from taquba_workflow_sync.errors import GroupNotFoundError, RunNotFoundError, StorageError, TaqubaError
+from taquba_workflow_sync.queue.records import JobRecord
+from taquba_workflow_sync.workflow.client import WorkflowClient
+from taquba_workflow_sync.workflow.group import GroupStatus
+from taquba_workflow_sync.workflow.history import RunEvent
+from taquba_workflow_sync.workflow.status import RunStatus
+
+_CHILDREN: Final = 40
+_MEMOS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """What is stored, in the form that is shown."""
+
+    what: str
+    title: str
+    text: str
+    form: str
+    size: int
+    is_cut: bool
+
+
+def find(view: View) -> tuple[WorkflowClient, RunStatus]:
+    """Return the run that the request names.
+
+    Raises:
+        Missing: it is not there.
+    """
+    client = view.client()
+    run_id = view.request.query.get("id")
+    if run_id is None:
+        raise Refused("no run is named")
+    try:
+        run = client.status(run_id)
+    except TaqubaError as error:
+        if not error.is_permanent:
+            raise
+        run = None  # no run can be called so
+    if run is None:
+        raise Missing(f"queue {client.queue_name!r} has no run {run_id!r}")
+    return client, run
+
+
+def page(view: View) -> Page:
+    """Return the page of the run that the request names."""
+    client, run = find(view)
+    job = view.queue.get_job(run.job_id)
+    try:
+        events = client.history(run.run_id)
+        signals = client.signals(run.run_id)
+        memos = [] if run.finished_at is not None else client.memo(run.run_id, limit=_MEMOS).items
+    except RunNotFoundError:
+        raise Missing(f"run {run.run_id!r} is gone: its time was over") from None
+    children = client.list_runs(parent=run.job_id, limit=_CHILDREN).runs if run.children else []
+    text = client.graph()
+    graph = graph_of(text)
+    values = {
+        "run": run,
+        "job": job,
+        "name": client.queue_name,
+        "events": events,
+        "worker": _worker(events) if run.finished_at is None else None,
+        "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
+        "signals": [(each, texts.shown(each.payload, texts.form_of(each.payload))) for each in signals],
+        "memos": [(key, texts.shown(value, texts.form_of(value))) for key, value in memos],
+        "children": children,
+        "group": _group(client, run),
+        "chart": timeline(run, events, children, view.now),
+        "flow": None if graph is None else graph.flow,
+        "picture": drawn(text, run.label),
+        "percent": _percent(run),
+        "forms": texts.FORMS,
+        "is_dead": job is not None and job.status == "dead",
+    }
+    return Page("run.html", run.run_id, values)
+
+
+def payload_of(view: View) -> tuple[str, bytes]:
+    """Return what a run was given or has returned, whole, as the request asks, with a name for the file."""
+    client, run = find(view)
+    wanted = view.request.query.get("what")
+    for what, _, data in _stored(client, run, view.queue.get_job(run.job_id)):
+        if what == wanted:
+            return f"{what}.bin", data
+    raise Missing(f"run {run.run_id!r} has no {wanted!r}")
+
+
+def _stored(client: WorkflowClient, run: RunStatus, job: JobRecord | None) -> list[tuple[str, str, bytes]]:
+    found = [] if job is None else [("payload", "Payload of the step", job.payload)]
+    if run.finished_at is not None:
+        try:
+            outcome = client.outcome(run.run_id)
+        except StorageError:
+            return found  # it is damaged, which the error of the run says
+        if outcome is not None and outcome.result is not None:
+            found.insert(0, ("result", "Result", outcome.result))
+    return found
+
+
+def _bytes(view: View, what: str, title: str, data: bytes) -> Bytes:
+    wanted = view.request.query.get(f"{what}_as")
+    form = wanted if wanted in texts.FORMS else texts.form_of(data)
+    text = texts.shown(data, form)
+    is_cut = len(text) >= texts.MOST_SHOWN or (form == "hex" and len(data) > texts.MOST_SHOWN // 4)
+    return Bytes(what, title, text, form, len(data), is_cut)
+
+
+def _worker(events: list[RunEvent]) -> RunEvent | None:
+    """Return the event that says who runs its step now."""
+    last = next((event for event in reversed(events) if event.kind in ("started", "ended")), None)
+    return last if last is not None and last.kind == "started" and last.pid is not None else None
+
+
+def _group(client: WorkflowClient, run: RunStatus) -> tuple[str, GroupStatus] | None:
+    kind, _, group_id = (run.waiting_for or "").partition(":")
+    if kind != "group":
+        return None
+    try:
+        return group_id, client.group(group_id).status()
+    except GroupNotFoundError:
+        return None
+
+
+def _percent(run: RunStatus) -> int | None:
+    progress = run.progress
+    if progress is None or not progress.total:
+        return None
+    return max(0, min(100, round(100 * progress.done / progress.total)))
