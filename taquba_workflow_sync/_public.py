@@ -58,8 +58,10 @@ from taquba_workflow_sync.queue import Queue as Queue
 from taquba_workflow_sync.queue import QueueConfig as QueueConfig
 from taquba_workflow_sync.queue import QueueMetrics as QueueMetrics
 from taquba_workflow_sync.queue import QueueStats as QueueStats
+from taquba_workflow_sync.queue import RunningJob as RunningJob
 from taquba_workflow_sync.queue import StoreMetrics as StoreMetrics
 from taquba_workflow_sync.queue import Worker as Worker
+from taquba_workflow_sync.queue import WorkerProcess as WorkerProcess
 from taquba_workflow_sync.queue import run_worker as run_worker
 from taquba_workflow_sync.storage.port.event import EventKind as EventKind
 from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID as HEADER_RUN_ID
@@ -82,6 +84,7 @@ from taquba_workflow_sync.workflow.hooks import NoopTerminalHook as NoopTerminal
 from taquba_workflow_sync.workflow.hooks import TerminalHook as TerminalHook
 from taquba_workflow_sync.workflow.keys import content_key as content_key
 from taquba_workflow_sync.workflow.limit import Limit as Limit
+from taquba_workflow_sync.workflow.limit import LimitUsage as LimitUsage
 from taquba_workflow_sync.workflow.memo import Memo as Memo
 from taquba_workflow_sync.workflow.outcomes import Cancel as Cancel
 from taquba_workflow_sync.workflow.outcomes import Continue as Continue

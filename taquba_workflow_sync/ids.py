@@ -7,6 +7,7 @@ import threading
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as the ULID specification has it
+_DIGITS = frozenset(_ALPHABET)
 _RANDOM_BITS = 80
 _RANDOM_LIMIT = 1 << _RANDOM_BITS
 
@@ -47,6 +48,16 @@ class UlidFactory:
             self._last_ms, self._last_random = ms, random
         value = ms << _RANDOM_BITS | random
         return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+
+
+def ms_of_ulid(text: str) -> int | None:
+    """Return when a ULID was made, in milliseconds by the wall clock of its maker; None: it is none."""
+    if len(text) != 26 or not _DIGITS.issuperset(text):
+        return None
+    ms = 0
+    for letter in text[:10]:
+        ms = ms << 5 | _ALPHABET.index(letter)
+    return ms
 
 
 new_ulid: UlidFactory = UlidFactory()

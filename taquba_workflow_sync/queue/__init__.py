@@ -14,6 +14,7 @@ from taquba_workflow_sync.queue.records import (
     QueueStats,
 )
 from taquba_workflow_sync.queue.worker import Worker, run_worker
+from taquba_workflow_sync.queue.workers import RunningJob, WorkerProcess
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.status import AttemptOutcome, JobStatus
 
@@ -38,7 +39,9 @@ __all__ = [
     "QueueConfig",
     "QueueMetrics",
     "QueueStats",
+    "RunningJob",
     "StoreMetrics",
     "Worker",
+    "WorkerProcess",
     "run_worker",
 ]

@@ -26,6 +26,7 @@ from taquba_workflow_sync.storage.port.signals import NewSignal, SignalOutcome, 
 from taquba_workflow_sync.storage.port.store import Store
 from taquba_workflow_sync.storage.port.tally import Tally
 from taquba_workflow_sync.storage.port.timing import Moment
+from taquba_workflow_sync.storage.port.usage import Usage
 
 
 class Features(ABC):
@@ -169,6 +170,10 @@ class Features(ABC):
     def limits(self, queue_name: str) -> list[Limit]:
         """Return the limits of a queue."""
         return self.store.limits(queue_name)
+
+    def limit_usage(self, queue_name: str) -> list[Usage]:
+        """Return what there is under the limits of a queue."""
+        return self.store.limit_usage(queue_name)
 
     def pause(self, queue_name: str, *, is_paused: bool) -> None:
         """Have nothing new be claimed from a queue, or have it claimed again."""

@@ -18,7 +18,6 @@ from taquba_workflow_sync.queue.config import Duration, QueueConfig
 from taquba_workflow_sync.queue.effects import Site, StagedEffects, checked_effects
 from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.queue.kv import KeyValueStore
-from taquba_workflow_sync.queue.metrics import MinuteActivity, StoreMetrics, activity_of, metrics_of
 from taquba_workflow_sync.queue.new_job import new_job
 from taquba_workflow_sync.queue.policy import after_failure
 from taquba_workflow_sync.queue.records import (
@@ -31,6 +30,7 @@ from taquba_workflow_sync.queue.records import (
     record_of,
 )
 from taquba_workflow_sync.queue.upkeep import Upkeep
+from taquba_workflow_sync.queue.watching import WatchedStore
 from taquba_workflow_sync.storage.port.cancellation import CancelOutcome
 from taquba_workflow_sync.storage.port.headers import encode_headers
 from taquba_workflow_sync.storage.port.reads import Filter
@@ -40,7 +40,7 @@ from taquba_workflow_sync.storage.port.status import JobStatus
 DEFAULT_MAX_PAYLOAD_BYTES = 64 * 2**20
 
 
-class Queue(Upkeep):
+class Queue(Upkeep, WatchedStore):
     """A store opened by this process; usable from any thread, and in forked children.
 
     Make one with :meth:`open`. A call that returned is durable as ``durability`` says. Every method raises
@@ -367,19 +367,6 @@ class Queue(Upkeep):
         """Return a queue's counters; all zero for one that was never used."""
         validation.queue_name(queue_name)
         return QueueStats(queue_name, *self.handle.counts(queue_name), paused=self.handle.is_paused(queue_name))
-
-    def metrics(self) -> StoreMetrics:
-        """Return what the store has counted of its queues, from counters: totals, durations, what waits longest."""
-        return metrics_of(self.handle.store)
-
-    def recent_activity(self, queue_name: str) -> list[MinuteActivity]:
-        """Return what happened in a queue in this minute and the 59 before, those in which anything did, in order."""
-        validation.queue_name(queue_name)
-        return self.recent_activities().get(queue_name, [])
-
-    def recent_activities(self) -> dict[str, list[MinuteActivity]]:
-        """Return the same of every queue in which anything happened, by its name, from one read."""
-        return activity_of(self.handle.store)
 
     def list_queues(self) -> list[str]:
         """Return the names of all queues that were ever used, sorted."""

@@ -25,6 +25,16 @@ class Limit:
     max_waiting: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """What there is of a key, or with ``key`` None of the whole queue: how many of its jobs are claimed, and how many
+    runs are parked, which wait for their key and stand in no line."""
+
+    key: str | None
+    claimed: int
+    parked: int
+
+
 def checked(key: object, concurrency: object, rate: object, hold: object, max_waiting: object) -> StoredLimit:
     """Return a limit to set.
 
@@ -116,6 +126,18 @@ class LimitedQueue:
     def limits(self) -> list[Limit]:
         """Return the limits of the queue: its own, then by key."""
         return [shown(limit) for limit in self._handle.limits(self._queue_name)]
+
+    def limit_usage(self) -> list[LimitUsage]:
+        """Return what there is under the limits of the queue: the queue itself, then the keys with most parked first.
+
+        The keys are those that have a run parked, that have one claimed under a limit, and those that have a limit of
+        their own; at most 1,000. Without limits the list is empty. The queue is told of from counters. Keys are
+        counted from their rows, over an index and in their order, until 10,000 keys were passed by or 100,000 parked
+        runs counted; of one key no more than 10,000. Those after that are left out: the ``parked`` of the queue
+        counts them, too. A run that stands in line, or keeps a slot between its steps, has a slot and counts for
+        neither.
+        """
+        return [LimitUsage(*usage) for usage in self._handle.limit_usage(self._queue_name)]
 
     def pause(self) -> None:
         """Have nothing new be claimed from the queue, in any process, until :meth:`resume`; durable on return.

@@ -96,6 +96,7 @@ class Dispatcher:
         """Run the loop until nothing becomes due soon, or until ``deadline``; then it drains and ends."""
         self._deadline = deadline
         self._wait_for_scheduled_ms = wait_for_scheduled_ms
+        self._maintenance.is_lasting = False
         self.start()
 
     def ask_to_stop(self) -> None:

@@ -37,6 +37,8 @@ class Maintenance:
         self._tally = tally
         self._next_probe = 0.0
         self._next_sweep = 0.0
+        #: Whether it serves until it is told to stop: what runs until idle, perhaps each minute, its claims tell of.
+        self.is_lasting: bool = True
 
     @property
     def next_due(self) -> float:
@@ -55,6 +57,7 @@ class Maintenance:
         has_probed = now >= self._next_probe
         if has_probed:
             self._next_probe = now + _PROBE_INTERVAL
+            self._enrol()
             self._state.abandoned = self._store.abandoned_claims(own=self._orphans.abandoned())
             self._orphans.release()
             # A claim ends what is late, but none is made while every thread is at work.
@@ -72,6 +75,15 @@ class Maintenance:
                 pause = 0.0 if swept else self._poll_interval
             self._next_sweep = ended + pause
         return has_probed
+
+    def _enrol(self) -> None:
+        """Have who looks at the workers know of this one; under another name too, where it was taken for dead."""
+        if not self.is_lasting:
+            return
+        try:
+            self._store.enrol()
+        except StorageError as error:
+            _log.info("this process is not known as a worker until it claims, or the store takes that: %s", error)
 
     def store_tally(self) -> None:
         """Store what was counted and went into no other commit; a store that refuses it has it lost."""

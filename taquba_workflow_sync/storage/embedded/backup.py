@@ -21,7 +21,8 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
     sync_directory,
     sync_path,
 )
-from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
+from taquba_workflow_sync.storage.embedded.owners import living_owners
+from taquba_workflow_sync.storage.port.worker import pid_of
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import is_corrupt
 from taquba_workflow_sync.storage.relational.transitions.restore import MARK

@@ -13,8 +13,9 @@ from taquba_workflow_sync.storage.embedded.boot_clock import BootClock
 from taquba_workflow_sync.storage.embedded.cache import DATABASE_NAME, stray_settings
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import ALLOW_VARIABLE, filesystem_of, is_unsafe
-from taquba_workflow_sync.storage.embedded.owners import is_alive, owners_in, pid_of
+from taquba_workflow_sync.storage.embedded.owners import is_alive, owners_in
 from taquba_workflow_sync.storage.port.finding import Finding
+from taquba_workflow_sync.storage.port.worker import pid_of
 from taquba_workflow_sync.storage.relational import reads, sql
 from taquba_workflow_sync.storage.relational.checking.findings import hooks
 

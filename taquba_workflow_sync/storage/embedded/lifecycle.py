@@ -16,7 +16,7 @@ from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.storage.embedded.connections import Connections
 from taquba_workflow_sync.storage.embedded.filesystem import sync_directory
 from taquba_workflow_sync.storage.embedded.locks import opening
-from taquba_workflow_sync.storage.embedded.owners import Owner
+from taquba_workflow_sync.storage.embedded.owners import Owner, is_alive, owners_in
 from taquba_workflow_sync.storage.port.store import OpenOptions
 from taquba_workflow_sync.storage.relational import reads
 from taquba_workflow_sync.storage.relational.clerk import Clerk
@@ -123,6 +123,18 @@ class Lifecycle(ForkGuard):
 
     def look(self) -> None:
         """Do nothing: each owner's lock is looked at when it is asked for."""
+
+    def present(self) -> dict[str, bool | None]:
+        """Return whose lock files are there, and whether they hold their locks.
+
+        Whoever probes a lock at this moment looks like its holder, and is not outwaited.
+        """
+        directory = self.root / "owners"
+        try:
+            others = [owner for owner in owners_in(directory) if owner != self.owner.id]
+        except OSError as error:
+            raise StorageError(f"cannot look who has {self.root} open: {error}") from error
+        return {self.owner.id: True, **{owner: is_alive(directory, owner) for owner in others}}
 
     def is_suspect(self, owner: str) -> bool:
         """Return False: a lock that can be taken proves death at once."""

@@ -27,10 +27,11 @@ from taquba_workflow_sync.storage.embedded.filesystem import (
 from taquba_workflow_sync.storage.embedded.locks import opening
 from taquba_workflow_sync.storage.embedded.migrations import migrate
 from taquba_workflow_sync.storage.embedded.moved import refuse_if_closed
-from taquba_workflow_sync.storage.embedded.owners import living_owners, pid_of
+from taquba_workflow_sync.storage.embedded.owners import living_owners
 from taquba_workflow_sync.storage.embedded.repair.mending import repair
 from taquba_workflow_sync.storage.embedded.sqlite_errors import is_about_data
 from taquba_workflow_sync.storage.port.store import OpenOptions
+from taquba_workflow_sync.storage.port.worker import pid_of
 from taquba_workflow_sync.storage.relational import sql
 from taquba_workflow_sync.storage.relational.data_errors import DamagedDatabaseError, is_corrupt
 from taquba_workflow_sync.storage.relational.transaction import Transaction

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +18,11 @@ import filelock
 from taquba_workflow_sync.errors import StorageError, StoreInUseError
 from taquba_workflow_sync.failpoints import Failpoint
 from taquba_workflow_sync.storage.embedded.locks import let_go, lock_of
+from taquba_workflow_sync.storage.port.worker import EXCLUSIVE, owner_name, pid_of
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".lock"
-_EXCLUSIVE: Final = "-x"
 _ACQUIRE_TIMEOUT: Final = 10.0
 # A probe takes a fraction of that.
 _OTHERS_PROBE: Final = 0.2
@@ -32,11 +31,6 @@ _OTHERS_PROBE: Final = 0.2
 def owners_in(directory: Path) -> list[str]:
     """Return the owners whose lock files are there, alive or dead."""
     return [name[: -len(_SUFFIX)] for name in os.listdir(directory) if name.endswith(_SUFFIX)]
-
-
-def pid_of(owner: str) -> str:
-    """Return the number of the process that an owner is, or was, a handle of."""
-    return owner.partition("-")[0]
 
 
 def is_alive(directory: Path, owner: str, patience: float = 0.0) -> bool | None:
@@ -80,7 +74,7 @@ class Owner:
 
     def __init__(self, directory: Path, *, is_exclusive: bool, failpoint: Failpoint | None = None) -> None:
         self.directory = directory
-        self.id: str = f"{os.getpid()}-{secrets.token_hex(8)}{_EXCLUSIVE if is_exclusive else ''}"
+        self.id: str = owner_name(os.getpid(), is_exclusive=is_exclusive)
         self._failpoint = failpoint
         self._lock = lock_of(_path(directory, self.id))
 
@@ -101,9 +95,9 @@ class Owner:
             raise StorageError(f"cannot hold the owner lock {self._lock.lock_file}: {error}") from error
 
     def _refuse_company(self) -> None:
-        wants_all = self.id.endswith(_EXCLUSIVE)
+        wants_all = self.id.endswith(EXCLUSIVE)
         for other in owners_in(self.directory):
-            is_only = other.endswith(_EXCLUSIVE)
+            is_only = other.endswith(EXCLUSIVE)
             if (wants_all or is_only) and is_alive(self.directory, other, _OTHERS_PROBE):
                 raise StoreInUseError(
                     f"{self.directory.parent} is open in process {pid_of(other)}"

@@ -37,6 +37,8 @@ from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
 from taquba_workflow_sync.storage.port.signals import Signals
 from taquba_workflow_sync.storage.port.timing import Timing
 from taquba_workflow_sync.storage.port.trace import Traces
+from taquba_workflow_sync.storage.port.usage import Usages
+from taquba_workflow_sync.storage.port.worker import Workers
 
 
 class Transitions(Protocol):
@@ -143,12 +145,14 @@ class Store(
     Events,
     Operators,
     Limits,
+    Usages,
     Groups,
     Graphs,
     Meters,
     Traces,
     Reads,
     Presence,
+    Workers,
     ChangeSource,
     Maintenance,
     Protocol,

@@ -18,7 +18,7 @@ from taquba_workflow_sync.failpoints import between
 from taquba_workflow_sync.storage.port.store import OpenOptions
 from taquba_workflow_sync.storage.postgres.changes import ChangeFeed
 from taquba_workflow_sync.storage.postgres.connections import Connections
-from taquba_workflow_sync.storage.postgres.errors import as_not_opened
+from taquba_workflow_sync.storage.postgres.errors import as_not_opened, first_line
 from taquba_workflow_sync.storage.postgres.liveness import Liveness
 from taquba_workflow_sync.storage.postgres.observing import Observer
 from taquba_workflow_sync.storage.postgres.sql import owners
@@ -108,6 +108,18 @@ class Life(ForkGuard):
     def look(self) -> None:
         """Look who lives, and declare dead whose grace is over."""
         self._observer.look()
+
+    def present(self) -> dict[str, bool | None]:
+        """Return who has the store open, or may have.
+
+        Raises:
+            StorageError: the server cannot be asked.
+        """
+        try:
+            return self._observer.present()
+        except psycopg.Error as error:
+            where = self._connections.address.shown
+            raise StorageError(f"cannot look who has {where} open: {first_line(error)}") from error
 
     def is_alive(self, owner: str, patience: float) -> bool | None:
         """Whether an owner lived at the last look; None where nothing is known of it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import logging
 import os
-import secrets
 import select
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Final
 import psycopg
 
 from taquba_workflow_sync.errors import StorageError, StoreInUseError, TaqubaError
+from taquba_workflow_sync.storage.port.worker import owner_name
 from taquba_workflow_sync.storage.postgres.connections import Connections, abandon
 from taquba_workflow_sync.storage.postgres.errors import first_line
 from taquba_workflow_sync.storage.postgres.observing import holds_lock
@@ -83,7 +83,7 @@ class Liveness:
             if not owner or not session.execute(owners.RECORD_AGAIN, (key, owner)).rowcount:
                 if owner:
                     _log.warning("owner %s was declared dead; its steps may run elsewhere, this process goes on", owner)
-                owner = f"{os.getpid()}-{secrets.token_hex(8)}{'-x' if self._is_exclusive else ''}"
+                owner = owner_name(os.getpid(), is_exclusive=self._is_exclusive)
                 values = (owner, key, os.uname().nodename, os.getpid(), int(self._is_exclusive))
                 session.execute(owners.RECORD, values)
         except BaseException:

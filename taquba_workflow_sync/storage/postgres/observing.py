@@ -132,6 +132,15 @@ class Observer:
         """Whether an owner's lock was free at the last look: what it holds is taken over soon, unless it comes back."""
         return owner in self._suspected
 
+    def present(self) -> dict[str, bool | None]:
+        """Return who has the store open, or had it and has left claims; declares nobody dead.
+
+        None: the lock is free, so whoever it is either is dead or comes back within seconds.
+        """
+        with self._connections.reading() as session:
+            rows = session.execute(owners.LOOK).fetchall()
+        return {owner: (None if is_free else True) if state == "live" else False for owner, _, state, is_free in rows}
+
     def all_dead(self) -> list[str]:
         """Return those who were dead at the last look."""
         return [owner for owner, lives in self._lives.items() if lives is False]

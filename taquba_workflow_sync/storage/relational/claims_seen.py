@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
 from taquba_workflow_sync.storage.port.presence import RunningClaim
+from taquba_workflow_sync.storage.port.worker import WorkerRow, worker_rows
 from taquba_workflow_sync.storage.relational import reads
 from taquba_workflow_sync.storage.relational.columns import COLUMNS
 from taquba_workflow_sync.storage.relational.group_commit import GroupCommit
 from taquba_workflow_sync.storage.relational.presence import Evidence, IsAlive, Watch, evidence_of_own
+from taquba_workflow_sync.storage.relational.reading import worker as read_worker
 from taquba_workflow_sync.storage.relational.reading.timing import is_stopped_for_deadline
 from taquba_workflow_sync.storage.relational.reading_access import Reading
 from taquba_workflow_sync.storage.relational.rows import OwnedClaim
+from taquba_workflow_sync.storage.relational.transitions.enrol import enrol
 from taquba_workflow_sync.storage.relational.transitions.fence import row_number
 
 _CLEANING_INTERVAL: Final = 30.0
@@ -37,6 +40,14 @@ class OwnPresence(Protocol):
 
     def look(self) -> None:
         """Look at all other owners at once, where that is what ``IsAlive`` answers from."""
+        ...
+
+    def present(self) -> Mapping[str, bool | None]:
+        """Return who has the store open, or may have, and whether they live; declares nobody dead.
+
+        Raises:
+            StorageError: that cannot be looked at.
+        """
         ...
 
     def is_suspect(self, owner: str) -> bool:
@@ -63,6 +74,7 @@ class ClaimsSeen:
         self.watch: Watch = Watch(is_alive)
         self._next_cleaning = 0.0
         self._failures_seen = 0
+        self._enrolled = ""
 
     def running(self) -> list[RunningClaim]:
         """Return the claims that worker loops hold through this handle."""
@@ -95,6 +107,23 @@ class ClaimsSeen:
             return []
         self._presence.look()
         return [claim.id for claim in foreign if self._presence.is_suspect(claim.owner)]
+
+    def workers(self) -> list[WorkerRow]:
+        """Return who works, and what each holds."""
+        # In this order: who opens the store and claims between the two looks would hold claims of an unknown.
+        self._presence.use()
+        claims = self._access.read(read_worker.claims, self._read_clock)
+        lives = self._presence.present()
+        processes = self._access.read(read_worker.enrolled, {*lives, *(each.owner for each in claims)})
+        return worker_rows(claims, processes, lives)
+
+    def enrol(self) -> None:
+        """Have this handle be known as one that works."""
+        self._presence.use()
+        owner = self._presence.owner_id
+        if owner != self._enrolled:
+            self._access.write(enrol)
+            self._enrolled = owner
 
     def dead_among(self, owners: Collection[str]) -> list[str]:
         """Return which of some owners live no more; whose lock is gone has closed its handle."""

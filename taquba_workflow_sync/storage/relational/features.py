@@ -24,6 +24,7 @@ from taquba_workflow_sync.storage.port.schedule import (
 from taquba_workflow_sync.storage.port.signals import Cleared, NewSignal, SignalOutcome, StoredSignal
 from taquba_workflow_sync.storage.port.tally import Tally
 from taquba_workflow_sync.storage.port.timing import Moment
+from taquba_workflow_sync.storage.port.usage import Usage
 from taquba_workflow_sync.storage.relational.events import events
 from taquba_workflow_sync.storage.relational.reading import kv as read_kv
 from taquba_workflow_sync.storage.relational.reading import limit as read_limit
@@ -31,6 +32,7 @@ from taquba_workflow_sync.storage.relational.reading import memo as read_memo
 from taquba_workflow_sync.storage.relational.reading import schedule as read_schedule
 from taquba_workflow_sync.storage.relational.reading import signals as read_signals
 from taquba_workflow_sync.storage.relational.reading import timing as read_timing
+from taquba_workflow_sync.storage.relational.reading import usage as read_usage
 from taquba_workflow_sync.storage.relational.reading.graph import graphs
 from taquba_workflow_sync.storage.relational.reading.tally import tally
 from taquba_workflow_sync.storage.relational.reading_access import Reading
@@ -183,6 +185,10 @@ class Features:
     def limits(self, queue: str) -> list[Limit]:
         """Return a queue's limits."""
         return self._access.read(read_limit.limits, queue)
+
+    def limit_usage(self, queue: str) -> list[Usage]:
+        """Return what there is under a queue's limits."""
+        return self._access.read(read_usage.limit_usage, queue)
 
     def pause(self, queue: str, *, is_paused: bool) -> None:
         """Pause a queue, or resume it."""

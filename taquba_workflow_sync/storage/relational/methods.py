@@ -15,6 +15,7 @@ from taquba_workflow_sync.storage.port.operators import MOST_ROWS, Piece
 from taquba_workflow_sync.storage.port.presence import Abandoned, RunningClaim
 from taquba_workflow_sync.storage.port.reads import Counts, Filter, NextWork, RowPage
 from taquba_workflow_sync.storage.port.settlement import Answer, Settlement
+from taquba_workflow_sync.storage.port.worker import WorkerRow
 from taquba_workflow_sync.storage.relational import listing, reads
 from taquba_workflow_sync.storage.relational.claims_seen import ClaimsSeen
 from taquba_workflow_sync.storage.relational.features import Features
@@ -171,6 +172,14 @@ class Methods(Features, GroupMethods, MeterMethods):
     def suspected_claims(self) -> list[str]:
         """Return the jobs of others who may be dead."""
         return self._claims.suspected()
+
+    def enrol(self) -> None:
+        """Have this handle be known as one that works."""
+        self._claims.enrol()
+
+    def workers(self) -> list[WorkerRow]:
+        """Return who works."""
+        return self._claims.workers()
 
     def wait_for_changes(self, since: object, timeout: float, wakeup: WakeUp) -> Changes:
         """Wait for a commit of any process."""

@@ -221,6 +221,19 @@ class OwnedClaim(NamedTuple):
     lease_ms: int
 
 
+class ClaimRow(NamedTuple):
+    """A claim of anybody's, as it is shown."""
+
+    owner: str
+    queue_name: str
+    id: str
+    run_id: str | None
+    step: int
+    attempts: int
+    claimed_ms: int
+    lease_until_ms: int
+
+
 class Attempt(NamedTuple):
     """What a job's history has of one claim."""
 

@@ -53,6 +53,8 @@ def promote(tx: Transaction, queue: str) -> None:
 
 def claim_row(tx: Transaction, row: Row, owner: str | None, lease_ms: int) -> ClaimedRow:
     """Claim one row that waits in line."""
+    if owner is not None:
+        tx.state.enrolled.add(owner)
     held = Held(secrets.token_hex(12), owner, tx.now_ms + lease_ms, lease_ms)
     row = replace(
         row,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from taquba_workflow_sync.clock import LAST_MS
 from taquba_workflow_sync.storage.port.job import NewJob
 from taquba_workflow_sync.storage.port.limit import HoldFor, Limit, Parked, check_room, matches, rank_of
 from taquba_workflow_sync.storage.port.status import JobStatus
+from taquba_workflow_sync.storage.port.usage import Usage, usage_of
 from tests.storage.memory.state import QueueRecord, Rated, Row, State
 from tests.storage.memory.transaction import Transaction
 
@@ -45,6 +47,17 @@ def settle_limits(tx: Transaction, queue: str) -> bool:
 def limits(state: State, queue: str) -> list[Limit]:
     """Return a queue's limits in the order of their patterns."""
     return [limit for (name, _), limit in sorted(state.limits.items(), key=lambda each: each[0]) if name == queue]
+
+
+def limit_usage(state: State, queue: str) -> list[Usage]:
+    """Return what there is of a queue and of the keys of its limits."""
+    claimed = Counter(row.limit_key for row in state.of_queue(queue, _CLAIMED))
+    parked = Counter(
+        row.limit_key for row in state.of_queue(queue, _PENDING) if row.parked in (Parked.FOR_SLOT, Parked.FOR_RATE)
+    )
+    own = Usage(None, claimed.total(), parked.total())
+    keys = [Usage(key, claimed[key], parked[key]) for key in {*claimed, *parked} if key is not None]
+    return usage_of(own, limits(state, queue), keys)
 
 
 def pause(tx: Transaction, queue: str, *, is_paused: bool) -> None:

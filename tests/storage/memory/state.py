@@ -195,6 +195,8 @@ class State:
     graphs: dict[str, str] = field(default_factory=dict)
     #: Series as they stand (0), and what was added to them in a minute.
     meters: dict[tuple[int, Series], int] = field(default_factory=dict)
+    #: The owners that work, or have.
+    enrolled: set[str] = field(default_factory=set)
 
     def copy(self) -> State:
         """Return one that can be changed without this one noticing."""
@@ -211,6 +213,7 @@ class State:
             dict(self.groups),
             dict(self.graphs),
             dict(self.meters),
+            set(self.enrolled),
         )
 
     def of_queue(self, queue: str, *statuses: JobStatus, with_held: bool = False) -> list[Row]:

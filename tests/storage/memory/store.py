@@ -42,6 +42,8 @@ from taquba_workflow_sync.storage.port.signals import Cleared, NewSignal, Signal
 from taquba_workflow_sync.storage.port.store import OpenOptions, OpenStore, Store
 from taquba_workflow_sync.storage.port.tally import Tally
 from taquba_workflow_sync.storage.port.timing import Moment
+from taquba_workflow_sync.storage.port.usage import Usage
+from taquba_workflow_sync.storage.port.worker import WorkerRow, owner_name
 from taquba_workflow_sync.wakeup import WakeUp
 from tests.storage.memory import (
     cancelling,
@@ -63,6 +65,7 @@ from tests.storage.memory import (
     subscriptions,
     timing,
     values_by_key,
+    workers,
 )
 from tests.storage.memory.aside import aside
 from tests.storage.memory.changes import ChangeRoom
@@ -94,7 +97,7 @@ class MemoryStore(MeterMethods):
         self._places = places
         self._place = places.at(address)
         self._now = clock_reader(clock)
-        self._owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._owner = owner_name(os.getpid())
         self._watcher = Watcher(self._owner)
         self._changes = ChangeRoom(self._place, clock)
         self._is_closed = False
@@ -312,6 +315,9 @@ class MemoryStore(MeterMethods):
     def limits(self, queue: str) -> list[Limit]:
         return limiting.limits(self._state(), queue)
 
+    def limit_usage(self, queue: str) -> list[Usage]:
+        return limiting.limit_usage(self._state(), queue)
+
     def pause(self, queue: str, *, is_paused: bool) -> None:
         self._write(lambda tx: limiting.pause(tx, queue, is_paused=is_paused))
 
@@ -394,6 +400,12 @@ class MemoryStore(MeterMethods):
 
     def beat(self, patience: float) -> bool | None:
         return None
+
+    def enrol(self) -> None:
+        self._write(lambda tx: tx.state.enrolled.add(self._owner))
+
+    def workers(self) -> list[WorkerRow]:
+        return workers.workers(self._state(), self._now(), tuple(self._place.open_by))
 
     # Changes
 

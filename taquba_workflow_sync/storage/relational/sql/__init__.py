@@ -30,3 +30,5 @@ from taquba_workflow_sync.storage.relational.sql.timing import *
 from taquba_workflow_sync.storage.relational.sql.trace import *
 from taquba_workflow_sync.storage.relational.sql.upgrade import *
 from taquba_workflow_sync.storage.relational.sql.upgrade_4 import *
+from taquba_workflow_sync.storage.relational.sql.usage import *
+from taquba_workflow_sync.storage.relational.sql.worker import *
