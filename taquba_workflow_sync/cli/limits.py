@@ -10,6 +10,7 @@ from taquba_workflow_sync.cli.group import Lazy, LazyGroup
 from taquba_workflow_sync.cli.options import ParameterType, queue_option
 from taquba_workflow_sync.cli.output import Column, Output
 from taquba_workflow_sync.cli.store import client_of
+from taquba_workflow_sync.queue.durations import seconds_of
 from taquba_workflow_sync.workflow.limit import Limit
 
 _COMMANDS: Final = {

@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "queues": Lazy("queues", "queues", "List the queues of the store."),
     "stats": Lazy("queues", "stats", "Show the counters of queues, and go on with --watch."),
     "health": Lazy("health", "health", "Say whether a queue is healthy; exits 3 if it is not."),
+    "console": Lazy("console", "console", "Serve pages about the store to a browser."),
     "doctor": Lazy("doctor", "doctor", "Look at this machine and the store, and say what to do."),
     "migrate": Lazy("maintenance", "migrate", "Make the store, or upgrade it, and do nothing else."),
     "check": Lazy("maintenance", "check", "Look through the whole store for damage."),

@@ -1,7 +1,7 @@
 """The console: pages about a store for those who look after it. Needs the extra ``[console]``.
 
-``taquba-workflow console`` serves it by itself; ``contrib.django.console`` and ``contrib.flask.console_blueprint`` mount
-it into an application.
+``taquba-workflow console`` serves it by itself; ``contrib.django.console`` and ``contrib.flask.console_blueprint``
+mount it into an application.
 """
 
 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +16,7 @@ from taquba_workflow_sync.console.messages import Fields, Request, Response, tex
 from taquba_workflow_sync.console.pages.run import payload_of
 from taquba_workflow_sync.console.rendering import ASSETS, Rendering
 from taquba_workflow_sync.console.routes import PAGES
-from taquba_workflow_sync.console.view import Missing, Page, Refused, Stores, View
+from taquba_workflow_sync.console.view import Missing, Page, Refused, View, view_of
 from taquba_workflow_sync.errors import TaqubaError
 
 _log = logging.getLogger(__name__)
@@ -25,14 +26,12 @@ _STREAM_SECONDS: Final = 20.0
 
 
 class Console:
-    """The pages about some stores.
+    """The pages about whatever stores a request brings along.
 
-    ``stores`` is called for each request, and opens what is not open yet. Whoever calls ``answer`` has made sure of
-    who asks, and, of a POST, that one of our own pages has sent it.
+    Whoever calls ``answer`` has made sure of who asks, and, of a POST, that one of our own pages has sent it.
     """
 
-    def __init__(self, stores: Callable[[], Stores]) -> None:
-        self._stores = stores
+    def __init__(self) -> None:
         self._rendering = Rendering()
         self._live = Live()
 
@@ -60,16 +59,9 @@ class Console:
             return self._failed(request, 404, "There is no such page.")
         return self._page(request, PAGES[request.path])
 
-    def _view(self, request: Request) -> View:
-        stores = self._stores()
-        name = request.query.get("store") or next(iter(stores))
-        if name not in stores:
-            raise Missing(f"there is no store {name!r}")
-        return View(request, tuple(stores), name, stores[name])
-
     def _page(self, request: Request, make: Callable[[View], Page]) -> Response:
         try:
-            view = self._view(request)
+            view = view_of(request)
             page = make(view)
             return Response(page.status, self._rendering.whole(page, view))
         except (Missing, Refused, TaqubaError, OSError) as error:
@@ -79,7 +71,7 @@ class Console:
         """Answer with a page that says what is wrong; without the store's name, if that is what is wrong."""
         page = Page("error.html", "That did not work", {"text": text}, is_live=False, status=status)
         try:
-            view = self._view(request)
+            view = view_of(request)
             return Response(status, self._rendering.whole(page, view))
         except (Missing, TaqubaError, OSError):
             return text_response(status, text)
@@ -90,7 +82,7 @@ class Console:
         if request.method != "POST":
             return text_response(405, "only POST")
         try:
-            view = self._view(_with_store(request))
+            view = view_of(replace(request, query=request.form))  # which says of which store
             action, done = do(view, request.form)
             values = {"action": action, "done": done, "name": request.form.get("queue")}
             page = Page("done.html", action.title, values, is_live=False)
@@ -100,7 +92,7 @@ class Console:
 
     def _payload(self, request: Request) -> Response:
         try:
-            name, data = payload_of(self._view(request))
+            name, data = payload_of(view_of(request))
         except (Missing, Refused, TaqubaError, OSError) as error:
             return self._failed(request, *_told(error))
         # Never shown by the browser: what a run was given may be a page, too.
@@ -114,19 +106,17 @@ class Console:
         make = PAGES.get(wanted.path)
         if make is None or wanted.path == "confirm" or wanted.netloc:
             return text_response(404, "no page of that name is told of changes")
-        asked = Request(
-            "GET", wanted.path, fields, Fields({}), request.base, request.access, request.csrf, request.may_hold
-        )
+        asked = replace(request, path=wanted.path, query=fields)
 
         def read() -> bytes:
             try:
-                view = self._view(asked)
+                view = view_of(asked)
                 return self._rendering.main(make(view), view)
             except (Missing, Refused, TaqubaError, OSError) as error:
                 _log.debug("a page of the console could not be made", exc_info=True)
                 return self._rendering.problem(_told(error)[1])
 
-        key = (request.base, wanted.path, wanted.query, request.access.value)
+        key = (repr(request.stores), request.base, wanted.path, wanted.query, request.access.value)
         headers = {"X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(200, b"", "text/event-stream", headers)
@@ -138,13 +128,6 @@ class Console:
         now_id, text = self._live.latest(key, read)
         is_known = not now_id or now_id == request.last_event_id
         return iter((RETRY,) if is_known else (RETRY, event(now_id, text)))
-
-
-def _with_store(request: Request) -> Request:
-    """Return a request in which the form says which store is meant."""
-    return Request(
-        request.method, request.path, request.form, request.form, request.base, request.access, request.csrf
-    )
 
 
 def _told(error: Exception) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from taquba_workflow_sync.console.access import Access
+from taquba_workflow_sync.queue.queue import Queue
 
 _HTML: Final = "text/html; charset=utf-8"
 
@@ -43,7 +44,8 @@ class Request:
     """What is asked, by somebody who may.
 
     ``path`` is the page's, without what the console is mounted at, which is ``base`` and ends without a slash.
-    ``may_hold``: whether an answer may go on for seconds without keeping the process from everything else.
+    ``stores``: what it may be about, by their names; the first is meant where none is named. ``may_hold``: whether an
+    answer may go on for seconds without keeping the process from everything else.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Request:
     query: Fields
     form: Fields
     base: str
+    stores: Mapping[str, Queue]
     access: Access
     csrf: Csrf
     may_hold: bool = True

@@ -14,8 +14,8 @@ from taquba_workflow_sync.console.access import Access
 from taquba_workflow_sync.console.app import Console
 from taquba_workflow_sync.console.guard import csrf_of, derived, is_same, why_forged
 from taquba_workflow_sync.console.messages import Fields, Request, Response, redirect, text_response
-from taquba_workflow_sync.console.view import Stores
 from taquba_workflow_sync.console.wsgi import TooLargeError, form_of, headers_of, query_of, start
+from taquba_workflow_sync.queue.queue import Queue
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -35,8 +35,9 @@ class Standalone:
     whose name suddenly leads here (DNS rebinding) is told by ``Host``.
     """
 
-    def __init__(self, stores: Stores, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
-        self._console = Console(lambda: stores)
+    def __init__(self, queue: Queue, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
+        self._console = Console()
+        self._stores = {"default": queue}
         self._token = token
         self._hosts = frozenset(host.lower() for host in hosts)
         self._access = access
@@ -82,6 +83,7 @@ class Standalone:
                 query=query,
                 form=form,
                 base="",
+                stores=self._stores,
                 access=self._access,
                 csrf=csrf,
                 last_event_id=headers.get("last-event-id"),
@@ -118,10 +120,9 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, application: Any) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _RequestHandler)
-        self.set_app(application)
 
     def server_bind(self) -> None:
         """Bind, without asking anybody for the name of this host."""
@@ -135,7 +136,7 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 def names_of(host: str, port: int) -> list[str]:
-    """Return what ``Host`` may say for a server at that address."""
+    """Return what ``Host`` may say for a server at that address, its own name first."""
     literal = f"[{host}]" if ":" in host else host
-    names = {literal} | (set(_LOCAL) if host in ("127.0.0.1", "::1", "localhost") else set())
-    return [f"{name}:{port}" for name in names] + (sorted(names) if port == 80 else [])
+    names = [literal, *(name for name in _LOCAL if literal in _LOCAL and name != literal)]
+    return [f"{name}:{port}" for name in names] + (names if port == 80 else [])

@@ -14,9 +14,6 @@ from taquba_workflow_sync.queue.queue import Queue
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.new_run import DEFAULT_QUEUE_NAME, holds_runs
 
-#: The stores that a console shows, by their names, in order; the first is shown where none is named.
-Stores = Mapping[str, Queue]
-
 
 class Missing(Exception):
     """What was asked for is not there: a 404, with what to say of it."""
@@ -42,10 +39,14 @@ class View:
     """One look at one store."""
 
     request: Request
-    names: tuple[str, ...]
     name: str
     queue: Queue
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the stores that there are."""
+        return tuple(self.request.stores)
 
     @property
     def may_act(self) -> bool:
@@ -83,3 +84,15 @@ class View:
         if len(self.names) > 1:
             given.setdefault("store", self.name)
         return f"{self.request.base}/{page}{'?' if given else ''}{urlencode(given, doseq=True, errors='replace')}"
+
+
+def view_of(request: Request) -> View:
+    """Return a look at the store that a request names.
+
+    Raises:
+        Missing: there is none of that name.
+    """
+    name = request.query.get("store") or next(iter(request.stores))
+    if name not in request.stores:
+        raise Missing(f"there is no store {name!r}")
+    return View(request, name, request.stores[name])

@@ -139,7 +139,9 @@ def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Ar
     source, target = boxes[edge[0]], boxes[edge[1]]
     top, bottom = source.y + source.height / 2, target.y - target.height / 2 - 5
     middle = (top + bottom) / 2
-    path = f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
+    path = (
+        f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
+    )
     return Arrow(path, waits.get(edge, ""), round((source.x + target.x) / 2 + 8, 1), round(middle + 4, 1), "start")
 
 

@@ -12,8 +12,8 @@ from taquba_workflow_sync.console.texts import duration
 from taquba_workflow_sync.workflow.history import RunEvent
 from taquba_workflow_sync.workflow.status import RunStatus
 
-_WIDTH: Final = 900.0
-_LEFT: Final = 190.0
+_WIDTH: Final = 1160.0
+_LEFT: Final = 200.0
 _RIGHT: Final = 12.0
 _ROW: Final = 24.0
 _TOP: Final = 26.0
@@ -90,7 +90,7 @@ def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunS
         return Span(kind, round(x, 2), round(max(place(stop) - x, _LEAST), 2), title)
 
     drawn = attempts[-MOST_ROWS:]
-    spawned = list(children)[: MOST_ROWS]
+    spawned = list(children)[:MOST_ROWS]
     rows: list[Row] = []
     before = run.submitted_at if len(drawn) == len(attempts) else drawn[0].began
     for each in drawn:
@@ -156,7 +156,11 @@ def _ticks(begin: datetime, end: datetime, place: object) -> tuple[Mark, ...]:
     step = _step(whole / _TICKS)
     many = int(whole / step + 1e-9)
     return tuple(
-        Mark(round(place(begin + timedelta(seconds=step * number)), 2), f"+{duration(step * number)}" if number else "0", "tick")
+        Mark(
+            round(place(begin + timedelta(seconds=step * number)), 2),
+            f"+{duration(step * number)}" if number else "0",
+            "tick",
+        )
         for number in range(many + 1)
     )
 

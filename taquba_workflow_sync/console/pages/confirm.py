@@ -34,4 +34,3 @@ def page(view: View) -> Page:
         "back": view.url(action.back, queue=query.get("queue")),
     }
     return Page("confirm.html", action.title, values, is_live=False)
-

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from taquba_workflow_sync.console.view import Page, View
+
+#: Of each queue so many keys are listed, those that hold back most.
+_LISTED: Final = 50
 
 
 def page(view: View) -> Page:
@@ -13,5 +18,5 @@ def page(view: View) -> Page:
         limits = client.limits()
         stats = view.queue.stats(name)
         if limits or stats.paused:
-            rows.append((name, stats, limits))
+            rows.append((name, stats, limits, client.limit_usage()[:_LISTED] if limits else []))
     return Page("limits.html", "Limits", {"rows": rows})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
 
 from taquba_workflow_sync.console.drawing.activity import Activity, activity
 from taquba_workflow_sync.console.view import Page, View
-from taquba_workflow_sync.queue.metrics import QueueMetrics
+from taquba_workflow_sync.queue.metrics import MinuteActivity, QueueMetrics
 from taquba_workflow_sync.queue.records import QueueStats
 from taquba_workflow_sync.workflow.new_run import holds_runs
 
@@ -34,6 +38,7 @@ def page(view: View) -> Page:
     ]
     values = {
         "rows": rows,
+        "all": activity(_together(activities), view.now, width=1190, height=96),
         "running": sum(row.stats.claimed for row in rows),
         "waiting": sum(row.stats.pending for row in rows),
         "later": sum(row.stats.scheduled for row in rows),
@@ -44,6 +49,14 @@ def page(view: View) -> Page:
         "runs_ended": _ended(list(metrics.queues.values())),
     }
     return Page("overview.html", "Queues", values)
+
+
+def _together(activities: Mapping[str, Sequence[MinuteActivity]]) -> list[MinuteActivity]:
+    """Return the minutes of all queues as if they were one."""
+    minutes: dict[datetime, Counter[str]] = {}
+    for each in chain.from_iterable(activities.values()):
+        minutes.setdefault(each.at, Counter()).update(each.attempts)
+    return [MinuteActivity(at, attempts, {}) for at, attempts in minutes.items()]
 
 
 def _ended(queues: list[QueueMetrics]) -> dict[str, int]:

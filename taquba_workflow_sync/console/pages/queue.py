@@ -36,7 +36,7 @@ def page(view: View) -> Page:
         "stats": found.stats,
         "oldest": found.oldest_ready_age,
         "counts": client.count_runs() if client is not None else {},
-        "activity": activity(view.queue.recent_activity(name), view.now),
+        "activity": activity(view.queue.recent_activity(name), view.now, width=1190, height=96),
         "steps": _steps(found),
         "started": found.submit_to_start if found.submit_to_start.count else None,
         "started_median": _within(found.submit_to_start, 0.5),

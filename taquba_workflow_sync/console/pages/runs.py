@@ -7,7 +7,7 @@ from typing import Final
 from taquba_workflow_sync.console.filters import filters_of
 from taquba_workflow_sync.console.view import Page, Refused, View
 from taquba_workflow_sync.errors import TaqubaError
-from taquba_workflow_sync.workflow.status import RunState
+from taquba_workflow_sync.workflow.status import RunState, RunStatus
 
 _PAGE: Final = 50
 #: A filter that finds little looks at so many times 10,000 runs before it asks whether to go on.
@@ -23,7 +23,7 @@ def page(view: View) -> Page:
     order = query.get("order") or "newest"
     if order not in ("newest", "oldest"):
         raise Refused(f"order is {order!r}; it may be newest or oldest")
-    rows = []
+    rows: list[RunStatus] = []
     try:
         for _ in range(_LOOKS):
             found = client.list_runs(

@@ -41,6 +41,7 @@ class Run(_Model):
             ("cancel_run", "Can cancel run"),
             ("retry_run", "Can retry run"),
             ("requeue_run", "Can requeue run"),
+            ("operate_run", "Can do all that the console can"),
         )
         verbose_name: str = "run"
 

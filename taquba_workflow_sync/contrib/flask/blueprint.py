@@ -120,7 +120,7 @@ class _Pages:
         if run.state in ENDED and last_id == id_of(text):
             # The one answer after which an EventSource does not ask again.
             return Response(status=204)
-        if run.state in ENDED or request.method == "HEAD" or _serves_one_at_a_time(request.environ):
+        if run.state in ENDED or request.method == "HEAD" or serves_one_at_a_time(request.environ):
             return _stream(RETRY + ("" if last_id == id_of(text) else event(text)))
         give_back = self._slots.take()
         if give_back is None:
@@ -189,7 +189,7 @@ def _stream(body: Any) -> Response:
     return Response(body, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-def _serves_one_at_a_time(environ: dict[str, Any]) -> bool:
+def serves_one_at_a_time(environ: dict[str, Any]) -> bool:
     """Whether a stream would keep this process from everything else.
 
     A test client says that it has no threads either; it is told by naming no server.

@@ -1,0 +1,85 @@
+"""The console as a blueprint."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Final
+
+from flask import Blueprint, Response, request
+
+from taquba_workflow_sync.console.access import Access, checked_access
+from taquba_workflow_sync.console.app import Console
+from taquba_workflow_sync.console.guard import csrf_of, new_secret, why_forged
+from taquba_workflow_sync.console.messages import Fields, Request
+from taquba_workflow_sync.contrib.flask.blueprint import serves_one_at_a_time
+from taquba_workflow_sync.contrib.flask.extension import Taquba
+from taquba_workflow_sync.queue import validation
+
+_COOKIE: Final = "taquba_console"
+
+
+def _unsaid(request: object) -> None:
+    """Stand for an ``authorize`` that was not given: there is no safe default."""
+
+
+def console_blueprint(
+    taquba: Taquba, *, authorize: Callable[..., Access | None] = _unsaid, name: str = "taquba_console"
+) -> Blueprint:
+    """Return a blueprint with the console of the app's store; needs the extra ``[console]``.
+
+    ``authorize(request) -> None | READ | ACT`` decides in each request what the one who asks may do; None answers with
+    403. READ and ACT are those of ``taquba_workflow_sync.console``. Forms are taken from the console's own pages only.
+
+    Raises:
+        TypeError: ``authorize`` is missing, no function, or async; or another argument is of the wrong type.
+    """
+    validation.instance(taquba, Taquba, "taquba")
+    if authorize is _unsaid:
+        raise TypeError(
+            "console_blueprint needs authorize=, a function of the request that returns READ, ACT or None: what whoever"
+            " asks may do with every run and payload of the store"
+        )
+    if not callable(authorize) or inspect.iscoroutinefunction(authorize):
+        raise TypeError(f"authorize must be a plain function of the request, not {authorize!r:.100}")
+    console = Console()
+    blueprint = Blueprint(name, __name__)
+
+    def serve(path: str = "") -> Response:
+        access = checked_access(authorize(request))
+        if access is None:
+            return Response("you may not see the console\n", 403, mimetype="text/plain")
+        base = request.script_root + request.path[: len(request.path) - len(path)].rstrip("/")
+        secret = request.cookies.get(_COOKIE) or new_secret()
+        csrf = csrf_of(secret)
+        form = Fields({})
+        if request.method == "POST":
+            form = Fields(request.form.to_dict(flat=False))
+            headers = {key.lower(): value for key, value in request.headers.items()}
+            forged = why_forged(headers, request.host, form, csrf)
+            if forged is not None:
+                return Response(f"{forged}\n", 403, mimetype="text/plain")
+        answer = console.answer(
+            Request(
+                method=request.method,
+                path=path,
+                query=Fields(request.args.to_dict(flat=False)),
+                form=form,
+                base=base,
+                stores={"default": taquba.queue},
+                access=access,
+                csrf=csrf,
+                may_hold=not serves_one_at_a_time(request.environ),
+                last_event_id=request.headers.get("Last-Event-ID"),
+            )
+        )
+        response = Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
+        if _COOKIE not in request.cookies:
+            response.set_cookie(
+                _COOKIE, secret, path=f"{base}/", secure=request.is_secure, httponly=True, samesite="Strict"
+            )
+        return response
+
+    blueprint.add_url_rule("/", "console", serve, methods=["GET", "POST"])
+    blueprint.add_url_rule("/<path:path>", "console_page", serve, methods=["GET", "POST"])
+    return blueprint
