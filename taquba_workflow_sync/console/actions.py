@@ -260,8 +260,9 @@ ACTIONS: Final[Mapping[str, Action]] = {
     ),
     "trigger": Action("Run now", "A run is submitted, as if its time had come.", "schedules", _trigger),
     "unschedule": Action(
-        "Remove the schedule", "It fires no more. Runs that it has submitted go on.", "schedules", _unschedule, None, (),
-        True,
+        "Remove the schedule",
+        "It fires no more. Runs that it has submitted go on.",
+        "schedules", _unschedule, None, (), True,
     ),
     "clear-limit": Action(
         "Remove the limit", "What it holds back is in line at once.", "limits", _clear_limit, None, (), True

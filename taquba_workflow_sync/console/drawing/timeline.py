@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -150,8 +150,7 @@ def _said(event: RunEvent) -> str:
     return f"{event.kind.value.replace('_', ' ')}{detail}"
 
 
-def _ticks(begin: datetime, end: datetime, place: object) -> tuple[Mark, ...]:
-    assert callable(place)
+def _ticks(begin: datetime, end: datetime, place: Callable[[datetime], float]) -> tuple[Mark, ...]:
     whole = (end - begin).total_seconds()
     step = _step(whole / _TICKS)
     many = int(whole / step + 1e-9)
