@@ -12,11 +12,12 @@ import click
 
 from taquba_workflow_sync.cli.exit_codes import DONE
 from taquba_workflow_sync.cli.options import PAIR, PAST, queue_option, yes_option
-from taquba_workflow_sync.cli.output import Column, Output, confirm, safe, when
+from taquba_workflow_sync.cli.output import Column, Output, confirm, when
 from taquba_workflow_sync.cli.payloads import shown
 from taquba_workflow_sync.cli.store import client_of
 from taquba_workflow_sync.errors import InvalidNameError, InvalidStateError, JobNotFoundError
 from taquba_workflow_sync.queue.paging import in_pieces
+from taquba_workflow_sync.queue.readable import spelled_out
 from taquba_workflow_sync.queue.records import JobRecord, record_of
 from taquba_workflow_sync.storage.port.headers import HEADER_RUN_ID
 from taquba_workflow_sync.storage.port.reads import Filter
@@ -108,13 +109,13 @@ def show(name: str, full: bool, store: str | None, queue_name: str | None, as_js
             ("died", when(job.failed_at)), ("error", job.last_error or ""),
         ):  # fmt: skip
             if text:
-                click.echo(f"  {what:<12} {safe(text)}")
+                click.echo(f"  {what:<12} {spelled_out(text)}")
         for each in attempts:
             error = f": {each.error}" if each.error else ""
             text = f"step {each.step} attempt {each.attempt} {when(each.claimed_at)} {each.outcome.value}{error}"
-            click.echo(f"    {safe(text)}")
+            click.echo(f"    {spelled_out(text)}")
         click.echo("\npayload")
-        click.echo("\n".join(f"  {safe(line)}" for line in shown(job.payload, is_full=full).splitlines()))
+        click.echo("\n".join(f"  {spelled_out(line)}" for line in shown(job.payload, is_full=full).splitlines()))
         click.echo(f"\nwhat to do next\n  mend the cause, then: taquba-workflow dead requeue {name}")
 
 

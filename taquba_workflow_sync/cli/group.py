@@ -20,8 +20,8 @@ from taquba_workflow_sync.cli.exit_codes import (
     Terminated,
     code_of,
 )
-from taquba_workflow_sync.cli.output import safe
 from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.queue.readable import spelled_out
 
 #: Of a message; no sentence of this library is longer, but what it quotes may be.
 _LONGEST: Final = 2000
@@ -121,7 +121,7 @@ class LazyGroup(click.Group):
 
 def _told(error: object) -> str:
     """Return what is wrong as a terminal may be given it: an argument that it quotes may be long, and have escapes."""
-    text = safe(str(error))
+    text = spelled_out(str(error))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from taquba_workflow_sync.cli.output import safe
 from taquba_workflow_sync.logs import CurrentStepFilter, JsonFormatter
+from taquba_workflow_sync.queue.readable import spelled_out
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,7 +22,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return safe(super().format(record))
+        return spelled_out(super().format(record))
 
 
 def log_options(command: _F) -> _F:

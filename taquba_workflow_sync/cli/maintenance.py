@@ -8,9 +8,10 @@ import click
 
 from taquba_workflow_sync.cli.exit_codes import DONE, ERROR, NOT_FOUND, Failure
 from taquba_workflow_sync.cli.options import DURATION, queue_option, store_option
-from taquba_workflow_sync.cli.output import Output, safe
+from taquba_workflow_sync.cli.output import Output
 from taquba_workflow_sync.cli.store import client_of, opened
 from taquba_workflow_sync.queue.queue import Queue
+from taquba_workflow_sync.queue.readable import spelled_out
 
 
 @click.command()
@@ -35,7 +36,7 @@ def check(store: str | None, as_json: bool) -> int:
     out = Output(as_json=as_json)
     with opened(store) as queue:
         report = queue.check()
-    out.record(report, "\n".join(map(safe, report.problems)) or "nothing is wrong")
+    out.record(report, "\n".join(map(spelled_out, report.problems)) or "nothing is wrong")
     return DONE if report.ok else ERROR
 
 
@@ -79,7 +80,7 @@ def _fields(report: object) -> dict[str, object]:
 
 
 def _restored(directory: str, problems: list[str]) -> str:
-    told = "".join(f"\n{safe(problem)}" for problem in problems)
+    told = "".join(f"\n{spelled_out(problem)}" for problem in problems)
     return f"restored {directory}; {'it is damaged:' if problems else 'nothing is wrong with it'}{told}"
 
 

@@ -11,8 +11,9 @@ from typing import Final
 import click
 
 from taquba_workflow_sync.cli.exit_codes import BUSY, DONE, NEEDS_HUMAN, Failure
-from taquba_workflow_sync.cli.output import Output, is_plain, safe
+from taquba_workflow_sync.cli.output import Output, is_plain
 from taquba_workflow_sync.outcome import RunOutcome, TerminalStatus
+from taquba_workflow_sync.queue.readable import spelled_out
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.status import RunStatus
 
@@ -31,7 +32,7 @@ def answer(out: Output, outcome: RunOutcome) -> int:
     elif outcome.status is TerminalStatus.SUCCEEDED:
         write(outcome.result or b"")
     if outcome.status is not TerminalStatus.SUCCEEDED:
-        why = f": {safe(outcome.error)}" if outcome.error else ""
+        why = f": {spelled_out(outcome.error)}" if outcome.error else ""
         how = "has failed" if outcome.status is TerminalStatus.FAILED else "was cancelled"
         click.echo(f"run {outcome.run_id} {how}{why}", err=True)
     return code_of(outcome)
@@ -40,7 +41,7 @@ def answer(out: Output, outcome: RunOutcome) -> int:
 def write(data: bytes) -> None:
     """Print bytes and the end of a line: as they are into a pipe, harmless on a terminal."""
     if sys.stdout.isatty():
-        click.echo(safe(data.decode(errors="backslashreplace")))
+        click.echo(spelled_out(data.decode(errors="backslashreplace")))
         return
     sys.stdout.flush()
     click.echo(data, nl=not data.endswith(b"\n"))
@@ -91,4 +92,4 @@ def live_line() -> Iterator[Callable[[Callable[[], str]], None]]:
     from rich.text import Text
 
     with Status("", console=Console(stderr=True)) as line:
-        yield lambda look: line.update(Text(safe(look())))
+        yield lambda look: line.update(Text(spelled_out(look())))

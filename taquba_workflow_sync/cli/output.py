@@ -7,7 +7,6 @@ import dataclasses
 import enum
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,8 +15,8 @@ from typing import Any, Final, NamedTuple, TextIO
 import click
 
 from taquba_workflow_sync.cli.exit_codes import Failure
+from taquba_workflow_sync.queue.readable import spelled_out
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _STYLES: Final = {
     "succeeded": "green", "done": "green", "ok": "green", "failed": "red", "dead": "red", "bad": "bold red",
     "cancelled": "yellow", "cancelling": "yellow", "running": "cyan", "claimed": "cyan", "warn": "yellow",
@@ -50,11 +49,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(each) for each in value]
     return str(value)
-
-
-def safe(text: str) -> str:
-    """Return text as a terminal may be given it: a stored escape sequence is shown, not obeyed."""
-    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def when(moment: datetime | None) -> str:
@@ -120,7 +114,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return when(value)
-    text = safe(str(value)).replace("\n", "\\n")
+    text = spelled_out(str(value)).replace("\n", "\\n")
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

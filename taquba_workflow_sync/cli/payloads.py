@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 
 from taquba_workflow_sync.cli.exit_codes import Failure
+from taquba_workflow_sync.queue import readable
+from taquba_workflow_sync.queue.readable import form_of
 from taquba_workflow_sync.workflow.spec import RunSpec
 
-_WIDTH: Final = 16
 _MOST_SHOWN: Final = 2_000
+_MOST_DUMPED: Final = 256
 
 
 def given_bytes(text: str | None) -> bytes:
@@ -68,24 +69,12 @@ def shown(data: bytes, *, is_full: bool = False) -> str:
     """Return bytes as people read them: JSON indented, text as it is, anything else as a hexdump."""
     if not data:
         return "(empty)"
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return "\n".join(_hexdump(data if is_full else data[: _WIDTH * 16], len(data)))
-    try:
-        value = json.loads(text)
-        text = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, (dict, list)) else text
-    except (ValueError, RecursionError):
-        pass  # it is text, then
+    form = form_of(data)
+    if form == "hex":
+        cut = data if is_full else data[:_MOST_DUMPED]
+        more = f"\n... {len(data)} bytes in all; --full shows them" if len(cut) < len(data) else ""
+        return readable.shown(cut, form) + more
+    text = readable.shown(data, form)
     if is_full or len(text) <= _MOST_SHOWN:
         return text
     return f"{text[:_MOST_SHOWN]}\n... {len(data)} bytes in all; --full shows them"
-
-
-def _hexdump(data: bytes, size: int) -> Iterator[str]:
-    for start in range(0, len(data), _WIDTH):
-        piece = data[start : start + _WIDTH]
-        letters = "".join(chr(each) if 32 <= each < 127 else "." for each in piece)
-        yield f"{start:08x}  {piece.hex(' '):<{_WIDTH * 3 - 1}}  |{letters}|"
-    if size > len(data):
-        yield f"... {size} bytes in all; --full shows them"

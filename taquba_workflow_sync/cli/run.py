@@ -12,13 +12,14 @@ from taquba_workflow_sync.cli.exit_codes import BUSY, DONE, NEEDS_HUMAN
 from taquba_workflow_sync.cli.logs import log_options, log_to_stderr
 from taquba_workflow_sync.cli.options import DURATION, queue_option
 from taquba_workflow_sync.cli.outcomes import code_of, live
-from taquba_workflow_sync.cli.output import Output, safe
+from taquba_workflow_sync.cli.output import Output
 from taquba_workflow_sync.cli.serving import work_until_idle
 from taquba_workflow_sync.cli.stopping import Stop
 from taquba_workflow_sync.cli.submit import fields_of, spec_options
 from taquba_workflow_sync.cli.targets import work_of
 from taquba_workflow_sync.errors import RunNotFoundError, TaqubaError
 from taquba_workflow_sync.outcome import RunOutcome
+from taquba_workflow_sync.queue.readable import spelled_out
 from taquba_workflow_sync.workflow.client import RunHandle
 from taquba_workflow_sync.workflow.status import RunCounts, RunStatus
 
@@ -128,7 +129,7 @@ def _summary(
 ) -> str:
     did = f"{counts.steps} step{'s' * (counts.steps != 1)} in {seconds:.1f} s"
     if outcome is not None:
-        error = f": {safe(outcome.error)}" if outcome.error else ""
+        error = f": {spelled_out(outcome.error)}" if outcome.error else ""
         how = f"{outcome.status.value} at step {outcome.final_step}{error}"
     elif status is None:
         how = "is kept no longer"  # it ended between the two looks

@@ -11,11 +11,12 @@ import click
 from taquba_workflow_sync.cli.advice import next_steps
 from taquba_workflow_sync.cli.exit_codes import NOT_FOUND, Failure
 from taquba_workflow_sync.cli.options import queue_option
-from taquba_workflow_sync.cli.output import Output, is_plain, plain, safe, style_of, when
+from taquba_workflow_sync.cli.output import Output, is_plain, plain, style_of, when
 from taquba_workflow_sync.cli.payloads import shown
 from taquba_workflow_sync.cli.runs_list import progress_text, step_name
 from taquba_workflow_sync.cli.runs_wait import event_text
 from taquba_workflow_sync.cli.store import client_of
+from taquba_workflow_sync.queue.readable import spelled_out
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.history import RunEvent
@@ -77,7 +78,7 @@ def _print(run: RunStatus, job: JobRecord, page: dict[str, Any], *, is_full: boo
     click.echo(f"{run.run_id}  {state if is_plain(sys.stdout) else click.style(state, fg=style_of(state) or None)}")
     for name, text in _facts(run, job, page):
         if text:
-            click.echo(f"  {name:<12} {safe(text)}")
+            click.echo(f"  {name:<12} {spelled_out(text)}")
     _part("headers", "\n".join(f"{name}: {value}" for name, value in run.headers.items()))
     _part("payload of the step", shown(job.payload, is_full=is_full))
     if page["result"] is not None:
@@ -126,4 +127,4 @@ def _part(name: str, text: str) -> None:
     if text:
         click.echo(f"\n{name}")
         for line in text.splitlines():
-            click.echo(f"  {safe(line)}")
+            click.echo(f"  {spelled_out(line)}")

@@ -10,10 +10,11 @@ import click
 from taquba_workflow_sync.cli.exit_codes import NOT_FOUND, Failure
 from taquba_workflow_sync.cli.options import DURATION, queue_option
 from taquba_workflow_sync.cli.outcomes import answer, code_of, wait_for
-from taquba_workflow_sync.cli.output import Output, safe, when
+from taquba_workflow_sync.cli.output import Output, when
 from taquba_workflow_sync.cli.store import client_of
 from taquba_workflow_sync.errors import RunNotFoundError
 from taquba_workflow_sync.outcome import RunOutcome
+from taquba_workflow_sync.queue.readable import spelled_out
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.history import RunEvent
 
@@ -72,5 +73,5 @@ def event_text(event: RunEvent) -> str:
     attempt = "" if event.attempt is None else f" attempt {event.attempt}"
     by = "" if event.pid is None or event.kind != "started" else f" by {event.host}:{event.pid}"
     said = "".join(f" {word}" for word in (event.outcome, event.detail) if word)
-    error = f": {safe(event.error)}" if event.error else ""
+    error = f": {spelled_out(event.error)}" if event.error else ""
     return f"{when(event.at)}  step {event.step}{attempt} {event.kind.value}{said}{by}{error}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from markupsafe import Markup
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_WIDTH: Final = 16
+from taquba_workflow_sync.queue import readable
+from taquba_workflow_sync.queue.readable import form_of, spelled_out
+
 #: Of a payload or a result, so many characters are shown; the whole can be saved.
 MOST_SHOWN: Final = 32_768
 
@@ -22,43 +20,15 @@ def visible(value: Any) -> Any:
     A run id that looks like another one, or an error that hides its end, is told apart so.
     """
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], value)
+        return spelled_out(value)
     return value
 
 
-FORMS: Final = ("json", "text", "hex")
-
-
-def form_of(data: bytes) -> str:
-    """Return the form in which bytes are read best: "json", "text" or "hex"."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return "hex"
-    try:
-        return "json" if isinstance(json.loads(text), (dict, list)) else "text"
-    except (ValueError, RecursionError):
-        return "text" if len(_CONTROL.findall(text)) <= len(text) // 20 else "hex"
-
-
-def shown(data: bytes, form: str) -> str:
-    """Return bytes in a form; as text where they are none of it."""
-    if form == "hex":
-        return "\n".join(_hexdump(data[: MOST_SHOWN // 4]))
-    text = data.decode("utf-8", "backslashreplace")
-    if form == "json":
-        try:
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            pass  # it is shown as it is
-    return text[:MOST_SHOWN]
-
-
-def _hexdump(data: bytes) -> Iterator[str]:
-    for start in range(0, len(data), _WIDTH):
-        piece = data[start : start + _WIDTH]
-        letters = "".join(chr(each) if 32 <= each < 127 else "." for each in piece)
-        yield f"{start:08x}  {piece.hex(' '):<{_WIDTH * 3 - 1}}  |{letters}|"
+def shown(data: bytes, form: str | None = None) -> str:
+    """Return bytes in a form, else in the one in which they are read best; cut if they are long."""
+    form = form_of(data) if form is None else form
+    cut = data[: MOST_SHOWN // 4] if form == "hex" else data
+    return readable.shown(cut, form)[:MOST_SHOWN]
 
 
 def moment(value: datetime | None) -> Markup:

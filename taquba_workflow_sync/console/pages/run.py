@@ -10,6 +10,7 @@ from taquba_workflow_sync.console.drawing.timeline import timeline
 from taquba_workflow_sync.console.pages.queue import drawn, graph_of
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View
 from taquba_workflow_sync.errors import GroupNotFoundError, RunNotFoundError, StorageError, TaqubaError
+from taquba_workflow_sync.queue.readable import FORMS, form_of
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.group import GroupStatus
@@ -73,15 +74,15 @@ def page(view: View) -> Page:
         "events": events,
         "worker": _worker(events) if run.finished_at is None else None,
         "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
-        "signals": [(each, texts.shown(each.payload, texts.form_of(each.payload))) for each in signals],
-        "memos": [(key, texts.shown(value, texts.form_of(value))) for key, value in memos],
+        "signals": [(each, texts.shown(each.payload)) for each in signals],
+        "memos": [(key, texts.shown(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
         "chart": timeline(run, events, children, view.now),
         "flow": None if graph is None else graph.flow,
         "picture": drawn(text, run.label),
         "percent": _percent(run),
-        "forms": texts.FORMS,
+        "forms": FORMS,
         "is_dead": job is not None and job.status == "dead",
     }
     return Page("run.html", run.run_id, values)
@@ -111,7 +112,7 @@ def _stored(client: WorkflowClient, run: RunStatus, job: JobRecord | None) -> li
 
 def _bytes(view: View, what: str, title: str, data: bytes) -> Bytes:
     wanted = view.request.query.get(f"{what}_as")
-    form = wanted if wanted in texts.FORMS else texts.form_of(data)
+    form = wanted if wanted in FORMS else form_of(data)
     text = texts.shown(data, form)
     is_cut = len(text) >= texts.MOST_SHOWN or (form == "hex" and len(data) > texts.MOST_SHOWN // 4)
     return Bytes(what, title, text, form, len(data), is_cut)

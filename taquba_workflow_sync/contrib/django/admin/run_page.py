@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.contrib.django.admin.places import Place
 from taquba_workflow_sync.errors import RunNotFoundError, StorageError
+from taquba_workflow_sync.queue.readable import form_of, shown
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.history import RunEvent
 from taquba_workflow_sync.workflow.status import RunStatus
 
 #: Of an input or a result, so many bytes are shown.
 _SHOWN: Final = 16_384
+#: ... or of what is no text.
+_DUMPED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def page_of_run(place: Place, run_id: str) -> RunPage | None:
     job = place.queue.get_job(run.job_id)
     try:
         outcome = client.outcome(run_id)
-        result = None if outcome is None or outcome.result is None else readable(outcome.result)
+        result = None if outcome is None or outcome.result is None else _readable(outcome.result)
     except StorageError as error:
         result = str(error)
     try:
@@ -60,24 +62,21 @@ def page_of_run(place: Place, run_id: str) -> RunPage | None:
         run=run,
         job=job,
         events=_timeline(history),
-        payload="" if job is None else readable(job.payload),
+        payload="" if job is None else _readable(job.payload),
         result=result,
         percent=_percent(run),
     )
 
 
-def readable(data: bytes) -> str:
-    """Return bytes for people: JSON with indents, text, or hexadecimal; cut if they are long."""
-    if len(data) <= _SHOWN:
-        try:
-            return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            pass
+def _readable(data: bytes) -> str:
+    """Return bytes for people, cut if they are long."""
     cut = data[:_SHOWN]
     more = f"\n... {len(data) - _SHOWN} bytes more" if len(data) > _SHOWN else ""
-    text = cut.decode("utf-8", errors="replace")
-    is_text = text.count("\ufffd") <= 4 and all(char.isprintable() or char in "\r\n\t" for char in text[:2000])
-    return (text if is_text else cut[:1024].hex(" ", 2)) + more
+    form = form_of(cut)
+    if form == "hex":
+        cut = cut[:_DUMPED]
+        more = f"\n... {len(data) - _DUMPED} bytes more" if len(data) > _DUMPED else ""
+    return shown(cut, form) + more
 
 
 def _percent(run: RunStatus) -> int | None:
