@@ -9,7 +9,7 @@ from typing import Any, Final
 from taquba_workflow_sync.storage.port.event import Worker
 from taquba_workflow_sync.storage.port.worker import MOST_SHOWN, ShownClaim
 from taquba_workflow_sync.storage.relational import sql
-from taquba_workflow_sync.storage.relational.columns import COLUMNS, RowCheck
+from taquba_workflow_sync.storage.relational.columns import RowCheck
 from taquba_workflow_sync.storage.relational.connection import Connection
 from taquba_workflow_sync.storage.relational.rows import ClaimRow
 
@@ -46,6 +46,5 @@ def _shown(row: Sequence[Any], now_ms: int) -> ShownClaim | None:
 
 def enrolled(connection: Connection, owners: Collection[str]) -> dict[str, Worker]:
     """Return the processes of those of some owners who have enrolled; what is damaged is left out."""
-    names = sorted(filter(COLUMNS["owner"].holds, owners))
-    rows = connection.execute(sql.ENROLLED, (json.dumps(names),)).fetchall()
+    rows = connection.execute(sql.ENROLLED, (json.dumps(sorted(owners)),)).fetchall()
     return {owner: Worker(host, pid) for owner, host, pid in rows if type(host) is str and type(pid) is int}
