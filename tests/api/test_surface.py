@@ -68,6 +68,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "Queue.commit": ["effects"],
     "Queue.metrics": [],
     "Queue.recent_activity": ["queue_name"],
+    "Queue.workers": [],
     "KeyValueStore.get": ["key"],
     "KeyValueStore.put": ["key", "value", "ttl", KEYWORD, "connection", "notify"],
     "KeyValueStore.delete": ["key"],
@@ -110,6 +111,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "WorkflowClient.set_limit": [KEYWORD, "key", "concurrency", "rate", "hold", "max_waiting"],
     "WorkflowClient.clear_limit": ["key"],
     "WorkflowClient.limits": [],
+    "WorkflowClient.limit_usage": [],
     "WorkflowClient.pause": [],
     "WorkflowClient.resume": [],
     "WorkflowClient.list_runs": [
@@ -251,6 +253,12 @@ FIELDS: dict[str, list[str]] = {
     "Histogram": ["bounds", "counts", "sum"],
     "MinuteActivity": ["at", "attempts", "runs_finished"],
     "Limit": ["key", "concurrency", "rate", "hold", "max_waiting"],
+    "LimitUsage": ["key", "claimed", "parked"],
+    "WorkerProcess": ["host", "pid", "alive", "since", "running"],
+    "RunningJob": [
+        "queue", "job_id", "run_id", "step", "label", "attempt", "claimed_at", "lease_expires_at", "overdue",
+        "lease_expired",
+    ],
     "JobAttempt": ["step", "attempt", "claimed_at", "ended_at", "outcome", "error", "traceback"],
     "Step": [
         "run_id", "step_number", "payload", "headers", "job_id", "attempts", "max_attempts", "cancel_token", "stopping",

@@ -19,6 +19,7 @@ from taquba_workflow_sync import (
     JobPage,
     JobRecord,
     JobStatus,
+    LimitUsage,
     PermanentFailure,
     Queue,
     QueueConfig,
@@ -27,6 +28,7 @@ from taquba_workflow_sync import (
     RunEvent,
     RunFailedError,
     RunHandle,
+    RunningJob,
     RunOutcome,
     RunPage,
     RunProgress,
@@ -115,9 +117,10 @@ def queues(path: Path) -> None:
         page: JobPage = queue.list_jobs("q", JobStatus.PENDING, limit=5, cursor=None)
         letters: list[JobRecord] = queue.dead_jobs("q", cursor=page.next_cursor).jobs
         stats: QueueStats = queue.stats("q")
+        running: list[tuple[RunningJob, ...]] = [worker.running for worker in queue.workers() if worker.alive]
         attempts: list[JobAttempt] = queue.attempt_history(job_id)
         names: list[str] = queue.list_queues()
-        print(outcome, record, letters, stats.done + stats.dead, attempts, names)
+        print(outcome, record, letters, stats.done + stats.dead, attempts, names, running)
         run_worker(queue, "q", JobWorker(), concurrency=2, shutdown=threading.Event())
         run_worker(queue, "q", lambda job, claim: None)
         run_worker(queue, "webhooks", WebhookWorker(secret="whsec_", allow=is_public))
@@ -151,6 +154,8 @@ def workflows(queue: Queue) -> None:
         kinds: set[EventKind] = {event.kind for event in events}
         progress: RunProgress | None = None if status is None else status.progress
         print(counts_by_state, many, kinds, progress)
+        usage: list[LimitUsage] = runtime.limit_usage()
+        print([each.parked for each in usage if each.key is not None])
         page: RunPage = runtime.list_runs(RunState.FAILED, limit=5)
         print(status, cancelled, [run.current_step for run in page.runs], handles)
         stopped: bool = runtime.stop(timedelta(seconds=1))

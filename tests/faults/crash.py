@@ -343,6 +343,13 @@ def _count(stage: CrashStage) -> None:
     queue.handle.store.add_to_meters({Series(STEPS, "ship", Meter.ATTEMPTS, "continued"): 2})
 
 
+def _enrol(stage: CrashStage) -> None:
+    queue, runtime = stage.open()
+    stage.submit(runtime)
+    stage.is_armed = True
+    queue.handle.store.enrol()
+
+
 def _pause(stage: CrashStage) -> None:
     queue, runtime = stage.open()
     stage.submit(runtime)
@@ -604,6 +611,7 @@ TRANSITIONS: dict[str, Callable[[CrashStage], None]] = {
     "forget_group": _forget_group,
     "discard_group": _drop_members,
     "meter": _count,
+    "enrol": _enrol,
     "drop_member": _drop_members,
 }
 

@@ -98,7 +98,7 @@ def test_every_transition_of_the_table_is_a_fault_point() -> None:
     beside = {"notify", "subscribe", "unsubscribe", "enter_boot", "collect", "kv", "expire", "effects"}
     beside |= {"define_schedule", "move_schedule", "drop_schedule"}
     beside |= {"set_limit", "clear_limit", "settle_limit", "refill", "pause", "resume"}
-    beside |= {"open_group", "cancel_group", "forget_group", "discard_group", "meter"}
+    beside |= {"open_group", "cancel_group", "forget_group", "discard_group", "meter", "enrol"}
     assert {each.name for each in TRANSITIONS} | beside == crash.points()[0]
 
 

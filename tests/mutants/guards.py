@@ -836,6 +836,46 @@ GUARDS: dict[str, tuple[str, str, str]] = {
     "what is past its time is told of by nobody": (
         _SHARED + "transitions/late.py", "note(tx, held, JobStatus.DEAD, late.why)", "pass",
     ),
+    # workers, and what is under limits
+    "who is gone is shown as idle": (
+        _PORT + "worker.py", " if lives.get(owner, False) is not False}", "}",
+    ),
+    "who has very many claims hides the others": (
+        _SHARED + "sql/worker.py", "OVER (PARTITION BY owner ORDER BY", "OVER (ORDER BY",
+    ),
+    "a claim that cannot be read keeps the others from being shown": (
+        _SHARED + "reading/worker.py", "if not _is_readable(claim) or", "if",
+    ),
+    "a claim without its times keeps the others from being shown": (
+        _SHARED + "reading/worker.py", " or None in (claim.owner, claim.claimed_ms, claim.lease_until_ms):", ":",
+    ),
+    "a process whose host cannot be read is shown with it": (
+        _SHARED + "reading/worker.py", " if type(host) is str and type(pid) is int}", "}",
+    ),
+    "a claim without a step timeout is overdue": (
+        _SHARED + "reading/worker.py", "0 < timeout_ms <=", "0 <",
+    ),
+    "an idle worker writes at each look that it is there": (
+        _SHARED + "claims_seen.py", "        if owner != self._enrolled:\n", "        if True:\n",
+    ),
+    "what runs until idle writes that it is there": (
+        _DISPATCH + "maintenance.py", "        if not self.is_lasting:\n            return\n", "",
+    ),
+    "a suspect is shown as alive": (
+        "taquba_workflow_sync/storage/postgres/observing.py", "(None if is_free else True)", "True",
+    ),
+    "keys are counted to their end, however many": (
+        _SHARED + "sql/usage.py", "AND place <= ? AND before < ?", "AND (place <= ? OR before < ?)",
+    ),
+    "a run that keeps its slot is not shown as parked": (
+        _SHARED + "sql/usage.py", "before + {_FOR_SLOT} + {_FOR_RATE}", "before + {_FOR_SLOT} + 0 * {_FOR_RATE}",
+    ),
+    "a key without a limit is shown": (
+        _PORT + "usage.py", "(each.claimed and key.startswith(prefixes))", "each.claimed",
+    ),
+    "a counter that cannot be read is shown": (
+        _SHARED + "reading/usage.py", "max(claimed or 0, 0), max(parked or 0, 0)", "claimed, parked",
+    ),
 }  # fmt: skip
 
 

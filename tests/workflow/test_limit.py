@@ -16,6 +16,7 @@ from taquba_workflow_sync import (
     ContinueAfter,
     Fail,
     Limit,
+    LimitUsage,
     Queue,
     QueueConfig,
     QueueFullError,
@@ -85,6 +86,28 @@ def test_limits_shows_every_limit_as_it_was_set(queue: Queue) -> None:
     client.clear_limit()
     client.clear_limit("unknown")
     assert [limit.key for limit in client.limits()] == ["customer-*"]
+
+
+def test_usage_shows_the_queue_and_then_each_key_the_most_parked_first(queue: Queue) -> None:
+    gate = Gate()
+    runtime = WorkflowRuntime(queue, gate)
+    assert runtime.limit_usage() == []
+    runtime.set_limit(key="customer-*", concurrency=1)
+    submit(runtime, "a", "b", "c")
+    runtime.start()
+    try:
+        wait_until(gate.started.is_set, "the first step")
+        submit(runtime, "d", "e", key="customer-2")
+        submit(runtime, "f", "g", key="no limit is of it")
+        wait_until(lambda: len(gate.steps) == 4, "a step of each that has a slot")
+        assert runtime.limit_usage() == [
+            LimitUsage(None, 4, 3),
+            LimitUsage("customer-7", 1, 2),
+            LimitUsage("customer-2", 1, 1),
+        ]
+    finally:
+        gate.go.set()
+        runtime.stop()
 
 
 def test_limits_are_the_store_s_and_of_one_queue(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -124,17 +124,16 @@ class Lifecycle(ForkGuard):
     def look(self) -> None:
         """Do nothing: each owner's lock is looked at when it is asked for."""
 
-    def present(self) -> dict[str, bool | None]:
-        """Return whose lock files are there, and whether they hold their locks.
-
-        Whoever probes a lock at this moment looks like its holder, and is not outwaited.
-        """
-        directory = self.root / "owners"
+    def owners(self) -> list[str]:
+        """Return whose lock files are there."""
         try:
-            others = [owner for owner in owners_in(directory) if owner != self.owner.id]
+            return owners_in(self.root / "owners")
         except OSError as error:
             raise StorageError(f"cannot look who has {self.root} open: {error}") from error
-        return {self.owner.id: True, **{owner: is_alive(directory, owner) for owner in others}}
+
+    def lives(self, owners: Collection[str]) -> dict[str, bool | None]:
+        """Return who holds its lock; another that probes it at this moment looks like its holder."""
+        return {each: True if each == self.owner.id else is_alive(self.root / "owners", each) for each in owners}
 
     def is_suspect(self, owner: str) -> bool:
         """Return False: a lock that can be taken proves death at once."""

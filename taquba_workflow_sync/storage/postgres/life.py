@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import psycopg
@@ -109,17 +109,18 @@ class Life(ForkGuard):
         """Look who lives, and declare dead whose grace is over."""
         self._observer.look()
 
-    def present(self) -> dict[str, bool | None]:
-        """Return who has the store open, or may have.
-
-        Raises:
-            StorageError: the server cannot be asked.
-        """
+    def owners(self) -> dict[str, bool | None]:
+        """Return who has the store open, or may have."""
         try:
-            return self._observer.present()
+            return self._observer.owners()
         except psycopg.Error as error:
             where = self._connections.address.shown
             raise StorageError(f"cannot look who has {where} open: {first_line(error)}") from error
+
+    def lives(self, owners: Collection[str]) -> dict[str, bool | None]:
+        """Return who lives now, of everybody that the server knows of."""
+        del owners
+        return self.owners()
 
     def is_alive(self, owner: str, patience: float) -> bool | None:
         """Whether an owner lived at the last look; None where nothing is known of it."""

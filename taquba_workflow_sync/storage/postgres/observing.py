@@ -132,10 +132,10 @@ class Observer:
         """Whether an owner's lock was free at the last look: what it holds is taken over soon, unless it comes back."""
         return owner in self._suspected
 
-    def present(self) -> dict[str, bool | None]:
-        """Return who has the store open, or had it and has left claims; declares nobody dead.
+    def owners(self) -> dict[str, bool | None]:
+        """Return who has the store open, or had it, and whether they live now; declares nobody dead.
 
-        None: the lock is free, so whoever it is either is dead or comes back within seconds.
+        None: the lock is free, so whoever it was either is dead or comes back within seconds.
         """
         with self._connections.reading() as session:
             rows = session.execute(owners.LOOK).fetchall()

@@ -16,7 +16,7 @@ from taquba_workflow_sync.storage.relational.reading import worker as read_worke
 from taquba_workflow_sync.storage.relational.reading.timing import is_stopped_for_deadline
 from taquba_workflow_sync.storage.relational.reading_access import Reading
 from taquba_workflow_sync.storage.relational.rows import OwnedClaim
-from taquba_workflow_sync.storage.relational.transitions.enrol import enrol
+from taquba_workflow_sync.storage.relational.transitions.enrol import enrol_idle
 from taquba_workflow_sync.storage.relational.transitions.fence import row_number
 
 _CLEANING_INTERVAL: Final = 30.0
@@ -42,8 +42,16 @@ class OwnPresence(Protocol):
         """Look at all other owners at once, where that is what ``IsAlive`` answers from."""
         ...
 
-    def present(self) -> Mapping[str, bool | None]:
-        """Return who has the store open, or may have, and whether they live; declares nobody dead.
+    def owners(self) -> Collection[str]:
+        """Return who has the store open, or may have.
+
+        Raises:
+            StorageError: that cannot be looked at.
+        """
+        ...
+
+    def lives(self, owners: Collection[str]) -> Mapping[str, bool | None]:
+        """Return which of some owners live now; declares nobody dead. Those of whom nothing is known may be left out.
 
         Raises:
             StorageError: that cannot be looked at.
@@ -110,19 +118,19 @@ class ClaimsSeen:
 
     def workers(self) -> list[WorkerRow]:
         """Return who works, and what each holds."""
-        # In this order: who opens the store and claims between the two looks would hold claims of an unknown.
         self._presence.use()
         claims = self._access.read(read_worker.claims, self._read_clock)
-        lives = self._presence.present()
-        processes = self._access.read(read_worker.enrolled, {*lives, *(each.owner for each in claims)})
-        return worker_rows(claims, processes, lives)
+        holders = {each.owner for each in claims}
+        # After the claims: whoever opened the store since, and made one, would hold it as somebody unknown.
+        processes = self._access.read(read_worker.enrolled, {*self._presence.owners(), *holders})
+        return worker_rows(claims, processes, self._presence.lives({*processes, *holders}))
 
     def enrol(self) -> None:
         """Have this handle be known as one that works."""
         self._presence.use()
         owner = self._presence.owner_id
         if owner != self._enrolled:
-            self._access.write(enrol)
+            self._access.write(enrol_idle)
             self._enrolled = owner
 
     def dead_among(self, owners: Collection[str]) -> list[str]:

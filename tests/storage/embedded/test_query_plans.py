@@ -353,6 +353,12 @@ HOT: dict[str, tuple[str, str]] = {
     "discarded traces": (sql.DISCARDED_TRACES, "(job=?)"),
     "drop a trace": (sql.DROP_TRACE, "INTEGER PRIMARY KEY"),
     "ready since": (sql.READY_SINCE, "taquba_job_pending (queue=? AND rank=?)"),
+    # who works, and what is under limits
+    "claims in turns": (sql.CLAIMS_IN_TURNS, "taquba_job_claimed (owner>?)"),
+    "bare claims in turns": (sql.CLAIMS_IN_TURNS, "taquba_job_claimed (owner=? AND lease_until_ms>?)"),
+    "who has enrolled": (sql.ENROLLED, "(name=?)"),
+    "next key in use": (sql.USAGE_OF_KEYS, "taquba_job_keyed (queue=? AND limit_key>?)"),
+    "usage of a key": (sql.USAGE_OF_KEYS, "taquba_job_keyed (queue=? AND limit_key=? AND status=? AND parked=?)"),
 }
 
 

@@ -28,7 +28,8 @@ def limit_usage(connection: Connection, queue: str) -> list[Usage]:
 
 
 def _of_keys(connection: Connection, queue: int) -> Iterator[Usage]:
-    values = (queue, queue, queue, MOST_OF_KEY, MOST_KEYS_SEEN, MOST_COUNTED, queue, MOST_OF_KEY)
+    of_key = (queue, MOST_OF_KEY)
+    values = (queue, queue, *of_key, *of_key, MOST_KEYS_SEEN, MOST_COUNTED, *of_key)
     rows = connection.execute(sql.USAGE_OF_KEYS, values).fetchall()
     for (key, before, claimed), (_, after, _) in pairwise(rows):
         yield Usage(text_of(key), claimed, after - before)

@@ -1,4 +1,4 @@
-"""Who has claimed anything: the processes of the handles, by number, as the history names them."""
+"""Who works, or has: the processes of the handles, by number, as the history names them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OWNER: Final = table("owner")
 
 
 SCHEMA_OF_OWNER: Final = (
-    # One handle that has claimed: its name as the claims have it. The oldest go, once there are very many.
+    # One handle that has claimed, or was about to: its name as the claims have it. The oldest go, once there are many.
     f"""CREATE TABLE IF NOT EXISTS {OWNER} (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -20,7 +20,7 @@ SCHEMA_OF_OWNER: Final = (
 )
 
 
-# the first claim of a handle
+# enrol: before the first claim of a handle, or with it
 ENROL = f"INSERT OR IGNORE INTO {OWNER} (name, host, pid) VALUES (?, ?, ?)"
 
 

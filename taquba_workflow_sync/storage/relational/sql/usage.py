@@ -7,8 +7,15 @@ from typing import Final
 from taquba_workflow_sync.storage.relational.sql.names import JOB, QUEUE, number
 
 _KEYED: Final = f"{JOB} INDEXED BY taquba_job_keyed WHERE queue = ? AND finished_ms IS NULL AND limit_key"
-_PARKED: Final = f"SELECT 1 FROM {_KEYED} = keys.limit_key AND status = 'pending' AND parked IN (1, 3) LIMIT ?"
-_CLAIMED: Final = f"SELECT 1 FROM {_KEYED} = keys.limit_key AND status = 'claimed' LIMIT ?"
+
+
+def _count(state: str) -> str:
+    return f"(SELECT count(*) FROM (SELECT 1 FROM {_KEYED} = keys.limit_key AND {state} LIMIT ?) AS found)"
+
+
+_FOR_SLOT: Final = _count("status = 'pending' AND parked = 1")
+_FOR_RATE: Final = _count("status = 'pending' AND parked = 3")
+_CLAIMED: Final = _count("status = 'claimed' AND parked = 0")
 
 
 # what a queue's counters say of it
@@ -21,6 +28,6 @@ USAGE_OF_KEYS = f"""WITH RECURSIVE keys (limit_key, place, before) AS (
     SELECT min(limit_key), 1, CAST(0 AS BIGINT) FROM {_KEYED} > ''
     UNION ALL
     SELECT (SELECT min({JOB}.limit_key) FROM {_KEYED} > keys.limit_key), place + 1,
-        before + (SELECT count(*) FROM ({_PARKED}) AS found)
+        before + {_FOR_SLOT} + {_FOR_RATE}
     FROM keys WHERE keys.limit_key IS NOT NULL AND place <= ? AND before < ?)
-    SELECT CAST(limit_key AS BLOB), before, (SELECT count(*) FROM ({_CLAIMED}) AS found) FROM keys ORDER BY place"""
+    SELECT CAST(limit_key AS BLOB), before, {_CLAIMED} FROM keys ORDER BY place"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from taquba_workflow_sync.storage.relational.belongings import SETTINGS as HAS_SETTINGS
 from taquba_workflow_sync.storage.relational.rows import ClaimRow
 from taquba_workflow_sync.storage.relational.sql.names import JOB, QUEUE, number
 from taquba_workflow_sync.storage.relational.sql.owner import OWNER
@@ -25,7 +24,7 @@ CLAIMS_IN_TURNS = f"""SELECT {_COLUMNS}, CAST(g.label AS BLOB), {number("g.step_
                 SELECT seq, owner, lease_until_ms FROM {_CLAIMED} = '' ORDER BY lease_until_ms LIMIT ?) AS bare
         ) AS ranked ORDER BY turn, owner LIMIT ?) AS shown
     JOIN {JOB} AS j ON j.seq = shown.seq JOIN {QUEUE} AS q ON q.id = j.queue
-    LEFT JOIN {SETTINGS} AS g ON j.belongings & {HAS_SETTINGS} AND g.job = j.seq"""
+    LEFT JOIN {SETTINGS} AS g ON g.job = j.seq"""
 
 
 # the processes of those who have enrolled, of some owners

@@ -1,4 +1,4 @@
-"""Who claims: a number for each handle that does, by which the history names its process."""
+"""Who works: a number for each handle that does, by which the history names its process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from taquba_workflow_sync.storage.relational.transaction import Transaction
 MOST_OWNERS: Final = 100_000
 
 
+def enrol_idle(tx: Transaction) -> None:
+    """Have a number for this handle before it has claimed anything."""
+    tx.transitions.add("enrol")
+    enrol(tx)
+
+
 def enrol(tx: Transaction) -> None:
-    """Have a number for this handle, which has claimed something; the oldest of very many goes for it."""
+    """Have a number for this handle, which works; the oldest of very many goes for it."""
     if tx.owner_number is not None:
         return
     added = tx.execute(sql.ENROL, (tx.owner, os.uname().nodename, os.getpid())).rowcount
