@@ -16,7 +16,8 @@ from tests.docs.pages import NAMES, ROOT, blocks, read
 
 TIMEOUT = 60
 WITH_PYTHON = [name for name in NAMES if any(block.language == "python" for block in blocks(name))]
-PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py", "orders.py", "test_orders.py"}
+PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py", "orders.py", "test_orders.py",
+            "census.py"}  # fmt: skip
 #: Those of a Django project, which tests/django/test_page.py runs.
 OF_DJANGO = {"settings.py", "models.py", "workflows.py", "urls.py", "tests.py"}
 #: Those that need a server, which tests/storage/postgres/test_page.py runs.
@@ -34,7 +35,7 @@ for block in blocks(page):
         exec(compile("\\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), space)
 """
 
-# Just enough of two web frameworks to run the views of the README.
+# Just enough of two web frameworks to run the views of the page.
 STAND_INS = {
     "flask.py": """
 class Flask:
@@ -84,8 +85,8 @@ def save(directory: Path, files: Mapping[str, str]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory with the files that the README tells to write."""
-    save(tmp_path, {block.file: block.text for block in blocks("README.md") if block.file is not None})
+    """A directory with the files that the page on applications tells to write."""
+    save(tmp_path, {block.file: block.text for block in blocks("docs/application.md") if block.file is not None})
     return tmp_path
 
 
@@ -101,7 +102,7 @@ def test_no_block_is_left_out() -> None:
     assert fences <= {"python", "sh", "console", "text"}, "a block of another kind would not be run"
     files = {block.file for name in NAMES for block in blocks(name) if block.language == "python"}
     assert files == {None, *PROGRAMS, *OF_DJANGO, *OF_POSTGRES}
-    assert "README.md" in WITH_PYTHON and "docs/operations.md" in WITH_PYTHON
+    assert {"README.md", "docs/operations.md", "docs/runner.md", "docs/features/README.md"} <= set(WITH_PYTHON)
 
 
 def test_the_worker_runs_what_the_views_submit_and_stops_on_sigterm(project: Path) -> None:
@@ -153,7 +154,8 @@ def test_the_first_block_of_the_readme_has_exactly_two_lines() -> None:
 
 def test_the_kill_demonstration_uses_options_that_the_quickstart_has() -> None:
     usage = python(str(ROOT / "examples" / "quickstart.py"), "--help", cwd=ROOT)
-    commands = re.findall(r"quickstart\.py(.*)", read("README.md"))
+    page = read("docs/tutorial/README.md")
+    commands = re.findall(r"quickstart\.py(?!\])(.*)", "".join(block.text for block in blocks("docs/tutorial/README.md")))
     shown = {option for line in commands for option in re.findall(r"--\w+", line)}
-    assert shown == {"--pause"} and "`--fresh`" in read("README.md")
+    assert shown == {"--pause"} and "`--fresh`" in page
     assert all(option in usage for option in (*shown, "--fresh"))
