@@ -14,11 +14,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import taquba_workflow_sync
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+import taquba_workflow_sync
 from taquba_workflow_sync import pytest_plugin
 
 if sys.version_info[:2] != (3, 11):
