@@ -18,6 +18,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon import Config, GoogleDocstring
 
 import taquba_workflow_sync
 from taquba_workflow_sync import pytest_plugin
@@ -31,13 +32,14 @@ REPOSITORY = "https://github.com/taquba/taquba-workflow-sync"
 project = "taquba-workflow-sync"
 release = version = taquba_workflow_sync.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 root_doc = "index"
 
-smartquotes = False  # --json is no dash
+smartquotes_action = "D"  # dashes; quotation marks stay as they are written
 
 html_theme = "furo"
-html_title = f"{project} {release}"
+html_title = project
+pygments_dark_style = "a11y-high-contrast-dark"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
@@ -53,14 +55,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {
     "members": True,
-    "show-inheritance": True,
     # Shown is what a class has from bases that are not public; not what it has from these, or from the language.
     "inherited-members": "WorkflowClient, RunHandle, Step, StepOutcome, KeyValueView, TaqubaError, BaseException, "
     "StrEnum, Enum, str, int, tuple, object, TestCase, BaseTaskBackend, Integration, Filter, Formatter",
 }
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!taquba_workflow_sync\.).*"),  # other projects' names are not looked up
-    (r"py:class", r".*\._\w+|.*FlowStep\[.*"),  # type variables, and what is made of them
+    (r"py:(class|obj)", r".*\._\w+|.*FlowStep\[.*"),  # type variables, and what is made of them
     # What signatures show and nobody writes: strings and dicts do, or decorators and protocols stand behind it.
     (
         r"py:class",
@@ -115,10 +116,11 @@ def read_page(app: Sphinx, page: str, content: list[str]) -> None:
         content[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(f"/{each}" for each in tree) + "\n```\n"
 
 
-def show_bases(app: Sphinx, name: str, kind: type, options: object, bases: list[Any]) -> None:
-    """Show of a class's bases those that are public, and other projects'."""
-    public = {*taquba_workflow_sync.__all__, "Exception"}
-    bases[:] = [each for each in bases if isinstance(each, type) and each.__name__ in public] or [object]
+def read_docstring(app: Sphinx, what: str, name: str, kind: object, options: Any, lines: list[str]) -> None:
+    """Make of ``Raises:`` what Sphinx knows, and of a page that is named a link; a property's colon is no type's."""
+    if what not in ("property", "attribute", "data"):
+        lines[:] = GoogleDocstring(lines, Config(), app, what, name, kind, options).lines()
+    lines[:] = [re.sub(r"``docs/([\w/-]+)\.md``", r":doc:`/\1`", line) for line in lines]
 
 
 def hide_constructor(
@@ -130,8 +132,10 @@ def hide_constructor(
 
 
 def escape_help(app: Sphinx, context: object, lines: list[str]) -> None:
-    """Have a command's help be text: an asterisk, or a backquote, is what it is."""
-    lines[:] = [line if line.lstrip().startswith(("..", ":")) else re.sub(r"([*`])", r"\\\1", line) for line in lines]
+    """Have a command's help be text, an asterisk what it is, and an option code."""
+    for place, line in enumerate(lines):
+        if not line.lstrip().startswith(("..", ":")):
+            lines[place] = re.sub(r"(?<!\S)(--[\w-]+)", r"``\1``", re.sub(r"([*`])", r"\\\1", line))
 
 
 def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement) -> nodes.Node | None:
@@ -151,7 +155,7 @@ def setup(app: Sphinx) -> None:
         if name.startswith("taquba_"):
             setattr(pytest_plugin, name, inspect.unwrap(fixture))  # or autodoc does not see the functions
     app.connect("source-read", read_page)
-    app.connect("autodoc-process-bases", show_bases)
+    app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-signature", hide_constructor)
     app.connect("missing-reference", find_public)
     for part in ("description", "options", "epilog"):
