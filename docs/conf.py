@@ -49,6 +49,7 @@ html_theme_options = {"navigation_with_keys": True}
 myst_heading_anchors = 4  # as a code host makes them
 
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
@@ -75,8 +76,8 @@ nitpick_ignore_regex = [
 TREE = {
     "index": ["tutorial/README", "how-to", "reference/README", "explanation"],
     "tutorial/README": ["tutorial/script", "tutorial/django", "tutorial/flask", "tutorial/*"],
-    "how-to": ["flows", "runner", "features/README", "django", "flask", "command-line", "cron", "console", "testing",
-               "monitoring", "operations", "fleet/README", "migrating/README", "*"],
+    "how-to": ["flows", "runner", "features/README", "django", "flask", "application", "command-line", "cron", "console",
+               "testing", "monitoring", "operations", "fleet/README", "migrating/README", "*"],
     "features/README": ["features/*"],
     "fleet/README": ["fleet/*"],
     "migrating/README": ["migrating/*"],
@@ -132,10 +133,14 @@ def hide_constructor(
 
 
 def escape_help(app: Sphinx, context: object, lines: list[str]) -> None:
-    """Have a command's help be text, an asterisk what it is, and an option code."""
+    """Have a command's help be text: an asterisk is one, an option is code, and so is what stands in backquotes."""
+
+    def mark(found: re.Match[str]) -> str:
+        return r"\*" if found[0] == "*" else f"``{found[0].strip('`')}``"
+
     for place, line in enumerate(lines):
         if not line.lstrip().startswith(("..", ":")):
-            lines[place] = re.sub(r"(?<!\S)(--[\w-]+)", r"``\1``", re.sub(r"([*`])", r"\\\1", line))
+            lines[place] = re.sub(r"`[^`]+`|(?<!\S)--[\w-]+|\*", mark, line)
 
 
 def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement) -> nodes.Node | None:
