@@ -19,6 +19,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
 
 import taquba_workflow_sync
 from taquba_workflow_sync import pytest_plugin
@@ -56,6 +57,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {
     "members": True,
+    "undoc-members": True,  # fields and members of enumerations, which their class explains
     # Shown is what a class has from bases that are not public; not what it has from these, or from the language.
     "inherited-members": "WorkflowClient, RunHandle, Step, StepOutcome, KeyValueView, TaqubaError, BaseException, "
     "StrEnum, Enum, str, int, tuple, object, TestCase, BaseTaskBackend, Integration, Filter, Formatter",
@@ -76,8 +78,8 @@ nitpick_ignore_regex = [
 TREE = {
     "index": ["tutorial/README", "how-to", "reference/README", "explanation"],
     "tutorial/README": ["tutorial/script", "tutorial/django", "tutorial/flask", "tutorial/*"],
-    "how-to": ["flows", "runner", "features/README", "django", "flask", "application", "command-line", "cron", "console",
-               "testing", "monitoring", "operations", "fleet/README", "migrating/README", "*"],
+    "how-to": ["flows", "runner", "features/README", "django", "flask", "application", "command-line", "cron",
+               "console", "testing", "monitoring", "operations", "fleet/README", "migrating/README", "*"],
     "features/README": ["features/*"],
     "fleet/README": ["fleet/*"],
     "migrating/README": ["migrating/*"],
@@ -127,8 +129,9 @@ def read_docstring(app: Sphinx, what: str, name: str, kind: object, options: Any
 def hide_constructor(
     app: Sphinx, what: str, name: str, kind: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Show no constructor that takes what is not public: such objects are had from calls."""
-    inside = re.search(r"\b(QueueHandle|StepClaim|ClaimedRow|Node|Definition|TaskQueue)\b", signature or "")
+    """Show no constructor that takes what is not public, or of a Protocol: such objects are had from calls."""
+    pattern = r"\b(QueueHandle|StepClaim|ClaimedRow|Node|Definition|TaskQueue)\b|^\(\*args, \*\*kwargs\)$"
+    inside = re.search(pattern, signature or "")
     return ("", returns) if what == "class" and inside else (signature, returns)
 
 
@@ -159,6 +162,10 @@ def setup(app: Sphinx) -> None:
     for name, fixture in vars(pytest_plugin).items():
         if name.startswith("taquba_"):
             setattr(pytest_plugin, name, inspect.unwrap(fixture))  # or autodoc does not see the functions
+    # A flow's decorators have overloads for type checkers; a reader is told in words what they take.
+    decorators = ModuleAnalyzer.for_module("taquba_workflow_sync.flow.flow")
+    decorators.analyze()
+    decorators.overloads.clear()
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-signature", hide_constructor)
