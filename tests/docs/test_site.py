@@ -21,7 +21,10 @@ from taquba_workflow_sync.contrib import health, otel, prometheus, sentry
 from tests.docs.pages import NAMES, ROOT
 
 InventoryFile = pytest.importorskip("sphinx.util.inventory", reason="needs the extra [docs]").InventoryFile
-pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the site is made with Python 3.11")
+pytestmark = [
+    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the site is made with Python 3.11"),
+    pytest.mark.timeout(300),
+]
 
 #: What loads what it names, by element and attribute; a link that a reader may follow is none.
 LOADS = {
@@ -59,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     into = tmp_path_factory.mktemp("site") / "html"
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "docs", str(into)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=110, check=False,
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return into
