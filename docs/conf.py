@@ -103,6 +103,11 @@ def below(page: str, pages: set[str]) -> Iterator[str]:
             yield entry
 
 
+def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Return the pages that have others below them, if there are others now."""
+    return [page for page in TREE if page in env.found_docs] if added or removed else []
+
+
 def read_page(app: Sphinx, page: str, content: list[str]) -> None:
     """Put the tree below a page, and have links that leave ``docs`` lead to the code host."""
     folder = (HERE / page).parent
@@ -166,6 +171,7 @@ def setup(app: Sphinx) -> None:
     decorators = ModuleAnalyzer.for_module("taquba_workflow_sync.flow.flow")
     decorators.analyze()
     decorators.overloads.clear()
+    app.connect("env-get-outdated", outdated)
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-signature", hide_constructor)
