@@ -14,16 +14,36 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Of the tests of the engine on a server, each of which costs ten of the others', one in so many is run by default.
-_SAMPLE = 12
+#: Of each test's cases one in so many is run by default, the others by the runs that ask for what is slow: of the
+#: engine on a server, where a case costs ten of the others', of the one in memory, which only the tests have, ...
+_OF_SERVER = 20
+_OF_MEMORY = 3
+#: ... and of those tests of the laboratory that have the most and the dearest cases.
+_OF_FILES = {
+    "tests/faults/test_crash_points.py": 3,
+    "tests/faults/disk/test_errors.py": 3,
+    "tests/faults/disk/test_full.py": 2,
+    "tests/faults/hostile/test_public_arguments.py": 3,
+    "tests/faults/hostile/test_rows.py": 2,
+    "tests/faults/schedules/test_schedules.py": 2,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave most tests of the engine on a server to the runs that ask for what is slow."""
+    """Leave most cases of what is dear to the runs that ask for what is slow; which, follows from their names."""
     for item in items:
-        is_of_server = item.name.endswith("[postgres]") or "[postgres-" in item.name or "-postgres" in item.name
-        if is_of_server and crc32(item.nodeid.encode()) % _SAMPLE:
+        if crc32(item.nodeid.encode()) % _one_in(item):
             item.add_marker(pytest.mark.soak)
+
+
+def _one_in(item: pytest.Item) -> int:
+    engines = set(item.name.partition("[")[2].rstrip("]").split("-"))
+    if "postgres" in engines:
+        return _OF_SERVER
+    if "memory" in engines:
+        return _OF_MEMORY
+    is_a_case = "[" in item.name
+    return _OF_FILES.get(item.nodeid.partition("::")[0], 1) if is_a_case else 1
 
 
 @pytest.hookimpl(wrapper=True)
