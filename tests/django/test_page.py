@@ -1,4 +1,4 @@
-"""The page on Django, followed to the letter: its files, its commands, its kill."""
+"""The tutorial on Django, followed to the letter: its files, its commands, its kill; then the tests of its page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from tests.support import wait_until
 
 pytest.importorskip("django")
 
-PAGE = "docs/django.md"
+PAGE = "docs/tutorial/django.md"
 #: Where the page tells to put its files.
 PLACES = {"settings.py": "mysite", "models.py": "shop", "workflows.py": "shop", "views.py": "shop", "urls.py": "mysite",
           "tests.py": "shop"}  # fmt: skip
 PATIENCE = 60.0
+#: What stands in the command line of the process that works.
+WORKS = "contrib.django.worker"
 
 
 def _environment() -> dict[str, str]:
@@ -55,7 +57,7 @@ def _start(project: Path, command: str) -> subprocess.Popen[bytes]:
 
 
 def _kill_all(worker: subprocess.Popen[bytes]) -> None:
-    """Kill what ``pkill -KILL -f taquba_work`` would: the one that watches, which its worker does not outlive."""
+    """Kill what the ``pkill`` of the page would of this project: the one that watches, then the one that works."""
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
 
@@ -76,12 +78,13 @@ def test_the_page_leads_to_a_run_that_survives_a_kill(tmp_path: Path) -> None:
         "makemigrations shop", "migrate", "createsuperuser", "runserver", "taquba_worker", "taquba_worker --until-idle",
         "taquba_runs show order-1",
     ]  # fmt: skip
+    assert f"pkill -KILL -f 'manage.py taquba_worker|{WORKS}'" in read(PAGE)
     for command in ("django-admin startproject mysite .", "python manage.py startapp shop"):
         assert command in read(PAGE)
     start = [sys.executable, "-m", "django", "startproject", "mysite", "."]
     subprocess.run(start, cwd=project, env={**_environment(), "DJANGO_SETTINGS_MODULE": ""}, check=True)
     _manage(project, "startapp shop")
-    for block in blocks(PAGE):
+    for block in (*blocks(PAGE), *blocks("docs/django.md")):
         if block.language == "python":
             assert block.file is not None
             path = project / PLACES[block.file] / block.file
@@ -115,14 +118,14 @@ def test_the_page_leads_to_a_run_that_survives_a_kill(tmp_path: Path) -> None:
 
 
 def _kill_orphans(project: Path) -> None:
-    """Kill the worker's own process, which is in a session of its own; it would end by itself a moment later."""
+    """Kill the process that works, which is in a session of its own; it would end its step and then stop."""
     for found in Path("/proc").glob("[0-9]*"):
         try:
             command = (found / "cmdline").read_bytes()
             here = (found / "cwd").readlink() == project
         except OSError:
             continue
-        if here and b"contrib.django.worker:runtime()" in command:
+        if here and WORKS.encode() in command:
             os.kill(int(found.name), signal.SIGKILL)
 
 

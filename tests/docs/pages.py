@@ -63,7 +63,11 @@ def without_blocks(text: str) -> str:
 
 
 def code_spans(name: str) -> list[str]:
-    return _CODE_SPAN.findall(prose(name))
+    return spans(prose(name))
+
+
+def spans(text: str) -> list[str]:
+    return _CODE_SPAN.findall(text)
 
 
 def links(name: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from taquba_workflow_sync.workflow.cron import Crontab
 from tests.docs.pages import NAMES, ROOT, blocks, read
 
 TIMEOUT = 60
 WITH_PYTHON = [name for name in NAMES if any(block.language == "python" for block in blocks(name))]
-PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py", "orders.py", "test_orders.py"}
+PROGRAMS = {"jobs.py", "worker.py", "app.py", "views.py", "nightly.py", "orders.py", "test_orders.py",
+            "census.py"}  # fmt: skip
 #: Those of a Django project, which tests/django/test_page.py runs.
 OF_DJANGO = {"settings.py", "models.py", "workflows.py", "urls.py", "tests.py"}
 #: Those that need a server, which tests/storage/postgres/test_page.py runs.
@@ -34,7 +37,7 @@ for block in blocks(page):
         exec(compile("\\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), space)
 """
 
-# Just enough of two web frameworks to run the views of the README.
+# Just enough of two web frameworks to run the views of the page.
 STAND_INS = {
     "flask.py": """
 class Flask:
@@ -84,8 +87,8 @@ def save(directory: Path, files: Mapping[str, str]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory with the files that the README tells to write."""
-    save(tmp_path, {block.file: block.text for block in blocks("README.md") if block.file is not None})
+    """A directory with the files that the page on applications tells to write."""
+    save(tmp_path, {block.file: block.text for block in blocks("docs/application.md") if block.file is not None})
     return tmp_path
 
 
@@ -98,10 +101,29 @@ def test_the_blocks_of_a_page_run_and_print_what_they_say(name: str, tmp_path: P
 
 def test_no_block_is_left_out() -> None:
     fences = {block.language for name in NAMES for block in blocks(name)}
-    assert fences <= {"python", "sh", "console", "text"}, "a block of another kind would not be run"
+    assert fences <= {"python", "sh", "console", "text", "py"}, "a block of another kind would not be run"
     files = {block.file for name in NAMES for block in blocks(name) if block.language == "python"}
     assert files == {None, *PROGRAMS, *OF_DJANGO, *OF_POSTGRES}
-    assert "README.md" in WITH_PYTHON and "docs/operations.md" in WITH_PYTHON
+    assert {"README.md", "docs/operations.md", "docs/runner.md", "docs/features/README.md"} <= set(WITH_PYTHON)
+
+
+def test_what_is_shown_of_other_libraries_is_python_and_stands_where_it_is_expected() -> None:
+    theirs = [(name, block) for name in NAMES for block in blocks(name) if block.language == "py"]
+    assert {name for name, _ in theirs} == {"docs/migrating/celery.md", "docs/migrating/huey.md"}
+    for name, block in theirs:
+        compile(block.text, f"{name}:{block.line}", "exec", ast.PyCF_ONLY_AST)
+
+
+def test_lines_of_crontab_on_a_page_are_what_cron_takes() -> None:
+    pytest.importorskip("cronsim")
+    lines = [
+        line for name in NAMES for block in blocks(name) if block.language == "text" for line in block.text.splitlines()
+    ]
+    jobs = [found for line in lines if (found := re.match(r"((?:[\d*][\d*/,-]* +){5})\S", line))]
+    assert len(jobs) >= 2
+    for found in jobs:
+        Crontab(found[1].strip())
+        assert "%" not in found.string, "cron takes it for the end of the line"
 
 
 def test_the_worker_runs_what_the_views_submit_and_stops_on_sigterm(project: Path) -> None:
@@ -153,7 +175,8 @@ def test_the_first_block_of_the_readme_has_exactly_two_lines() -> None:
 
 def test_the_kill_demonstration_uses_options_that_the_quickstart_has() -> None:
     usage = python(str(ROOT / "examples" / "quickstart.py"), "--help", cwd=ROOT)
-    commands = re.findall(r"quickstart\.py(.*)", read("README.md"))
+    page = "docs/tutorial/README.md"
+    commands = re.findall(r"quickstart\.py(.*)", "".join(block.text for block in blocks(page)))
     shown = {option for line in commands for option in re.findall(r"--\w+", line)}
-    assert shown == {"--pause"} and "`--fresh`" in read("README.md")
+    assert shown == {"--pause"} and "`--fresh`" in read(page)
     assert all(option in usage for option in (*shown, "--fresh"))

@@ -1,4 +1,4 @@
-"""The walk that docs/flask.md leads through, as it stands there: a run is cut by a kill and goes on."""
+"""The walk that docs/tutorial/flask.md leads through, as it stands there: a run is cut by a kill and goes on."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def ask(url: str, method: str = "GET") -> tuple[int, Any, Any]:
 
 @pytest.mark.timeout(180)
 def test_the_walk_of_the_page(tmp_path: Path) -> None:
-    [program] = [block.text for block in blocks("docs/flask.md") if block.file == "app.py"]
+    [program] = [block.text for block in blocks("docs/tutorial/flask.md") if block.file == "app.py"]
     (tmp_path / "app.py").write_text(program)
-    shell = "\n".join(block.text for block in blocks("docs/flask.md") if block.language == "sh")
+    shell = "\n".join(block.text for block in blocks("docs/tutorial/flask.md") if block.language == "sh")
     for command in ("flask run\n", "flask taquba worker\n", "curl -i -X POST http://127.0.0.1:5000/orders/7\n"):
         assert command in shell, "the page leads another way than this test"
     web = Terminal(tmp_path, "flask", "run", "--port", "0")
