@@ -17,7 +17,7 @@ from taquba_workflow_sync.console.pages.run import payload_of
 from taquba_workflow_sync.console.rendering import ASSETS, Rendering
 from taquba_workflow_sync.console.routes import PAGES
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View, view_of
-from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.errors import PayloadTooLargeError, TaqubaError
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _told(error: Exception) -> tuple[int, str]:
     match error:
         case Missing():
             return 404, str(error)
-        case Refused():
+        case Refused() | ValueError() | PayloadTooLargeError():
             return 400, str(error)
         case _:
             return 503, f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ from taquba_workflow_sync.console import texts
 from taquba_workflow_sync.console.drawing.timeline import timeline
 from taquba_workflow_sync.console.pages.queue import drawn, graph_of
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View
-from taquba_workflow_sync.errors import GroupNotFoundError, RunNotFoundError, StorageError, TaqubaError
+from taquba_workflow_sync.errors import GroupNotFoundError, InvalidRunIdError, RunNotFoundError, StorageError
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.group import GroupStatus
@@ -44,9 +44,7 @@ def find(view: View) -> tuple[WorkflowClient, RunStatus]:
         raise Refused("no run is named")
     try:
         run = client.status(run_id)
-    except TaqubaError as error:
-        if not error.is_permanent:
-            raise
+    except InvalidRunIdError:
         run = None  # no run can be called so
     if run is None:
         raise Missing(f"queue {client.queue_name!r} has no run {run_id!r}")
