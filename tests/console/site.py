@@ -102,9 +102,7 @@ class Site:
 
     def click(self, answer: Answer, text: str) -> Answer:
         """Follow the one link that says so, or is called so."""
-        (link,) = {
-            each.get("href") for each in answer.page.all("a") if text in (each.text, each.get("aria-label"))
-        }
+        (link,) = {each.get("href") for each in answer.page.all("a") if text in (each.text, each.get("aria-label"))}
         return self.get(link)
 
     def confirm(self, answer: Answer, **values: str) -> Answer:

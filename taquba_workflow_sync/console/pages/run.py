@@ -18,6 +18,9 @@ from taquba_workflow_sync.workflow.status import RunStatus
 
 _CHILDREN: Final = 40
 _MEMOS: Final = 20
+_SIGNALS: Final = 100
+#: Of what a signal brings, and of a note, so many characters are shown.
+_SHORT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ def page(view: View) -> Page:
         "events": events,
         "worker": _worker(events) if run.finished_at is None else None,
         "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
-        "signals": [(each, texts.shown(each.payload, texts.form_of(each.payload))) for each in signals],
-        "memos": [(key, texts.shown(value, texts.form_of(value))) for key, value in memos],
+        "signals": [(each, _short(each.payload)) for each in signals[:_SIGNALS]],
+        "memos": [(key, _short(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
         "chart": timeline(run, events, children, view.now),
@@ -113,6 +116,11 @@ def _bytes(view: View, what: str, title: str, data: bytes) -> Bytes:
     text = texts.shown(data, form)
     is_cut = len(text) >= texts.MOST_SHOWN or (form == "hex" and len(data) > texts.MOST_SHOWN // 4)
     return Bytes(what, title, text, form, len(data), is_cut)
+
+
+def _short(data: bytes) -> str:
+    text = texts.shown(data, texts.form_of(data))
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def _worker(events: list[RunEvent]) -> RunEvent | None:

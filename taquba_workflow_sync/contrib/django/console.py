@@ -96,4 +96,5 @@ def _fields(values: object) -> Fields:
 
 
 app_name = "taquba_console"
-urlpatterns = [re_path(r"^(?P<path>.*)$", console, name="console")]
+# Also of a line break: a path that is cut there would be taken for another page, mounted elsewhere.
+urlpatterns = [re_path(r"^(?P<path>(?s:.*))\Z", console, name="console")]
