@@ -39,6 +39,12 @@ class Answer:
         return parsed(self.text, BASE)
 
     @property
+    def seen(self) -> str:
+        """What somebody can see or hear of the page: its texts and attributes, but for hidden fields."""
+        shown = [each for each in self.page.every() if each.get("type") != "hidden"]
+        return self.page.raw + "".join(value or "" for each in shown for value in each.attributes.values())
+
+    @property
     def main(self) -> Element:
         return self.page.one("main")
 

@@ -16,6 +16,8 @@ _LETTER: Final = 7.6
 _PADDING: Final = 28
 _MARGIN: Final = 14
 _SIDE: Final = 26
+#: Half of what is between two rows, less the arrow's tip.
+_ROOM: Final = 19.5
 #: More steps than that are listed instead: nobody reads such a picture.
 MOST_STEPS: Final = 60
 _LONGEST_NAME: Final = 32
@@ -37,13 +39,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A way from a step to the next: a path, and where what is waited for on it is written."""
+    """A way from a step to the next: a path, and where what is waited for on it begins, between two rows."""
 
     path: str
     wait: str
     x: float
     y: float
-    anchor: str = "middle"
+    anchor: str = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def picture(graph: Graph, *, current: str | None = None, done: Collection[str] =
     arrows = [_down(boxes, edge, graph.waits) for edge in down]
     arrows += [_back(boxes, edge, graph.waits, left - _SIDE * (1 + place % 3)) for place, edge in enumerate(back)]
     # Room for what is written beside an arrow at the right.
-    written = max((each.x + len(each.wait) * _LETTER for each in arrows if each.anchor == "start"), default=0.0)
+    written = max((each.x + len(each.wait) * _LETTER for each in arrows), default=0.0)
     width = max(left + inner + _MARGIN, written + _MARGIN)
     height = 2 * _MARGIN + _HEIGHT + (len(layers) - 1) * _LAYER
     return Picture(round(width), round(height), tuple(boxes.values()), tuple(arrows))
@@ -148,9 +150,10 @@ def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Ar
     path = (
         f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
     )
-    return Arrow(
-        path, _short(waits.get(edge, "")), round((source.x + target.x) / 2 + 8, 1), round(middle + 4, 1), "start"
-    )
+    # Between two rows, where no box is: where the curve passes the room below its source.
+    t = _ROOM / (bottom - top) / 1.5 if bottom - top > _LAYER else 0.5
+    x = source.x + (target.x - source.x) * (3 * t**2 - 2 * t**3)
+    return Arrow(path, _short(waits.get(edge, "")), round(x + 8, 1), round(top + _ROOM + 4, 1))
 
 
 def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: float) -> Arrow:
@@ -158,6 +161,7 @@ def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: fl
     start, end = source.x - source.width / 2, target.x - target.width / 2 - 5
     low, high = source.y + 6, target.y - 6
     if edge[0] == edge[1]:
-        low, high = source.y + 10, source.y - 10
+        low, high, x = source.y + 10, source.y - 10, start - _SIDE + 2
     path = f"M{start:.1f} {low:.1f}C{x:.1f} {low:.1f} {x:.1f} {high:.1f} {end:.1f} {high:.1f}"
-    return Arrow(path, _short(waits.get(edge, "")), round(x, 1), round((low + high) / 2, 1))
+    above = 3 if source.y == target.y else _ROOM
+    return Arrow(path, _short(waits.get(edge, "")), round(x + 4, 1), round(source.y - source.height / 2 - above, 1))
