@@ -54,8 +54,8 @@ def _console() -> Console:
 
 
 @csrf_protect
-def console(request: HttpRequest, path: str = "") -> HttpResponseBase:
-    """Answer with a page of the console, by what the user may do."""
+def console(request: HttpRequest, path: str = "", **others: object) -> HttpResponseBase:
+    """Answer with a page of the console, by what the user may do; ``others``: what a prefix with variables brings."""
     access = _access(request)
     if access is None:
         if request.user.is_authenticated:
