@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from taquba_workflow_sync.queue import readable
 from taquba_workflow_sync.queue.readable import form_of, spelled_out
@@ -24,11 +24,17 @@ def visible(value: Any) -> Any:
     return value
 
 
+def exact(value: str) -> Markup:
+    """Return a text escaped, and as it is otherwise: what a form sends back must be what is meant, not what is shown.
+
+    Names may hold what is spelled out elsewhere; a name that is spelled out is another one.
+    """
+    return escape(value)
+
+
 def shown(data: bytes, form: str | None = None) -> str:
     """Return bytes in a form, else in the one in which they are read best; cut if they are long."""
-    form = form_of(data) if form is None else form
-    cut = data[: MOST_SHOWN // 4] if form == "hex" else data
-    return readable.shown(cut, form)[:MOST_SHOWN]
+    return readable.shown(data, form_of(data) if form is None else form, MOST_SHOWN)
 
 
 def moment(value: datetime | None) -> Markup:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import Final
 
+#: Without the joiners, which scripts and pictures need.
 _UNSEEN: Final = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _WIDTH: Final = 16
 FORMS: Final = ("json", "text", "hex")
+#: What is larger is not read as JSON, which would take seconds; and of that only the beginning is looked at.
+_MOST_READ: Final = 262_144
 
 
 def spelled_out(text: str) -> str:
@@ -24,28 +29,35 @@ def spelled_out(text: str) -> str:
 
 def form_of(data: bytes) -> str:
     """Return the form in which bytes are read best, one of ``FORMS``."""
+    is_whole = len(data) <= _MOST_READ
     try:
-        text = data.decode()
+        # Of a part the last character may be cut.
+        text = data.decode() if is_whole else getincrementaldecoder("utf-8")().decode(data[:_MOST_READ])
     except UnicodeDecodeError:
         return "hex"
     try:
-        return "json" if isinstance(json.loads(text), (dict, list)) else "text"
+        if is_whole and isinstance(json.loads(text), (dict, list)):
+            return "json"
     except (ValueError, RecursionError):
-        # A few of them are in any log; a file is full of them.
-        return "hex" if len(_UNSEEN.findall(text)) * 20 > len(text) else "text"
+        pass
+    # A few of them are in any log; a file is full of them.
+    return "text" if len(_UNSEEN.findall(text)) * 20 <= len(text) else "hex"
 
 
-def shown(data: bytes, form: str) -> str:
-    """Return bytes in a form; as they are where they are no JSON."""
+def shown(data: bytes, form: str, most: int | None = None) -> str:
+    """Return bytes in a form; as they are where they are no JSON. ``most``: characters, or four times the bytes."""
     if form == "hex":
-        return "\n".join(_hexdump(data))
-    text = data.decode("utf-8", "backslashreplace")
-    if form == "json":
+        return "\n".join(_hexdump(data if most is None else data[: most // 4]))
+    is_small = len(data) <= _MOST_READ
+    # A character has four bytes at most, so that none that is shown is cut.
+    part = data if is_small or most is None else data[: most * 4]
+    text = part.decode("utf-8", "backslashreplace")
+    if form == "json" and (is_small or most is None):
         try:
-            return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
             pass  # it is shown as it is
-    return text
+    return text if most is None else text[:most]
 
 
 def _hexdump(data: bytes) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from taquba_workflow_sync.console.texts import visible
 from taquba_workflow_sync.flow.graph import Edge, Graph
 
 _HEIGHT: Final = 34
@@ -15,6 +16,8 @@ _LETTER: Final = 7.6
 _PADDING: Final = 28
 _MARGIN: Final = 14
 _SIDE: Final = 26
+#: Half of what is between two rows, less the arrow's tip.
+_ROOM: Final = 19.5
 #: More steps than that are listed instead: nobody reads such a picture.
 MOST_STEPS: Final = 60
 _LONGEST_NAME: Final = 32
@@ -36,13 +39,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A way from a step to the next: a path, and where what is waited for on it is written."""
+    """A way from a step to the next: a path, and where what is waited for on it begins, between two rows."""
 
     path: str
     wait: str
     x: float
     y: float
-    anchor: str = "middle"
+    anchor: str = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,18 @@ class Picture:
 
 
 def picture(graph: Graph, *, current: str | None = None, done: Collection[str] = ()) -> Picture | None:
-    """Draw a graph, with a run's current step and those behind it; None if it is too large to be read."""
-    if len(graph.steps) > MOST_STEPS:
+    """Draw a graph, with a run's current step and those behind it; None if it is too large to be read, or empty."""
+    if not 0 < len(graph.steps) <= MOST_STEPS:
         return None
-    known = set(graph.steps)
-    edges = [edge for edge in graph.edges if known.issuperset(edge)]
-    layers = _layers(graph.steps, graph.start, edges)
-    widths = {step: _width(step) for step in graph.steps}
+    steps = tuple(dict.fromkeys(graph.steps))
+    edges = [edge for edge in graph.edges if set(steps).issuperset(edge)]
+    layers = _layers(steps, graph.start, edges)
+    layer_of = {step: number for number, layer in enumerate(layers) for step in layer}
+    texts = {step: _short(step) for step in steps}
+    widths = {step: _width(texts[step]) for step in steps}
     inner = max(sum(widths[step] for step in layer) + _GAP * (len(layer) - 1) for layer in layers)
-    back = [edge for edge in edges if not _is_down(edge, layers)]
+    down = [edge for edge in edges if layer_of[edge[0]] < layer_of[edge[1]]]
+    back = [edge for edge in edges if layer_of[edge[0]] >= layer_of[edge[1]]]
     left = _MARGIN + (_SIDE * min(len(back), 3) if back else 0)
     boxes: dict[str, Box] = {}
     for number, layer in enumerate(layers):
@@ -72,20 +78,27 @@ def picture(graph: Graph, *, current: str | None = None, done: Collection[str] =
         for step in layer:
             mark = "current" if step == current else ("done" if step in done else "")
             y = _MARGIN + _HEIGHT / 2 + number * _LAYER
-            text = step if len(step) <= _LONGEST_NAME else f"{step[: _LONGEST_NAME - 1]}…"
-            boxes[step] = Box(step, text, x + widths[step] / 2, y, widths[step], _HEIGHT, mark, step == graph.start)
+            boxes[step] = Box(
+                step, texts[step], x + widths[step] / 2, y, widths[step], _HEIGHT, mark, step == graph.start
+            )
             x += widths[step] + _GAP
-    arrows = [_down(boxes, edge, graph.waits) for edge in edges if edge not in back]
+    arrows = [_down(boxes, edge, graph.waits) for edge in down]
     arrows += [_back(boxes, edge, graph.waits, left - _SIDE * (1 + place % 3)) for place, edge in enumerate(back)]
     # Room for what is written beside an arrow at the right.
-    written = max((each.x + len(each.wait) * _LETTER for each in arrows if each.anchor == "start"), default=0.0)
+    written = max((each.x + len(each.wait) * _LETTER for each in arrows), default=0.0)
     width = max(left + inner + _MARGIN, written + _MARGIN)
     height = 2 * _MARGIN + _HEIGHT + (len(layers) - 1) * _LAYER
     return Picture(round(width), round(height), tuple(boxes.values()), tuple(arrows))
 
 
-def _width(step: str) -> float:
-    return max(min(len(step), _LONGEST_NAME) * _LETTER + _PADDING, 64)
+def _short(name: str) -> str:
+    """Return a name as it is written: spelled out here already, so that its length is known."""
+    text = str(visible(name))
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+def _width(text: str) -> float:
+    return max(len(text) * _LETTER + _PADDING, 64)
 
 
 def _layers(steps: Sequence[str], start: str, edges: Sequence[Edge]) -> list[list[str]]:
@@ -130,11 +143,6 @@ def _order(roots: Sequence[str], after: Mapping[str, list[str]]) -> list[str]:
     return left[::-1]
 
 
-def _is_down(edge: Edge, layers: list[list[str]]) -> bool:
-    layer_of = {step: number for number, layer in enumerate(layers) for step in layer}
-    return edge[0] in layer_of and edge[1] in layer_of and layer_of[edge[0]] < layer_of[edge[1]]
-
-
 def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Arrow:
     source, target = boxes[edge[0]], boxes[edge[1]]
     top, bottom = source.y + source.height / 2, target.y - target.height / 2 - 5
@@ -142,7 +150,10 @@ def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Ar
     path = (
         f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
     )
-    return Arrow(path, waits.get(edge, ""), round((source.x + target.x) / 2 + 8, 1), round(middle + 4, 1), "start")
+    # Between two rows, where no box is: where the curve passes the room below its source.
+    t = _ROOM / (bottom - top) / 1.5 if bottom - top > _LAYER else 0.5
+    x = source.x + (target.x - source.x) * (3 * t**2 - 2 * t**3)
+    return Arrow(path, _short(waits.get(edge, "")), round(x + 8, 1), round(top + _ROOM + 4, 1))
 
 
 def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: float) -> Arrow:
@@ -150,6 +161,7 @@ def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: fl
     start, end = source.x - source.width / 2, target.x - target.width / 2 - 5
     low, high = source.y + 6, target.y - 6
     if edge[0] == edge[1]:
-        low, high = source.y + 10, source.y - 10
+        low, high, x = source.y + 10, source.y - 10, start - _SIDE + 2
     path = f"M{start:.1f} {low:.1f}C{x:.1f} {low:.1f} {x:.1f} {high:.1f} {end:.1f} {high:.1f}"
-    return Arrow(path, waits.get(edge, ""), round(x, 1), round((low + high) / 2, 1))
+    above = 3 if source.y == target.y else _ROOM
+    return Arrow(path, _short(waits.get(edge, "")), round(x + 4, 1), round(source.y - source.height / 2 - above, 1))

@@ -77,7 +77,7 @@ class _Attempt:
 
 def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunStatus], now: datetime) -> Timeline:
     """Draw a run's time, from its submit until its end, or until ``now``."""
-    attempts = _attempts(events)
+    attempts = _attempts(events, run.finished_at)
     begin = min([run.submitted_at, *(each.began for each in attempts)])
     end = max([run.finished_at or now, *(each.ended or begin for each in attempts), begin + timedelta(milliseconds=1)])
     scale = (_WIDTH - _LEFT - _RIGHT) / (end - begin).total_seconds()
@@ -101,7 +101,7 @@ def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunS
             spans.append(span("wait", before, each.began, f"waited for {waited}"))
         stop = each.ended or now
         took = duration((stop - each.began).total_seconds())
-        said = f"{each.outcome or 'runs'}, {took}"
+        said = f"{each.outcome or ('runs' if each.ended is None else 'ended')}, {took}"
         spans.append(span(_kind(each), each.began, stop, said))
         tries = "" if each.attempt in (None, 1) else f", attempt {each.attempt}"
         rows.append(Row(f"step {each.step}{tries}", y, tuple(spans)))
@@ -121,7 +121,8 @@ def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunS
     return Timeline(_WIDTH, height, tuple(rows), _ticks(begin, end, place), tuple(marks), len(attempts) - len(drawn))
 
 
-def _attempts(events: Sequence[RunEvent]) -> list[_Attempt]:
+def _attempts(events: Sequence[RunEvent], finished_at: datetime | None) -> list[_Attempt]:
+    """Return the attempts; of a long history events are missing, and with them how an attempt ended."""
     found: list[_Attempt] = []
     open_: dict[tuple[int, int | None], _Attempt] = {}
     for event in events:
@@ -132,6 +133,9 @@ def _attempts(events: Sequence[RunEvent]) -> list[_Attempt]:
         elif event.kind == "ended" and key in open_:
             attempt = open_.pop(key)
             attempt.ended, attempt.outcome = event.at, event.outcome or ""
+    for number, attempt in enumerate(found):
+        if attempt.ended is None:
+            attempt.ended = found[number + 1].began if number + 1 < len(found) else finished_at
     return found
 
 

@@ -9,7 +9,7 @@ from taquba_workflow_sync.console import texts
 from taquba_workflow_sync.console.drawing.timeline import timeline
 from taquba_workflow_sync.console.pages.queue import drawn, graph_of
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View
-from taquba_workflow_sync.errors import GroupNotFoundError, RunNotFoundError, StorageError, TaqubaError
+from taquba_workflow_sync.errors import GroupNotFoundError, InvalidRunIdError, RunNotFoundError, StorageError
 from taquba_workflow_sync.queue.readable import FORMS, form_of
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.client import WorkflowClient
@@ -19,6 +19,9 @@ from taquba_workflow_sync.workflow.status import RunStatus
 
 _CHILDREN: Final = 40
 _MEMOS: Final = 20
+_SIGNALS: Final = 100
+#: Of what a signal brings, and of a note, so many characters are shown.
+_SHORT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,7 @@ def find(view: View) -> tuple[WorkflowClient, RunStatus]:
         raise Refused("no run is named")
     try:
         run = client.status(run_id)
-    except TaqubaError as error:
-        if not error.is_permanent:
-            raise
+    except InvalidRunIdError:
         run = None  # no run can be called so
     if run is None:
         raise Missing(f"queue {client.queue_name!r} has no run {run_id!r}")
@@ -74,8 +75,8 @@ def page(view: View) -> Page:
         "events": events,
         "worker": _worker(events) if run.finished_at is None else None,
         "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
-        "signals": [(each, texts.shown(each.payload)) for each in signals],
-        "memos": [(key, texts.shown(value)) for key, value in memos],
+        "signals": [(each, _short(each.payload)) for each in signals[:_SIGNALS]],
+        "memos": [(key, _short(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
         "chart": timeline(run, events, children, view.now),
@@ -116,6 +117,11 @@ def _bytes(view: View, what: str, title: str, data: bytes) -> Bytes:
     text = texts.shown(data, form)
     is_cut = len(text) >= texts.MOST_SHOWN or (form == "hex" and len(data) > texts.MOST_SHOWN // 4)
     return Bytes(what, title, text, form, len(data), is_cut)
+
+
+def _short(data: bytes) -> str:
+    text = texts.shown(data)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def _worker(events: list[RunEvent]) -> RunEvent | None:
