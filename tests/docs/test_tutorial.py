@@ -47,16 +47,16 @@ def of(language: str) -> list[Block]:
 
 def test_the_script_goes_on_where_it_was_killed(walk: Path) -> None:
     assert "".join(block.text for block in of("sh")).count("python census.py\n") == 2
-    first = subprocess.Popen(
-        [sys.executable, "-W", "error", "census.py"], cwd=walk, env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    assert first.stdout is not None
-    counted = [first.stdout.readline() for _ in range(3)]
-    assert counted[0] == f"process {first.pid}\n", "the number to kill is the one that it prints"
     with Queue.open(walk / "var" / "census") as queue:
         client = WorkflowClient(queue, queue_name="census")
+        first = subprocess.Popen(
+            [sys.executable, "-W", "error", "census.py"], cwd=walk, env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        assert first.stdout is not None
+        counted = [first.stdout.readline() for _ in range(3)]
         wait_until(lambda: (run := client.status("census-1")) is not None and run.current_step >= 3, "step 3")
-    first.send_signal(signal.SIGKILL)
+        first.send_signal(signal.SIGKILL)
+    assert counted[0] == f"process {first.pid}\n", "the number to kill is the one that it prints"
     with first:
         counted += first.stdout.readlines()
     second = python("census.py", cwd=walk).splitlines()
