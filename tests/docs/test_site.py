@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import taquba_workflow_sync
-from taquba_workflow_sync import flow, logs, pytest_plugin, testing
+from taquba_workflow_sync import console, flow, logs, pytest_plugin, testing
 from taquba_workflow_sync.cli.main import cli
 from taquba_workflow_sync.contrib import django as contrib_django
 from taquba_workflow_sync.contrib import flask as contrib_flask
@@ -103,7 +103,7 @@ def test_every_link_leads_to_a_page_and_a_place_in_it(site: Path, pages: dict[Pa
 
 
 def _public_names() -> set[str]:
-    listed = (taquba_workflow_sync, flow, testing, contrib_django, contrib_flask)
+    listed = (taquba_workflow_sync, flow, testing, contrib_django, contrib_flask, console)
     names = {f"{module.__name__}.{name}" for module in listed for name in module.__all__}
     for module in (logs, health, otel, prometheus, sentry):
         own = {name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
