@@ -31,9 +31,10 @@ class WatchedStore:
 
         Shown is who has a claim, and of the living whoever runs a loop of workers (``start``, ``run``, ``run_worker``)
         or has run one that claimed something through the same handle; not who only submits or reads. At most 1,000
-        jobs in all, of each process those whose leases end first: no process with a claim is shown without. It reads
-        what is claimed and nothing that waits. Who died a moment ago may still be shown as alive; on PostgreSQL
-        ``alive`` is None until others are sure of it, which takes seconds.
+        jobs in all: of each process the one whose lease ends first, then of each the next, so that of up to 1,000
+        processes none that has a claim is shown without. It reads what is claimed, and nothing that waits. Who died a
+        moment ago may still be shown as alive; on PostgreSQL ``alive`` is then None until a worker elsewhere is sure,
+        which takes seconds.
 
         Raises:
             StorageError: the store, or who has it open, cannot be looked at.
