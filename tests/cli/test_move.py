@@ -13,6 +13,9 @@ from tests.cli.conftest import Shell
 from tests.postgres import store_url
 
 
+pytestmark = pytest.mark.embedded  # one of the two is a directory
+
+
 class _Killed(BaseException):
     pass
 
