@@ -148,7 +148,7 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """Bind, without asking anybody for the name of this host."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]
+        self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]  # a str, of both families
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -174,8 +174,12 @@ def test_without_the_extra_it_says_in_a_sentence_what_to_install(tmp_path: Path)
 def test_other_commands_load_neither_templates_nor_the_console(tmp_path: Path) -> None:
     Queue.open(tmp_path / "s").close()
     for arguments in (["runs", "list"], ["stats"], ["--help"], ["workers"]):
-        code = f"import sys; from taquba_workflow_sync.cli.main import cli\ntry: cli({arguments!r})\nexcept SystemExit: pass\n"
-        code += "print(*[each for each in sys.modules if 'jinja2' in each or 'taquba_workflow_sync.console' in each], 'end')"
+        code = (
+            "import sys; from taquba_workflow_sync.cli.main import cli\n"
+            f"try: cli({arguments!r})\n"
+            "except SystemExit: pass\n"
+            "print(*[name for name in sys.modules if name.endswith('.console') or 'jinja2' in name], 'end')"
+        )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, env=environment(tmp_path / "s"), capture_output=True, text=True,
             timeout=60,
@@ -186,4 +190,4 @@ def test_other_commands_load_neither_templates_nor_the_console(tmp_path: Path) -
 @pytest.mark.embedded
 def test_its_help_says_who_may_use_it(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "console", "--help"], env=environment(tmp_path), capture_output=True, text=True)
-    assert done.returncode == 0 and "token" in done.stdout and "SSH tunnel" in done.stdout
+    assert done.returncode == 0 and "another one at each start" in " ".join(done.stdout.split())
