@@ -185,8 +185,11 @@ def _viewers(url: str) -> Iterator[None]:
     """Tabs that follow a page each, as the script does."""
     where = urlsplit(url)
     is_over = threading.Event()
-    cookie = _asked(where.port or 0, f"/?{where.query}")
-    threads = [threading.Thread(target=_follow, args=(where.port, page, cookie, is_over)) for page in WATCHED]
+    base, cookie = _opened(where.port or 0, f"/?{where.query}")
+    threads = [
+        threading.Thread(target=_follow, args=(where.port, f"{base}events?page={quote(page)}", cookie, is_over))
+        for page in WATCHED
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -197,19 +200,20 @@ def _viewers(url: str) -> Iterator[None]:
             thread.join()
 
 
-def _asked(port: int, path: str) -> str:
+def _opened(port: int, path: str) -> tuple[str, str]:
+    """Return where the address leads, and the cookie that it gives."""
     connection = HTTPConnection("127.0.0.1", port)
     connection.request("GET", path)
     answer = connection.getresponse()
     answer.read()
     connection.close()
-    return (answer.headers["Set-Cookie"] or "").partition(";")[0]
+    return answer.headers["Location"] or "", (answer.headers["Set-Cookie"] or "").partition(";")[0]
 
 
-def _follow(port: int, page: str, cookie: str, is_over: threading.Event) -> None:
+def _follow(port: int, path: str, cookie: str, is_over: threading.Event) -> None:
     while not is_over.is_set():
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", f"/events?page={quote(page)}", headers={"Cookie": cookie})
+        connection.request("GET", path, headers={"Cookie": cookie})
         answer = connection.getresponse()
         while not is_over.is_set() and answer.readline():
             pass

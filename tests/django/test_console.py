@@ -35,7 +35,11 @@ def test_it_serves_the_store_of_the_project_until_it_is_told_to_end(tmp_path: Pa
         answer = connection.getresponse()
         assert answer.status == 303
         answer.read()
-        connection.request("GET", "/", headers={"Cookie": (answer.headers["Set-Cookie"] or "").partition(";")[0]})
+        connection.request(
+            "GET",
+            answer.headers["Location"] or "",
+            headers={"Cookie": (answer.headers["Set-Cookie"] or "").partition(";")[0]},
+        )
         assert str(tmp_path / "taquba").encode() in connection.getresponse().read()
         connection.close()
         process.send_signal(signal.SIGTERM)
