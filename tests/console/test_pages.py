@@ -399,7 +399,7 @@ def test_of_several_stores_each_has_its_pages_and_every_link_stays_in_its_own(qu
 
 def test_a_store_that_cannot_be_read_is_told_and_is_no_fault_of_the_page(site: Site, queue: Queue) -> None:
     queue.close()
-    for page in PAGES:
+    for page in (*PAGES, "run?id=r", f"queue?queue={Q}", "payload?id=r&what=payload"):
         assert "StoreClosedError" in site.get(page, status=503).problem
 
 
