@@ -12,7 +12,6 @@ from taquba_workflow_sync.storage.moving import calls
 from tests.cli.conftest import Shell
 from tests.postgres import store_url
 
-
 pytestmark = pytest.mark.embedded  # one of the two is a directory
 
 

@@ -235,14 +235,14 @@ def test_a_server_that_has_no_thread_to_spare_is_not_held(queue: Queue) -> None:
 
 
 @pytest.fixture
-def served(queue: Queue) -> Iterator[tuple[Server, str]]:
-    """A console that serves; and a cookie that opens it."""
+def served(queue: Queue) -> Iterator[tuple[Server, str, str]]:
+    """A console that serves; where, and the cookie that opens it."""
     with Server("127.0.0.1", 0) as server:
         app = Standalone(queue, "token", hosts=names_of("127.0.0.1", server.server_port))
         server.set_app(app)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield server, f"{app._cookie}={app._session}"
+        yield server, app._base, f"{app._cookie}={app._session}"
         server.shutdown()
         thread.join()
 
@@ -252,10 +252,10 @@ def streams() -> list[threading.Thread]:
 
 
 @pytest.mark.embedded
-def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_QUIET", 0.05)
-    server, cookie = served
-    asked = f"GET /events?page=schedules HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+    server, base, cookie = served
+    asked = f"GET {base}/events?page=schedules HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     viewers = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) for _ in range(20)]
     for viewer in viewers:
         viewer.sendall(asked)
@@ -268,14 +268,14 @@ def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str], monkeypa
 
 @pytest.mark.embedded
 def test_two_hundred_viewers_cost_one_read_a_second(
-    served: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+    served: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[object] = []
     metrics = Queue.metrics
     monkeypatch.setattr(Queue, "metrics", lambda queue: (reads.append(queue), metrics(queue))[1])
     monkeypatch.setattr("taquba_workflow_sync.console.app._STREAM_SECONDS", 2.5)
-    server, cookie = served
-    asked = f"GET /events?page= HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+    server, base, cookie = served
+    asked = f"GET {base}/events?page= HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     viewers = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) for _ in range(200)]
     for viewer in viewers:
         viewer.sendall(asked)

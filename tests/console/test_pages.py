@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync import Queue, QueueConfig, RunSpec, RunState, WorkflowClient, WorkflowRuntime
+from taquba_workflow_sync import Queue, QueueConfig, RunSpec, RunState, StorageError, WorkflowClient, WorkflowRuntime
 from taquba_workflow_sync.console import READ
 from taquba_workflow_sync.flow import Flow, Goto
 from taquba_workflow_sync.queue.workers import RunningJob, WorkerProcess
@@ -399,8 +399,22 @@ def test_of_several_stores_each_has_its_pages_and_every_link_stays_in_its_own(qu
 
 def test_a_store_that_cannot_be_read_is_told_and_is_no_fault_of_the_page(site: Site, queue: Queue) -> None:
     queue.close()
-    for page in PAGES:
+    for page in (*PAGES, "run?id=r", f"queue?queue={Q}", "payload?id=r&what=payload"):
         assert "StoreClosedError" in site.get(page, status=503).problem
+
+
+def test_a_store_that_cannot_be_opened_leaves_the_others_as_they_are(queue: Queue) -> None:
+    class Stores(dict[str, Queue]):
+        def __getitem__(self, name: str) -> Queue:
+            if name == "broken":
+                raise StorageError("no space left on <device>")
+            return super().__getitem__(name)
+
+    site = Site(Stores({"default": queue, "broken": queue}))
+    for page in PAGES:
+        assert site.get(page, store="broken", status=503).problem == "StorageError: no space left on <device>\n"
+        assert site.get(page, store="default").main.one("h1").text
+    assert "StorageError" in site.post([("do", "cancel"), ("id", "r"), ("store", "broken")], status=503).problem
 
 
 def test_who_may_only_look_sees_everything_and_no_action(queue: Queue) -> None:
