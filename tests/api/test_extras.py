@@ -29,7 +29,7 @@ USES = {
     "sentry": "import taquba_workflow_sync.contrib.sentry",
 }
 #: For those who work on the library, or all of the others.
-NOT_ALONE = {"test", "dev", "fuzz", "all"}
+NOT_ALONE = {"test", "dev", "docs", "fuzz", "all"}
 
 
 def extras() -> dict[str, str]:

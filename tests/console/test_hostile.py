@@ -19,9 +19,9 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.console import texts
 from taquba_workflow_sync.console.pages.queue import drawn, graph_of
 from taquba_workflow_sync.flow.graph import Graph
+from taquba_workflow_sync.queue import readable
 from tests.console.site import Site
 from tests.console.steps import step, work
 
@@ -121,7 +121,7 @@ def test_a_payload_of_64_mib_is_shown_in_part_and_saved_whole(
 ) -> None:
     read: list[int] = []
     loads = json.loads
-    monkeypatch.setattr(texts.json, "loads", lambda text: (read.append(len(text)), loads(text))[1])
+    monkeypatch.setattr(readable.json, "loads", lambda text: (read.append(len(text)), loads(text))[1])
     payload = b"[" + b'"<x-evil>",' * (64 * 2**20 // 11 - 1) + b"0]"
     WorkflowClient(queue).submit(run_id="r", input=payload)
     for form in ("", "json", "text", "hex"):
