@@ -126,6 +126,7 @@ TWICE = "fan_out"
     [
         pytest.param(name, marks=[] if name == TWICE else [pytest.mark.soak])
         for name in sorted(path.stem for path in EXAMPLES.glob("*.py"))
+        if name != "fleet"  # which has a server of its own
     ],
 )
 def test_an_example_runs_twice_on_a_store_of_ones_own(example: str, tmp_path: Path) -> None:

@@ -819,6 +819,7 @@ def _is_plain(action: Action, *, yields: bool) -> bool:
     return is_small and yields and action.settings is None and action.wait is None
 
 
+@pytest.mark.timeout(600)  # each example of the engine on a server costs ten of the others'
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 @pytest.mark.parametrize(
     "examples", [40, pytest.param(400, marks=[pytest.mark.soak, pytest.mark.timeout(1_800)])], ids=["some", "many"]
@@ -828,7 +829,7 @@ def test_the_store_does_what_the_model_says(engine: Engine, examples: int) -> No
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=min(examples, 100) if engine.name == "postgres" else examples,
             stateful_step_count=40,
             deadline=None,
             database=None,

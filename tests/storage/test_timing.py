@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from taquba_workflow_sync.clock import from_ms
@@ -34,6 +36,7 @@ from taquba_workflow_sync.storage.port.timing import (
     ends_of,
     late_at,
 )
+from taquba_workflow_sync.storage.relational import claims_seen
 from taquba_workflow_sync.testing import ManualClock
 
 from .bench import (
@@ -256,6 +259,24 @@ def test_a_claimed_run_past_its_deadline_is_asked_to_stop(store: Store, clock: M
     assert store.renew([held.token], 1_000)[1] == {held.token}, "it keeps its claim"
     with writes_nothing(store):
         late_claims(store)
+
+
+def test_a_claim_that_ends_while_it_is_looked_at_was_not_cancelled(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_run(store, limits=SPAN)
+    held = claim(store)
+    clock.advance(11)
+    late_claims(store)
+    look = claims_seen.is_stopped_for_deadline
+
+    def ends_first(connection: Any, seq: int) -> bool:
+        end = Settlement(held.id, held.token, DeadLetter("late"), True, ignores_deadline=True)
+        store.settle_and_claim([end], [])
+        return look(connection, seq)
+
+    monkeypatch.setattr(claims_seen, "is_stopped_for_deadline", ends_first)
+    assert [each for each in store.running() if not each.is_late] == []
 
 
 @pytest.mark.parametrize("is_asked", [False, True])

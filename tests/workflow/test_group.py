@@ -127,7 +127,7 @@ def test_more_members_than_enter_the_line_at_once_all_run(queue: Queue) -> None:
     runner = FanOut(1_203)
     runtime = runtime_of(queue, runner)
     runtime.submit(run_id="parent")
-    runtime.run_until_idle(PATIENCE)
+    runtime.run_until_idle(3 * PATIENCE)
     assert runner.seen == [(1, False, GroupStatus(1_203, 1_203, 0, 0, 0))]
 
 

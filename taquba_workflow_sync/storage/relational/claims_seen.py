@@ -86,12 +86,18 @@ class ClaimsSeen:
 
     def running(self) -> list[RunningClaim]:
         """Return the claims that worker loops hold through this handle."""
-        found: list[RunningClaim] = []
-        for claim in self._read(foreign=False):
-            is_asked = claim.cancel_requested != 0
-            is_late = is_asked and self._access.read(is_stopped_for_deadline, row_number(claim.token))
-            found.append(RunningClaim(claim.id, claim.token, is_asked, is_late))
-        return found
+        own = self._read(foreign=False)
+        asked = [claim.token for claim in own if claim.cancel_requested != 0]
+        late = {token for token in asked if self._access.read(is_stopped_for_deadline, row_number(token))}
+        # One that has ended between the two looks has no deadline any more: it was not cancelled for that.
+        ended = set(asked) - late
+        if ended:
+            ended -= {claim.token for claim in self._read(foreign=False)}
+        return [
+            RunningClaim(claim.id, claim.token, claim.cancel_requested != 0, claim.token in late)
+            for claim in own
+            if claim.token not in ended
+        ]
 
     def abandoned(self, suspect: str | None, own: Collection[str]) -> Evidence:
         """Look which claims may be taken over; now and then, clear away the locks of the dead."""
