@@ -6,7 +6,6 @@ import logging
 import socket
 import socketserver
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -99,11 +98,9 @@ class Standalone:
         )
 
     def _session_of(self, headers: dict[str, str]) -> str | None:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # Not by SimpleCookie, which stops at the first that is written as the standard does not say, whoever set it.
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        return next((value for name, _, value in pairs if name == self._cookie), None)
 
 
 def _refused() -> Response:
