@@ -28,6 +28,8 @@ _REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 #: A client that sends nothing, or takes nothing, is given up after so many seconds.
 _PATIENCE: Final = 60.0
+#: A thread each, which costs little; a browser has a few of them.
+_MOST_STREAMS: Final = 1_000
 
 
 class Standalone:
@@ -39,7 +41,7 @@ class Standalone:
     """
 
     def __init__(self, queue: Queue, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
-        self._console = Console()
+        self._console = Console(most_streams=_MOST_STREAMS)
         self._stores = {"default": queue}
         self._token = token
         self._hosts = frozenset(_name_of(host) for host in hosts)
