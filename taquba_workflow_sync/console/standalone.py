@@ -6,7 +6,6 @@ import logging
 import socket
 import socketserver
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -29,6 +28,8 @@ _REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 #: A client that sends nothing, or takes nothing, is given up after so many seconds.
 _PATIENCE: Final = 60.0
+#: A thread each, which costs little; a browser has a few of them.
+_MOST_STREAMS: Final = 1_000
 
 
 class Standalone:
@@ -40,7 +41,7 @@ class Standalone:
     """
 
     def __init__(self, queue: Queue, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
-        self._console = Console()
+        self._console = Console(most_streams=_MOST_STREAMS)
         self._stores = {"default": queue}
         self._token = token
         self._hosts = frozenset(_name_of(host) for host in hosts)
@@ -99,11 +100,9 @@ class Standalone:
         )
 
     def _session_of(self, headers: dict[str, str]) -> str | None:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # Not by SimpleCookie, which stops at the first that is written as the standard does not say, whoever set it.
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        return next((value for name, _, value in pairs if name == self._cookie), None)
 
 
 def _refused() -> Response:

@@ -234,6 +234,27 @@ def test_a_server_that_has_no_thread_to_spare_is_not_held(queue: Queue) -> None:
     check_headers(response.headers, response.content_type)
 
 
+def test_no_more_threads_are_held_than_a_server_can_spare_and_who_comes_then_asks_again(queue: Queue) -> None:
+    site = Site({"default": queue})
+    site.console = app.Console(most_streams=2)
+
+    def stream() -> Iterator[bytes]:
+        response = site.console.answer(replace(site.request("events", "page=schedules"), may_hold=True))
+        assert not isinstance(response.body, bytes)
+        return iter(response.body)
+
+    unread = stream()
+    held = [stream(), stream()]
+    assert [next(each) for each in held] == [live.RETRY, live.RETRY]
+    assert len(list(stream())) == 1, "it ends at once"
+    held[0].close()  # type: ignore[attr-defined]  # a generator
+    unread.close()  # type: ignore[attr-defined]  # which has held nothing
+    again = stream()
+    assert next(again) == live.RETRY and b"data: " in next(again)
+    assert len(list(stream())) == 1
+    again.close(), held[1].close()  # type: ignore[attr-defined]  # generators
+
+
 @pytest.fixture
 def served(queue: Queue) -> Iterator[tuple[Server, str, str]]:
     """A console that serves; where, and the cookie that opens it."""

@@ -255,6 +255,7 @@ def test_filters_find_what_they_say_and_stay_in_the_form_and_in_the_links(site: 
     assert found(failed_with="odd") == ["a-3", "a-1"] and found(header="n=<2>") == ["a-2"]
     assert found(since="1h") == found() and found(until="1h") == [] and found(until="2099-01-01") == found()
     assert found(state="cancelled") == []
+    assert found(**dict(site.get("runs").main.one("form", id="filters").fields())) == found(), "nothing is filled in"
     page = site.get("runs", state="failed", header="n=<1>")
     fields = dict(page.main.one("form", id="filters").fields())
     assert fields["state"] == "failed" and fields["header"] == "n=<1>" and fields["queue"] == Q
@@ -266,7 +267,8 @@ def test_filters_that_make_no_sense_are_told(site: Site) -> None:
         ("state", "gone", "it may be one of pending"), ("header", "x", "write NAME=VALUE"), ("header", "=x", "write"),
         ("since", "yesterday", "write 2026-11-26"), ("until", "9999-99-99", "write"), ("since", "0001-01-01", "since"),
         ("order", "up", "newest or oldest"), ("prefix", "a b", "characters"), ("parent", "\u202e", "characters"),
-        ("cursor", "x", "cursor"), ("failed_with", "x" * 20_000, "failed_with"),
+        ("cursor", "x", "cursor"),
+        ("header", "n=" + "x" * 70_000, "headers have more than"), ("failed_with", "x" * 20_000, "failed_with"),
     ):  # fmt: skip
         assert said in site.get("runs", status=400, **{name: value}).problem, name
     assert "cursor" in site.get("dead", cursor="\u202ex", status=400).problem

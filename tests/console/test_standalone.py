@@ -156,6 +156,13 @@ def test_the_token_opens_it_once_and_a_cookie_stands_for_it_from_then_on(visitor
     assert visitor.ask("/console.css").headers["Cache-Control"] == "private, max-age=31536000, immutable"
 
 
+def test_cookies_of_other_programs_of_this_host_are_not_in_its_way(reader: Browser) -> None:
+    ((name, value),) = reader.cookies.items()
+    for others in ('a={"b": "c,d"}', "x y=z", "=", ";;", 'q="open', "a=b=c", "\x00", "\u00ff"):
+        assert reader.ask(HTTP_COOKIE=f"{others}; {name}={value}").status == 200, others
+        assert reader.ask(HTTP_COOKIE=f"{name}={value}; {others}").status == 200, others
+
+
 def test_its_cookie_is_sent_to_no_other_server_of_this_host(visitor: Browser) -> None:
     # Browsers send a cookie to every port of a host, by its path alone; that one nobody can guess.
     path = visitor.ask(query=f"token={TOKEN}").headers["Set-Cookie"].partition("Path=")[2].partition(";")[0]

@@ -37,6 +37,7 @@ def console_blueprint(
 
     ``authorize(request) -> None | READ | ACT`` decides in each request what the one who asks may do; None answers with
     403. READ and ACT are those of ``taquba_workflow_sync.console``. Forms are taken from the console's own pages only.
+    Pages that are open hold two threads of a process at most, and none of a server that has one.
 
     Raises:
         TypeError: ``authorize`` is missing, no function, or async; or another argument is of the wrong type.
