@@ -1,0 +1,27 @@
+"""Several processes that count in the same window of time."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.children import Work, child
+
+WARMUP_SECONDS = 1.0
+
+
+def rate_of(work: Work, url: str, processes: int, seconds: float, *arguments: object) -> list[Any]:
+    """Run `work(pipe, url, *arguments)` in so many processes and return what each said after the window.
+
+    A child says that it is ready, hears when the window begins and when it is over, and then says what it counted.
+    """
+    with ExitStack() as stack:
+        children = [stack.enter_context(child(work, url, *arguments)) for _ in range(processes)]
+        for each in children:
+            each.hear()
+        # It begins once everyone has been told of it and has had time to get going.
+        began = time.monotonic() + WARMUP_SECONDS
+        for each in children:
+            each.tell((began, began + seconds))
+        return [each.hear() for each in children]
