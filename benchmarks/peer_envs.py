@@ -52,7 +52,9 @@ ON_POSTGRES = {
     "procrastinate": Peer(("procrastinate==3.10.0", "psycopg[binary]==3.3.9"), "peers.postgres.procrastinate"),
     "pgqueuer": Peer(("pgqueuer==1.6.0", "asyncpg"), "peers.postgres.pgqueuer"),
     "dbos": Peer(("dbos==3.4.0", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9"), "peers.postgres.dbos"),
-    "django-tasks-db": Peer(("django-tasks-db[compat]==0.13.0", "psycopg[binary]==3.3.9"), "peers.postgres.django_tasks"),
+    "django-tasks-db": Peer(
+        ("django-tasks-db[compat]==0.13.0", "psycopg[binary]==3.3.9"), "peers.postgres.django_tasks"
+    ),
     "celery": Peer(("celery[sqlalchemy]==5.7.0", "psycopg2-binary"), "peers.postgres.celery"),
 }
 
@@ -100,6 +102,11 @@ def run_peer(name: str, cache: Path, workdir: Path) -> dict[str, object]:
     if not isinstance(result, dict):
         return {"peer": name, "error": f"the script printed {type(result).__name__}, not an object"}
     return result
+
+
+def run_module(python: Path, module: str, *arguments: str, limit: float = RUN_LIMIT_SECONDS) -> str:
+    """Run a peer's script and return its output. Raises PeerError."""
+    return _run([str(python), "-W", "ignore", "-m", module, *arguments], limit)
 
 
 def _run(command: list[str], limit: float) -> str:

@@ -144,9 +144,7 @@ class _Loop:
                 jobs, steps, tokens, ats = (list(each) for each in zip(*self.claimed, strict=True))
                 advance = self.connection.execute(ADVANCE_MANY, (PAYLOAD, jobs, tokens))
                 self.connection.execute(RECORD_MANY, (now, jobs, steps, ats))
-            claim = self.connection.execute(
-                CLAIM_MANY, (f"{self.name}.{self.turns}", now + LEASE_MS, now, self.batch)
-            )
+            claim = self.connection.execute(CLAIM_MANY, (f"{self.name}.{self.turns}", now + LEASE_MS, now, self.batch))
         if self.claimed and advance.rowcount != len(self.claimed):
             raise RuntimeError(f"{advance.rowcount} of {len(self.claimed)} claims could be advanced")
         return claim.fetchall()
