@@ -54,8 +54,8 @@ def measure(bench: Bench) -> list[Section]:
     costs = Section(
         "What a step costs",
         "On a server that also counts its statements, which makes it slower: each figure is of a step, from opening the"
-        " store to closing it. CPU of the server is that of all its processes, of the worker that of its whole process. A"
-        " call is what the session that writes is asked, with the wait for the answer; the CPU in it is the calling"
+        " store to closing it. CPU of the server is that of all its processes, of the worker that of its whole process."
+        " A call is what the session that writes is asked, with the wait for the answer; the CPU in it is the calling"
         " thread's own. Last, the floor by sets beside it.",
     )
     sections = [costs]
@@ -132,10 +132,10 @@ def _state(connection: psycopg.Connection[Any], server: Server) -> list[float]:
     row = connection.execute(_STATE.encode()).fetchone()
     assert row is not None
     times = os.times()
-    return [*map(float, row), _cpu_of(server), times.user + times.system]
+    return [*map(float, row), cpu_of(server), times.user + times.system]
 
 
-def _cpu_of(server: Server) -> float:
+def cpu_of(server: Server) -> float:
     """Return the seconds of CPU of the server's processes, those that have ended included."""
     ticks = 0
     for pid in server.processes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import psycopg
 from benchmarks import machine
 from benchmarks.figures import Bench, Section
 from benchmarks.machine import ROOT
-from benchmarks.postgres import claims, costs, rates, waking
+from benchmarks.postgres import claims, costs, rates, saturation, waking
 from benchmarks.postgres.goals import GOALS
 from benchmarks.postgres.server import SETTINGS, one, server_on
 from benchmarks.report import render
@@ -53,7 +54,10 @@ def measure(bench: Bench, cache: Path | None, *, peers: bool, say: Callable[[str
     except Exception:
         traceback.print_exc()
         missing.append("costs, which failed")
-    about |= {"fdatasync of 4 KiB, at the end": f"{machine.syncs_per_second(bench.place):,.0f}/s"}
+    about |= {
+        "fdatasync of 4 KiB, at the end": f"{machine.syncs_per_second(bench.place):,.0f}/s",
+        "load average at the end": ", ".join(f"{each:.2f}" for each in os.getloadavg()),
+    }
     if not peers:
         missing.append("peers")
     return render(about, sections, missing, head=HEAD, goals=GOALS), not any("failed" in each for each in missing)
@@ -65,6 +69,7 @@ def _parts(
     return [
         ("rates", lambda server: rates.measure(bench, server, cache, peers, say)),
         ("waking", lambda server: waking.measure(bench, server)),
+        ("saturation", lambda server: saturation.measure(bench, server)),
         ("claims", lambda server: claims.measure(bench, server, say)),
     ]
 

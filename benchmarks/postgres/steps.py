@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from benchmarks.peers.measure import Meter, Timing
@@ -34,22 +35,29 @@ def run_steps(url: str, steps: int, workers: int) -> Timing:
     return meter.timing()
 
 
-def rate_of_processes(url: str, processes: int, workers: int, seconds: float) -> list[float]:
+def rate_of_processes(
+    url: str,
+    processes: int,
+    workers: int,
+    seconds: float,
+    durability: str = "full",
+    watch: Callable[[float, float], None] | None = None,
+) -> list[float]:
     """Return the steps per second of each of several worker processes on one queue, in one window of time."""
     with Queue.open(url) as queue:
         submit_runs(WorkflowClient(queue), ENDLESS_RUNS)
-    return [ended / seconds for ended in rate_of(_work_for_a_while, url, processes, seconds, workers)]
+    counted = rate_of(_work_for_a_while, url, processes, seconds, workers, durability, watch=watch)
+    return [ended / seconds for ended in counted]
 
 
-def _work_for_a_while(pipe: Connection, url: str, workers: int) -> None:
+def _work_for_a_while(pipe: Connection, url: str, workers: int, durability: str) -> None:
     ended: list[float] = []
 
     def run_step(step: Step) -> StepOutcome:
         ended.append(time.monotonic())
-        # After each ten it goes to the end of the line, as a run of ten steps does.
         return Continue(PAYLOAD)
 
-    with Queue.open(url) as queue:
+    with Queue.open(url, durability=durability) as queue:
         pipe.send("ready")
         began, over = pipe.recv()
         with WorkflowRuntime(queue, run_step, max_concurrent_steps=workers):

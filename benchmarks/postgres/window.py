@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,10 +12,18 @@ from benchmarks.children import Work, child
 WARMUP_SECONDS = 1.0
 
 
-def rate_of(work: Work, url: str, processes: int, seconds: float, *arguments: object) -> list[Any]:
+def rate_of(
+    work: Work,
+    url: str,
+    processes: int,
+    seconds: float,
+    *arguments: object,
+    watch: Callable[[float, float], None] | None = None,
+) -> list[Any]:
     """Run `work(pipe, url, *arguments)` in so many processes and return what each said after the window.
 
     A child says that it is ready, hears when the window begins and when it is over, and then says what it counted.
+    `watch` is called with the same two times, and may look on meanwhile.
     """
     with ExitStack() as stack:
         children = [stack.enter_context(child(work, url, *arguments)) for _ in range(processes)]
@@ -24,4 +33,6 @@ def rate_of(work: Work, url: str, processes: int, seconds: float, *arguments: ob
         began = time.monotonic() + WARMUP_SECONDS
         for each in children:
             each.tell((began, began + seconds))
+        if watch is not None:
+            watch(began, began + seconds)
         return [each.hear() for each in children]
