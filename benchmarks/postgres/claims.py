@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -18,6 +19,7 @@ from taquba_workflow_sync.storage.relational.sql.names import JOB, META, QUEUE
 from tests.postgres import Server
 
 SMALL = 1_000
+SWEPT = 20_000
 FINISHED = 10_000_000
 QUICK_FINISHED = 100_000
 _CHUNK = 500_000
@@ -64,6 +66,7 @@ def measure(bench: Bench, server: Server, say: Callable[[str], None]) -> list[Se
         _copy(url, finished, _OF_FINISHED, "done")
         say(f"{finished:,} have finished")
         _add(section, bench, (small, large), f"{waiting:,} waiting and {finished:,} finished", "finished")
+        section.add("pg.sweep", f"finished runs swept, {SWEPT:,} past their retention", [_sweep(url, large)], "runs/s")
         with psycopg.connect(url) as connection:
             row = connection.execute(f"SELECT pg_total_relation_size('large.{JOB}') / 1048576.0".encode()).fetchone()
         assert row is not None
@@ -100,6 +103,23 @@ def _copy(url: str, many: int, changed: dict[str, str], counter: str) -> None:
         connection.execute(f"UPDATE {QUEUE} SET {counter} = {counter} + %s".encode(), (many,))
         connection.execute(f"VACUUM (ANALYZE) {JOB}".encode())
         connection.execute("CHECKPOINT")
+
+
+def _sweep(url: str, store: str) -> float:
+    """Have some finished runs be past their retention; returns how many a second the store deletes."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            f"UPDATE large.{JOB} SET expires_ms = 1 WHERE seq IN (SELECT seq FROM large.{JOB}"
+            f" WHERE status = 'done' ORDER BY seq LIMIT {SWEPT})".encode()
+        )
+    with Queue.open(store) as queue:
+        swept, began = 0, time.perf_counter()
+        while (found := queue.handle.store.sweep()) > 0:
+            swept += found
+        rate = swept / (time.perf_counter() - began)
+    if swept < SWEPT:
+        raise RuntimeError(f"{swept} of {SWEPT} were swept")
+    return rate
 
 
 def _add(section: Section, bench: Bench, stores: tuple[str, str], what: str, key: str) -> None:

@@ -91,7 +91,7 @@ def run_floor(url: str, *, is_set_based: bool, batch: int, seconds: float, proce
             loop.run_until(began + seconds)
             steps, rate = loop.steps, (loop.steps - before) / (time.perf_counter() - began)
     else:
-        answers = rate_of(_in_a_process, url, processes, seconds, batch, is_set_based)
+        answers = rate_of(_in_a_process, [url] * processes, seconds, batch, is_set_based)
         steps, rate = sum(total for total, _ in answers), sum(counted for _, counted in answers) / seconds
     with psycopg.connect(url) as connection:
         advanced = connection.execute("SELECT sum(step)::bigint, (SELECT count(*) FROM history) FROM job").fetchone()

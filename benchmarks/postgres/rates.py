@@ -53,7 +53,7 @@ def measure(bench: Bench, server: Server, cache: Path, peers: bool, say: Callabl
                 say(f"{workers} workers, {name}: {rates[f'{name}.{workers}'][-1:]}")
         _add_floors(rates, bench, server, "processes", WORKERS_EACH, PROCESSES)
         with database(server, "ours") as url:
-            each = rate_of_processes(url, PROCESSES, WORKERS_EACH, bench.scale.seconds)
+            each = rate_of_processes([url] * PROCESSES, WORKERS_EACH, bench.scale.seconds)
         rates["ours.processes"].append(sum(each))
         rates["spread"].append(max(each) / max(min(each), 1e-9))
         for kind in ("row", "set"):

@@ -20,6 +20,7 @@ from tests.postgres import Server
 
 PROCESSES = (1, 2, 4, 8)
 WORKERS_EACH = 16
+SHARDS = 4
 DELAY_SECONDS = 0.0005
 _GUESS = {1: 150, 16: 1_000, 64: 2_000}
 _EVERY_SECONDS = 0.01
@@ -34,7 +35,7 @@ _LOOK = """SELECT CASE WHEN state = 'idle' THEN 'between two' WHEN wait_event = 
 
 
 def measure(bench: Bench, server: Server) -> list[Section]:
-    return [_processes(bench, server), _link(bench, server)]
+    return [_processes(bench, server), _stores(bench, server), _link(bench, server)]
 
 
 class _Watch:
@@ -75,7 +76,7 @@ def _processes(bench: Bench, server: Server) -> Section:
         for processes in PROCESSES:
             watch = _Watch(server)
             with database(server, "saturation") as url:
-                rates = rate_of_processes(url, processes, WORKERS_EACH, bench.scale.seconds, durability, watch)
+                rates = rate_of_processes([url] * processes, WORKERS_EACH, bench.scale.seconds, durability, watch)
             what = f"{processes} process{'es' if processes > 1 else ''}"
             what += "" if durability == "full" else ", without waiting for the disk"
             key = f"pg.many.{durability}.{processes}"
@@ -87,6 +88,24 @@ def _processes(bench: Bench, server: Server) -> Section:
             for name in _HOLDER:
                 share = 100 * held.get(name, 0) / max(sum(held.values()), 1)
                 section.add(f"{key}.{name}", f"{what}: the lock's holder waits for {name}", [share], "%")
+    return section
+
+
+def _stores(bench: Bench, server: Server) -> Section:
+    section = Section(
+        "Several stores",
+        f"{SHARDS} processes of {WORKERS_EACH} workers, by turns on one queue of one store, and each on a store of its"
+        " own, a schema of the same database. The ratio is to the one store.",
+    )
+    one_store, many = [], []
+    for _ in range(bench.scale.rounds):
+        for found, names in ((one_store, ["s"] * SHARDS), (many, [f"s{number}" for number in range(SHARDS)])):
+            with database(server, "stores") as url:
+                urls = [f"{url}?schema={name}" for name in names]
+                found.append(sum(rate_of_processes(urls, WORKERS_EACH, bench.scale.seconds)))
+    section.add("pg.stores.1", "one store", one_store, "steps/s")
+    ratio = statistics.median(many) / statistics.median(one_store)
+    section.add(f"pg.stores.{SHARDS}", f"{SHARDS} stores", many, "steps/s", ratio, "the one store")
     return section
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 from benchmarks.peers.measure import Meter, Timing
@@ -36,17 +36,17 @@ def run_steps(url: str, steps: int, workers: int) -> Timing:
 
 
 def rate_of_processes(
-    url: str,
-    processes: int,
+    urls: Sequence[str],
     workers: int,
     seconds: float,
     durability: str = "full",
     watch: Callable[[float, float], None] | None = None,
 ) -> list[float]:
-    """Return the steps per second of each of several worker processes on one queue, in one window of time."""
-    with Queue.open(url) as queue:
-        submit_runs(WorkflowClient(queue), ENDLESS_RUNS)
-    counted = rate_of(_work_for_a_while, url, processes, seconds, workers, durability, watch=watch)
+    """Return the steps per second of a worker process for each URL, of one store or several, in one window."""
+    for url in dict.fromkeys(urls):
+        with Queue.open(url) as queue:
+            submit_runs(WorkflowClient(queue), ENDLESS_RUNS)
+    counted = rate_of(_work_for_a_while, urls, seconds, workers, durability, watch=watch)
     return [ended / seconds for ended in counted]
 
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from benchmarks.children import child
 from benchmarks.figures import Bench, Section, percentile
 from benchmarks.latency import IDLE_AFTER_SECONDS, now, pause_between, tell_latency
+from benchmarks.postgres.costs import cpu_of
 from benchmarks.postgres.server import database, one
 from taquba_workflow_sync import Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowClient, WorkflowRuntime
 from tests.postgres import Server
@@ -65,21 +66,23 @@ def _idle(bench: Bench, server: Server) -> Section:
         "A worker that has nothing to do",
         f"One process of 16 workers over {bench.scale.idle_seconds:.0f} s, after it ran a step. Messages are the"
         " segments with data that its sockets have sent, as the kernel counts them, a pipeline being one; transactions"
-        " are those that the server counts in its database; CPU is the process's own.",
+        " are those that the server counts in its database; CPU is the process's own, and that of all the server's.",
     )
-    messages, transactions, shares = [], [], []
+    messages, transactions, shares, server_shares = [], [], [], []
     for _ in range(bench.scale.rounds):
         with database(server, "idle") as url, child(_report_idle, url, bench.scale.idle_seconds) as worker:
             worker.hear()
-            before = _transactions(server)
+            before, cpu_before = _transactions(server), cpu_of(server)
             sent, cpu, seconds = worker.hear()
+            server_shares.append(100 * (cpu_of(server) - cpu_before) / seconds)
             # The question itself is asked in another database.
             transactions.append((_transactions(server) - before) / seconds)
             messages.append(sent / seconds)
             shares.append(100 * cpu / seconds)
     section.add("pg.idle", "messages to the server", messages, "/s")
     section.add("pg.idle.transactions", "transactions", transactions, "/s")
-    section.add("pg.idle.cpu", "CPU, of one core", shares, "%")
+    section.add("pg.idle.cpu", "CPU of the worker, of one core", shares, "%")
+    section.add("pg.idle.server", "CPU of the server, of one core", server_shares, "%")
     return section
 
 

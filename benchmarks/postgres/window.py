@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,19 +14,18 @@ WARMUP_SECONDS = 1.0
 
 def rate_of(
     work: Work,
-    url: str,
-    processes: int,
+    urls: Sequence[str],
     seconds: float,
     *arguments: object,
     watch: Callable[[float, float], None] | None = None,
 ) -> list[Any]:
-    """Run `work(pipe, url, *arguments)` in so many processes and return what each said after the window.
+    """Run `work(pipe, url, *arguments)` in a process for each URL and return what each said after the window.
 
     A child says that it is ready, hears when the window begins and when it is over, and then says what it counted.
     `watch` is called with the same two times, and may look on meanwhile.
     """
     with ExitStack() as stack:
-        children = [stack.enter_context(child(work, url, *arguments)) for _ in range(processes)]
+        children = [stack.enter_context(child(work, url, *arguments)) for url in urls]
         for each in children:
             each.hear()
         # It begins once everyone has been told of it and has had time to get going.
