@@ -26,6 +26,8 @@ _TEN_MINUTES: Final = 600.0
 _SETTINGS: Final = {"autovacuum_naptime": "15s"}
 #: Beside a user's transaction: these would end it.
 _END_EVERYTHING: Final = {"kill -9 of a backend", "kill -9 of the server", "the server restarted"}
+#: The fleet counts every process that it kills.
+_COUNTS_ITSELF: Final = "kill -9 of a worker"
 
 
 def long_form(minutes: float, directory: Path) -> Figures:
@@ -67,7 +69,7 @@ def _lived(fleet: Fleet, began: float, seconds: float) -> Figures:
                     names = [name for name in FAULTS if not (bloat.is_held and name in _END_EVERYTHING)]
                     name = fleet.chance.choice(names)
                     FAULTS[name](fleet)
-                    fleet.faults[name] += 1
+                    fleet.faults[name] += name != _COUNTS_ITSELF
                     time.sleep(fleet.chance.uniform(0, 0.5))
                 fleet.goes_on()
                 checked = found.checked
