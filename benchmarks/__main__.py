@@ -3,6 +3,8 @@
     python -m benchmarks                       all of it, about ten minutes, into benchmarks/RESULTS.md
     python -m benchmarks --quick               the same, small and noisy, printed only
     python -m benchmarks --only steps          one theme, printed only
+    python -m benchmarks --only postgres       the engine for several machines, half an hour, into POSTGRES.md;
+                                               it starts a server of its own, and is never part of all
 
 A theme that fails is named in the page, its traceback is printed, and the others go on.
 """
@@ -39,6 +41,8 @@ from benchmarks import (
 from benchmarks.figures import FULL, QUICK, Bench, Section
 from benchmarks.report import render
 
+#: A theme with a page of its own.
+ON_POSTGRES = "postgres"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 THEMES: dict[str, Callable[[Bench], list[Section]]] = {
     "steps": steps.measure,
@@ -61,6 +65,8 @@ THEMES: dict[str, Callable[[Bench], list[Section]]] = {
 
 def main() -> int:
     options = _options()
+    if options.only == [ON_POSTGRES]:
+        return _measure_postgres(options)
     output = options.output
     if output is None and not (options.quick or options.only):
         output = RESULTS
@@ -74,6 +80,20 @@ def main() -> int:
     if output is not None:
         output.write_text(page, encoding="utf-8")
     return 1 if any("failed" in each for each in missing) else 0
+
+
+def _measure_postgres(options: argparse.Namespace) -> int:
+    # Not before it is asked for: it needs psycopg, and the tests' server.
+    from benchmarks.postgres import page
+
+    with tempfile.TemporaryDirectory(prefix=".benchmarks-", dir=options.dir) as place:
+        bench = Bench(Path(place), QUICK if options.quick else FULL)
+        text, is_whole = page.measure(bench, options.peer_cache, peers=not options.skip_peers, say=_say)
+    print(text)
+    output = options.output or (None if options.quick else page.PAGE)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    return 0 if is_whole else 1
 
 
 def _measure(bench: Bench, options: argparse.Namespace) -> tuple[list[Section], list[str]]:
@@ -108,7 +128,9 @@ def _measure_peers(bench: Bench, cache: Path | None, sections: list[Section]) ->
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small and noisy, to see that it works")
-    parser.add_argument("--only", action="append", choices=[*THEMES, "peers"], metavar="NAME", help="only this theme")
+    parser.add_argument(
+        "--only", action="append", choices=[*THEMES, "peers", ON_POSTGRES], metavar="NAME", help="only this theme"
+    )
     parser.add_argument("--skip-peers", action="store_true")
     parser.add_argument("--dir", type=Path, default=Path(), help="where stores are made (default: here)")
     parser.add_argument("--peer-cache", type=Path, help="where the peers' environments are kept (default: nowhere)")

@@ -13,7 +13,7 @@ from typing import Any
 
 PATIENCE_SECONDS = 120.0
 
-# What a child runs: its pipe, the store's directory, and what else it was given.
+# What a child runs: its pipe, where the store is, and what else it was given.
 Work = Callable[..., None]
 
 
@@ -44,7 +44,7 @@ class Child:
 
 
 @contextmanager
-def child(work: Work, store: Path, *arguments: object) -> Iterator[Child]:
+def child(work: Work, store: Path | str, *arguments: object) -> Iterator[Child]:
     """Run `work(pipe, store, *arguments)` in a process of its own; it is killed when the block ends.
 
     `work` is a function of a module, since the child imports it: it is spawned, not forked.

@@ -89,19 +89,20 @@ def _fill(store: Path, runs: int) -> float:
 
 def _add_turns(section: Section, bench: Bench, stores: tuple[Path, Path], what: str, key: str) -> None:
     for durability, suffix in (("full", ""), ("relaxed", ", without fsync")):
-        small, large = _turns(stores, durability, bench.scale.turns)
+        small, large = turns(stores, durability, bench.scale.turns)
         # The median of each third: a figure that drifts while it is measured shows it.
-        thirds = [statistics.median(large[start : start + len(large) // 3]) for start in _thirds(len(large))]
+        thirds = medians_of_thirds(large)
         ratio = statistics.median(large) / statistics.median(small)
         against = f"the small store, {statistics.median(small):.2f} ms"
         section.add(f"turn.{durability}.{key}", f"a turn, {what}{suffix}", thirds, "ms", ratio, against)
 
 
-def _thirds(length: int) -> list[int]:
-    return [0, length // 3, 2 * (length // 3)]
+def medians_of_thirds(took: list[float]) -> list[float]:
+    third = len(took) // 3
+    return [statistics.median(took[start : start + third]) for start in (0, third, 2 * third)]
 
 
-def _turns(stores: tuple[Path, Path], durability: str, turns: int) -> tuple[list[float], list[float]]:
+def turns(stores: tuple[Path | str, Path | str], durability: str, many: int) -> tuple[list[float], list[float]]:
     """Return the milliseconds of each turn on either store, alternating: the disk drifts by more than is looked for."""
     with (
         Queue.open(stores[0], durability=durability) as small,
@@ -109,7 +110,7 @@ def _turns(stores: tuple[Path, Path], durability: str, turns: int) -> tuple[list
         closing(_turning(small)) as on_small,
         closing(_turning(large)) as on_large,
     ):
-        took = [(next(on_small), next(on_large)) for _ in range(WARMUP_TURNS + turns)][WARMUP_TURNS:]
+        took = [(next(on_small), next(on_large)) for _ in range(WARMUP_TURNS + many)][WARMUP_TURNS:]
     return [each[0] for each in took], [each[1] for each in took]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
@@ -43,9 +43,9 @@ class Verdict:
         return f"{abs(ratio - 1) * 100:,.0f} % {side} the goal"
 
 
-def judge(figures: Figures) -> list[Verdict]:
+def judge(figures: Figures, goals: Sequence[Goal] | None = None) -> list[Verdict]:
     """Compare a run's figures with every goal."""
-    return [Verdict(goal, goal.find(figures)) for goal in GOALS]
+    return [Verdict(goal, goal.find(figures)) for goal in (GOALS if goals is None else goals)]
 
 
 def fastest_durable_peer(figures: Figures) -> Figure | None:

@@ -50,7 +50,7 @@ def _add(section: Section, key: str, what: str, milliseconds: list[float]) -> No
     section.add(f"{key}.p99", f"{what}: 99th percentile", [percentile(milliseconds, 0.99)], "ms")
 
 
-def _pause(least: float) -> None:
+def pause_between(least: float) -> None:
     # Random, so that no sample is in step with a poll of the worker.
     time.sleep(least + random.uniform(0.005, 0.060))
 
@@ -64,22 +64,22 @@ def _inside(bench: Bench, samples: int, pause: float) -> list[float]:
 
     with tempfile.TemporaryDirectory(prefix="latency-", dir=bench.place) as store, Queue.open(store) as queue:
         with WorkflowRuntime(queue, run_step) as runtime:
-            runtime.submit(RunSpec(input=_now())).wait(WAIT_SECONDS)
+            runtime.submit(RunSpec(input=now())).wait(WAIT_SECONDS)
             took.clear()
             for _ in range(samples):
-                _pause(pause)
-                runtime.submit(RunSpec(input=_now())).wait(WAIT_SECONDS)
+                pause_between(pause)
+                runtime.submit(RunSpec(input=now())).wait(WAIT_SECONDS)
     return took
 
 
 def _across(bench: Bench, samples: int, pause: float) -> list[float]:
     took: list[float] = []
-    with _worker(bench, _tell_latency) as (worker, client):
-        client.submit(RunSpec(input=_now()))
+    with _worker(bench, tell_latency) as (worker, client):
+        client.submit(RunSpec(input=now()))
         worker.hear()
         for _ in range(samples):
-            _pause(pause)
-            client.submit(RunSpec(input=_now()))
+            pause_between(pause)
+            client.submit(RunSpec(input=now()))
             took.append(worker.hear())
     return took
 
@@ -90,7 +90,7 @@ def _cancels(bench: Bench) -> list[float]:
         for _ in range(max(bench.scale.slow_samples, bench.scale.samples // 6)):
             handle = client.submit(RunSpec(input=b""))
             worker.hear()
-            _pause(random.uniform(0.0, 0.2))
+            pause_between(random.uniform(0.0, 0.2))
             began = time.monotonic_ns()
             handle.cancel()
             took.append((worker.hear() - began) / 1e6)
@@ -106,7 +106,7 @@ def _worker(bench: Bench, work: Work) -> Iterator[tuple[Child, WorkflowClient]]:
             yield worker, WorkflowClient(queue)
 
 
-def _tell_latency(pipe: Connection, store: Path) -> None:
+def tell_latency(pipe: Connection, store: Path | str) -> None:
     def run_step(step: Step) -> StepOutcome:
         pipe.send((time.monotonic_ns() - int(step.payload)) / 1e6)
         return Succeed()
@@ -124,12 +124,12 @@ def _tell_cancels(pipe: Connection, store: Path) -> None:
     _serve(pipe, store, run_step)
 
 
-def _serve(pipe: Connection, store: Path, run_step: Callable[[Step], StepOutcome]) -> None:
+def _serve(pipe: Connection, store: Path | str, run_step: Callable[[Step], StepOutcome]) -> None:
     with Queue.open(store) as queue, WorkflowRuntime(queue, run_step):
         pipe.send("ready")
         pipe.recv()  # until the parent kills this process
 
 
-def _now() -> bytes:
+def now() -> bytes:
     # The monotonic clock, which all processes of a machine share.
     return str(time.monotonic_ns()).encode()

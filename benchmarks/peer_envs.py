@@ -47,19 +47,28 @@ PEERS = {
     "dbos": Peer(("dbos==3.4.0", "sqlalchemy==2.1.9"), "peers.dbos"),
     "persist-queue": Peer(("persist-queue==1.1.0",), "peers.persist_queue"),
 }
+#: Those that keep their work in a server's database; measured by the theme "postgres".
+ON_POSTGRES = {
+    "procrastinate": Peer(("procrastinate==3.10.0", "psycopg[binary]==3.3.9"), "peers.postgres.procrastinate"),
+    "pgqueuer": Peer(("pgqueuer==1.6.0", "asyncpg"), "peers.postgres.pgqueuer"),
+    "dbos": Peer(("dbos==3.4.0", "sqlalchemy==2.1.9", "psycopg[binary]==3.3.9"), "peers.postgres.dbos"),
+    "django-tasks-db": Peer(
+        ("django-tasks-db[compat]==0.13.0", "psycopg[binary]==3.3.9"), "peers.postgres.django_tasks"
+    ),
+    "celery": Peer(("celery[sqlalchemy]==5.7.0", "psycopg2-binary"), "peers.postgres.celery"),
+}
 
 
 class PeerError(RuntimeError):
     """Raised when a peer can't be installed or its script fails."""
 
 
-def prepare(name: str, cache: Path) -> Path:
+def prepare(name: str, peer: Peer, cache: Path) -> Path:
     """Make the environment of a peer below `cache`, unless it is there, and return its Python.
 
     An environment counts as there once everything is installed; one that was left half made is made again. Raises
     PeerError.
     """
-    peer = PEERS[name]
     base = _find_python(peer.min_python)
     home = cache.resolve() / f"{name}-py{'.'.join(map(str, _version_of(base)))}"
     python = home / "bin" / "python"
@@ -82,7 +91,7 @@ def run_peer(name: str, cache: Path, workdir: Path) -> dict[str, object]:
     Never raises for a peer's sake: the dict has "peer" and "error" when it could not be installed or run.
     """
     try:
-        python = prepare(name, cache)
+        python = prepare(name, PEERS[name], cache)
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=workdir.resolve()) as place:
             # As a module from here: run as a file, peers/huey.py would find itself when it imports huey.
@@ -93,6 +102,11 @@ def run_peer(name: str, cache: Path, workdir: Path) -> dict[str, object]:
     if not isinstance(result, dict):
         return {"peer": name, "error": f"the script printed {type(result).__name__}, not an object"}
     return result
+
+
+def run_module(python: Path, module: str, *arguments: str, limit: float = RUN_LIMIT_SECONDS) -> str:
+    """Run a peer's script and return its output. Raises PeerError."""
+    return _run([str(python), "-W", "ignore", "-m", module, *arguments], limit)
 
 
 def _run(command: list[str], limit: float) -> str:

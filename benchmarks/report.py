@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.figures import Figure, Section
-from benchmarks.goals import Figures, Verdict, fastest_durable_peer, judge
+from benchmarks.goals import GOALS, Figures, Goal, Verdict, fastest_durable_peer, judge
 
 HEAD = """# Results
 
@@ -14,19 +14,26 @@ median of its rounds; where there were several, the least and the greatest follo
 """
 
 
-def render(machine: Mapping[str, str], sections: Sequence[Section], missing: Sequence[str]) -> str:
+def render(
+    machine: Mapping[str, str],
+    sections: Sequence[Section],
+    missing: Sequence[str],
+    *,
+    head: str = HEAD,
+    goals: Sequence[Goal] = GOALS,
+) -> str:
     """Return the page; `missing` names what was left out or failed."""
     figures = {figure.key: figure for section in sections for figure in section.figures}
-    parts = [HEAD, _table(("", ""), [(f"**{name}**", value) for name, value in machine.items()])]
+    parts = [head, _table(("", ""), [(f"**{name}**", value) for name, value in machine.items()])]
     if missing:
         parts.append(f"> Not measured in this run: {', '.join(missing)}.\n")
-    parts.append(_goals(figures))
+    parts.append(_goals(figures, goals))
     parts += [_section(section) for section in sections]
     return "\n".join(parts)
 
 
-def _goals(figures: Figures) -> str:
-    rows = [_goal(verdict) for verdict in judge(figures)]
+def _goals(figures: Figures, goals: Sequence[Goal]) -> str:
+    rows = [_goal(verdict) for verdict in judge(figures, goals)]
     peer = fastest_durable_peer(figures)
     note = "" if peer is None else f"\nThe fastest durable peer of this run: {peer.what}.\n"
     return "## Goals\n\n" + _table(("goal", "bound", "here", "", "by"), rows) + note

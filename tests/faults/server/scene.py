@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ DURABLE: Final = {
     "max_connections": "100",
     "wal_sync_method": "fdatasync",
 }
-_SCHEMA: Final = "fleet"
+SCHEMA: Final = "fleet"
 
 
 @dataclass
@@ -46,6 +47,25 @@ class Person:
     number: int
     proxy: Proxy
     child: Child
+
+
+class _Counter:
+    """Counts the lines of the log that say something, reading each once: the log of an hour is long."""
+
+    def __init__(self, path: Path, said: bytes) -> None:
+        self._path = path
+        self._said = said
+        self._place = self._found = 0
+        self._lock = threading.Lock()
+
+    def count(self) -> int:
+        with self._lock, self._path.open("rb") as log:
+            log.seek(self._place)
+            text = log.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._place += len(whole)
+            self._found += whole.count(self._said)
+            return self._found
 
 
 class Fleet:
@@ -59,7 +79,8 @@ class Fleet:
         self.chance = random.Random(seed)
         self.faults: Counter[str] = Counter()
         self.people: list[Person] = []
-        self.url = f"{server.loopback_url}?schema={_SCHEMA}"
+        self._ended = _Counter(self.journal.path, b'"event":"hook"')
+        self.url = f"{server.loopback_url}?schema={SCHEMA}"
         with open_queue(self.url) as queue:
             register_hook(queue, self.journal)
         for number in range(workers + clients):
@@ -81,11 +102,18 @@ class Fleet:
         errors = self.stage.directory / f"stderr-{len(self.stage.children)}"
         child = Child(
             "tests.faults.lab",
-            [role, proxy.url(schema=_SCHEMA), self.journal.path, *options],
+            [role, proxy.url(schema=SCHEMA), self.journal.path, *options],
             errors=errors,
         )
         self.stage.children.append(child)
         return child
+
+    def begin_again(self) -> None:
+        """Have those who were told to end be there again."""
+        for person in self.people:
+            person.child = self._child(person.role, person.number, person.proxy)
+        for person in self.people:
+            self.ready(person)
 
     def ready(self, person: Person) -> None:
         """Wait until a process works."""
@@ -125,16 +153,23 @@ class Fleet:
             return
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask the server directly."""
+        """Ask the server directly; one that recovers from the fault before is waited for."""
         import psycopg
 
-        with psycopg.connect(self.server.loopback_url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description is not None else []
+        until = time.monotonic() + 2 * PATIENCE
+        while True:
+            try:
+                with psycopg.connect(self.server.loopback_url, autocommit=True) as connection:
+                    cursor = connection.execute(statement.encode())
+                    return cursor.fetchall() if cursor.description is not None else []
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     def ended_runs(self) -> int:
         """Return how many runs' ends were told of so far."""
-        return sum(event["event"] == "hook" for event in self.events())
+        return self._ended.count()
 
     def events(self) -> list[Event]:
         """Return what the log says so far."""
