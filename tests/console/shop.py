@@ -86,12 +86,13 @@ def pack(order: Order, step: Step) -> Goto:
 
 @orders.step
 def hand_over(order: Order, step: Step) -> Goto:
-    return hand_over.goto(order, after=60) if step.group is None else notify.goto(order)
+    assert step.group is not None
+    return notify.goto(order)
 
 
 @orders.step
-def refund(order: Order) -> Goto:
-    return notify.goto(order)
+def refund(order: Order, step: Step) -> Goto:
+    return notify.goto(order) if order.cents else refund.goto(order, after=3600)
 
 
 @orders.step

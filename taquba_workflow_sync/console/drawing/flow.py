@@ -1,28 +1,34 @@
-"""A flow's graph as boxes and arrows: steps in layers from top to bottom, ways back at the side."""
+"""A flow's graph as boxes and arrows: steps in rows from top to bottom, with the steps of a run marked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-from taquba_workflow_sync.flow.graph import Edge, Graph
+from taquba_workflow_sync.console.drawing.layers import Edge, Layout, Node, layout
+from taquba_workflow_sync.flow.graph import Graph
 
-_HEIGHT: Final = 34
-_LAYER: Final = 78
-_GAP: Final = 28
-_LETTER: Final = 7.6
-_PADDING: Final = 28
-_MARGIN: Final = 14
-_SIDE: Final = 26
-#: More steps than that are listed instead: nobody reads such a picture.
+_HEIGHT: Final = 34.0
+_ROW: Final = 39.0
+_LETTER: Final = 7.9
+_SMALL_LETTER: Final = 6.6
+_PADDING: Final = 28.0
+_MARGIN: Final = 10.0
+_TIP: Final = 5.0
+#: How far a way from a step to itself reaches out, and how far apart lines leave a box.
+_LOOP: Final = 24.0
+_PORT: Final = 14.0
+#: Larger pictures are not drawn: nobody reads them, and lines take time.
 MOST_STEPS: Final = 60
+_MOST_NODES: Final = 1_500
 _LONGEST_NAME: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A step, by the middle of its box. ``mark``: "current", "done" or ""."""
+    """A step, by the middle of its box. ``mark``: "current", "succeeded", "failed", "cancelled", "done" or ""."""
 
     name: str
     text: str
@@ -42,7 +48,6 @@ class Arrow:
     wait: str
     x: float
     y: float
-    anchor: str = "middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,101 +60,107 @@ class Picture:
     arrows: tuple[Arrow, ...]
 
 
-def picture(graph: Graph, *, current: str | None = None, done: Collection[str] = ()) -> Picture | None:
-    """Draw a graph, with a run's current step and those behind it; None if it is too large to be read."""
-    if len(graph.steps) > MOST_STEPS:
-        return None
+def picture(graph: Graph, marks: Mapping[str, str] | None = None) -> Picture | None:
+    """Draw a graph, with steps marked; None if it is too large to be read."""
     known = set(graph.steps)
-    edges = [edge for edge in graph.edges if known.issuperset(edge)]
-    layers = _layers(graph.steps, graph.start, edges)
-    widths = {step: _width(step) for step in graph.steps}
-    inner = max(sum(widths[step] for step in layer) + _GAP * (len(layer) - 1) for layer in layers)
-    back = [edge for edge in edges if not _is_down(edge, layers)]
-    left = _MARGIN + (_SIDE * min(len(back), 3) if back else 0)
-    boxes: dict[str, Box] = {}
-    for number, layer in enumerate(layers):
-        x = left + (inner - sum(widths[step] for step in layer) - _GAP * (len(layer) - 1)) / 2
-        for step in layer:
-            mark = "current" if step == current else ("done" if step in done else "")
-            y = _MARGIN + _HEIGHT / 2 + number * _LAYER
-            text = step if len(step) <= _LONGEST_NAME else f"{step[: _LONGEST_NAME - 1]}…"
-            boxes[step] = Box(step, text, x + widths[step] / 2, y, widths[step], _HEIGHT, mark, step == graph.start)
-            x += widths[step] + _GAP
-    arrows = [_down(boxes, edge, graph.waits) for edge in edges if edge not in back]
-    arrows += [_back(boxes, edge, graph.waits, left - _SIDE * (1 + place % 3)) for place, edge in enumerate(back)]
-    # Room for what is written beside an arrow at the right.
-    written = max((each.x + len(each.wait) * _LETTER for each in arrows if each.anchor == "start"), default=0.0)
-    width = max(left + inner + _MARGIN, written + _MARGIN)
-    height = 2 * _MARGIN + _HEIGHT + (len(layers) - 1) * _LAYER
-    return Picture(round(width), round(height), tuple(boxes.values()), tuple(arrows))
+    if not known or len(known) > MOST_STEPS:
+        return None
+    edges = tuple(edge for edge in graph.edges if known.issuperset(edge))
+    waits = tuple((edge, graph.waits[edge]) for edge in edges if edge in graph.waits)
+    drawn = _drawn(graph.steps, graph.start, edges, waits)
+    if drawn is None or not marks:
+        return drawn
+    boxes = tuple(
+        Box(each.name, each.text, each.x, each.y, each.width, each.height, marks.get(each.name, ""), each.is_start)
+        for each in drawn.boxes
+    )
+    return Picture(drawn.width, drawn.height, boxes, drawn.arrows)
+
+
+@lru_cache(maxsize=64)  # the same few graphs are looked at each second
+def _drawn(
+    steps: tuple[str, ...], start: str, edges: tuple[Edge, ...], waiting: tuple[tuple[Edge, str], ...]
+) -> Picture | None:
+    waits = dict(waiting)
+    written = {edge: len(text) * _SMALL_LETTER + 8 for edge, text in waits.items()}
+    loops = {edge[0] for edge in edges if edge[0] == edge[1]}
+    room = {step: (_width(step) / 2, _width(step) / 2 + _reach(step, loops, written)) for step in steps}
+    found = layout(steps, start, edges, room, written, _MOST_NODES)
+    if found is None:
+        return None
+    boxes = {step: _box(node, is_start=step == start) for step, node in found.boxes.items()}
+    ports = _Ports(found, boxes)
+    arrows = tuple(
+        _loop(boxes[edge[0]], waits.get(edge, "")) if edge[0] == edge[1] else ports.arrow(edge, waits.get(edge, ""))
+        for edge in edges
+    )
+    width = max(node.x + node.right for row in found.rows for node in row) + 2 * _MARGIN
+    return Picture(round(width), round(_y(len(found.rows) - 1) + _HEIGHT / 2 + _MARGIN), tuple(boxes.values()), arrows)
 
 
 def _width(step: str) -> float:
     return max(min(len(step), _LONGEST_NAME) * _LETTER + _PADDING, 64)
 
 
-def _layers(steps: Sequence[str], start: str, edges: Sequence[Edge]) -> list[list[str]]:
-    """Return the steps by how far they are from the start, at most; ways back are not walked."""
-    depth = dict.fromkeys(steps, 0)
-    after: dict[str, list[str]] = {step: [] for step in steps}
-    for source, target in edges:
-        after[source].append(target)
-    order = _order((start, *steps), after)
-    place = {step: number for number, step in enumerate(order)}
-    for step in order:
-        for target in after[step]:
-            if place[target] > place[step]:
-                depth[target] = max(depth[target], depth[step] + 1)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
-    for step in steps:
-        layers[depth[step]].append(step)
-    return [layer for layer in layers if layer]
+def _reach(step: str, loops: set[str], written: Mapping[Edge, float]) -> float:
+    """Return how much a way from a step to itself takes beside its box."""
+    return _LOOP + written.get((step, step), 0.0) if step in loops else 0.0
 
 
-def _order(roots: Sequence[str], after: Mapping[str, list[str]]) -> list[str]:
-    """Return the steps so that each comes before those that it leads to, but for ways back.
-
-    Depth first, without recursion: a chain may be as long as it likes.
-    """
-    seen: set[str] = set()
-    left: list[str] = []
-    for root in roots:
-        if root in seen or root not in after:
-            continue
-        seen.add(root)
-        stack = [(root, iter(after[root]))]
-        while stack:
-            step, rest = stack[-1]
-            found = next((each for each in rest if each not in seen), None)
-            if found is None:
-                left.append(step)
-                stack.pop()
-            else:
-                seen.add(found)
-                stack.append((found, iter(after[found])))
-    return left[::-1]
+def _y(row: int) -> float:
+    return _MARGIN + _HEIGHT / 2 + row * _ROW
 
 
-def _is_down(edge: Edge, layers: list[list[str]]) -> bool:
-    layer_of = {step: number for number, layer in enumerate(layers) for step in layer}
-    return edge[0] in layer_of and edge[1] in layer_of and layer_of[edge[0]] < layer_of[edge[1]]
+def _box(node: Node, *, is_start: bool) -> Box:
+    step = node.name
+    text = step if len(step) <= _LONGEST_NAME else f"{step[: _LONGEST_NAME - 1]}…"
+    return Box(step, text, round(_MARGIN + node.x, 1), _y(node.row), _width(step), _HEIGHT, "", is_start)
 
 
-def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Arrow:
-    source, target = boxes[edge[0]], boxes[edge[1]]
-    top, bottom = source.y + source.height / 2, target.y - target.height / 2 - 5
-    middle = (top + bottom) / 2
-    path = (
-        f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
-    )
-    return Arrow(path, waits.get(edge, ""), round((source.x + target.x) / 2 + 8, 1), round(middle + 4, 1), "start")
+class _Ports:
+    """Where lines leave boxes and reach them: side by side, in the order of where they lead."""
+
+    def __init__(self, found: Layout, boxes: Mapping[str, Box]) -> None:
+        self._lines = found.lines
+        self._boxes = boxes
+        self._below: dict[Edge, float] = {}
+        self._above: dict[Edge, float] = {}
+        for step in boxes:
+            ends = [edge for edge, line in found.lines.items() if line[0].name == step]
+            self._spread(step, sorted(ends, key=lambda edge: self._lines[edge][1].x), self._below)
+            ends = [edge for edge, line in found.lines.items() if line[-1].name == step]
+            self._spread(step, sorted(ends, key=lambda edge: self._lines[edge][-2].x), self._above)
+
+    def _spread(self, step: str, edges: Sequence[Edge], into: dict[Edge, float]) -> None:
+        box = self._boxes[step]
+        apart = min(_PORT, (box.width - 16) / max(len(edges) - 1, 1))
+        for number, edge in enumerate(edges):
+            into[edge] = round(box.x + (number - (len(edges) - 1) / 2) * apart, 1)
+
+    def arrow(self, edge: Edge, wait: str) -> Arrow:
+        """Draw a way between two boxes; one that leads up ends at the lower side of the upper box."""
+        line = self._lines[edge]
+        is_down = line[0].name == edge[0]
+        top = _y(line[0].row) + _HEIGHT / 2 + (0 if is_down else _TIP)
+        bottom = _y(line[-1].row) - _HEIGHT / 2 - (_TIP if is_down else 0)
+        bends = [(round(_MARGIN + node.x, 1), _y(node.row)) for node in line[1:-1]]
+        points = [(self._below[edge], top), *bends, (self._above[edge], bottom)]
+        if not is_down:
+            points.reverse()
+        x, y = bends[0] if is_down else bends[-1]
+        return Arrow(_curve(points), wait, round(x + 7, 1), round(y + 4, 1))
 
 
-def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: float) -> Arrow:
-    source, target = boxes[edge[0]], boxes[edge[1]]
-    start, end = source.x - source.width / 2, target.x - target.width / 2 - 5
-    low, high = source.y + 6, target.y - 6
-    if edge[0] == edge[1]:
-        low, high = source.y + 10, source.y - 10
-    path = f"M{start:.1f} {low:.1f}C{x:.1f} {low:.1f} {x:.1f} {high:.1f} {end:.1f} {high:.1f}"
-    return Arrow(path, waits.get(edge, ""), round(x, 1), round((low + high) / 2, 1))
+def _curve(points: Sequence[tuple[float, float]]) -> str:
+    """Return a path through points that is upright in each of them."""
+    parts = [f"M{points[0][0]:g} {points[0][1]:g}"]
+    for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False):
+        middle = (y + to_y) / 2
+        parts.append(f"V{to_y:g}" if x == to_x else f"C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}")
+    return "".join(parts)
+
+
+def _loop(box: Box, wait: str) -> Arrow:
+    side = box.x + box.width / 2
+    path = f"M{side:g} {box.y - 8:g}h{_LOOP / 2:g}a8 8 0 0 1 0 16h-{_LOOP / 2 - _TIP:g}"
+    return Arrow(path, wait, round(side + _LOOP + 2, 1), box.y + 4)

@@ -20,43 +20,84 @@
       time.textContent = moment.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
       time.title = ago(moment);
     }
-    for (const all of root.querySelectorAll("input[data-all]")) {
-      all.hidden = false;
-      all.addEventListener("change", () => {
-        for (const box of all.form.elements[all.dataset.all] instanceof RadioNodeList ? all.form.elements[all.dataset.all] : [all.form.elements[all.dataset.all]]) {
-          box.checked = all.checked;
-        }
-      });
+    for (const all of root.querySelectorAll("input[data-all]")) all.hidden = false;
+  }
+
+  main.addEventListener("change", ({ target }) => {
+    if (!target.dataset.all) return;
+    for (const box of main.querySelectorAll(`input[name="${target.dataset.all}"]`)) box.checked = target.checked;
+  });
+
+  // What the reader has touched stays, because what is there stays: of two trees only the differences are applied, so
+  // focus, ticks, what is typed, opened, selected and scrolled need no care of their own.
+  const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE && (node.id || node.dataset.key)) || null;
+  const isAlike = (one, other) => one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
+
+  function liken(old, fresh) {
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    if ("keep" in old.dataset) return;
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    likenChildren(old, fresh);
+  }
+
+  function likenChildren(old, fresh) {
+    const coming = new Set([...fresh.childNodes].map(keyOf));
+    const there = new Map([...old.childNodes].map((node) => [keyOf(node), node]));
+    let at = old.firstChild;
+    for (const next of [...fresh.childNodes]) {
+      // Those that are gone: nothing behind them has to be moved, which would take its focus.
+      while (at && keyOf(at) && !coming.has(keyOf(at))) {
+        const gone = at;
+        at = at.nextSibling;
+        gone.remove();
+      }
+      const known = keyOf(next) && there.get(keyOf(next));
+      if (known && known !== at && isAlike(known, next)) old.insertBefore(known, at);
+      if (known && isAlike(known, next)) {
+        liken(known, next);
+        at = known.nextSibling;
+      } else if (at && isAlike(at, next)) {
+        liken(at, next);
+        at = at.nextSibling;
+      } else {
+        old.insertBefore(next, at);
+      }
+    }
+    while (at) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
     }
   }
 
-  // What the reader has touched stays: fields and their focus, what is ticked, what is opened, how far it is scrolled.
+  let waiting = null;
+
   function show(html) {
-    const focused = document.activeElement && document.activeElement.id;
     const fresh = document.createElement("template");
     fresh.innerHTML = html;
-    for (const old of main.querySelectorAll("[data-keep][id]")) {
-      const place = fresh.content.getElementById(old.id);
-      if (place) place.replaceWith(old);
-    }
-    for (const old of main.querySelectorAll("details[open][id]")) {
-      const place = fresh.content.getElementById(old.id);
-      if (place) place.open = true;
-    }
-    const scrolled = [...main.querySelectorAll(".scroll, pre")].map((each) => [each.scrollLeft, each.scrollTop]);
     dress(fresh.content);
-    main.replaceChildren(fresh.content);
-    [...main.querySelectorAll(".scroll, pre")].forEach((each, place) => {
-      if (scrolled[place]) [each.scrollLeft, each.scrollTop] = scrolled[place];
-    });
-    const again = focused && document.getElementById(focused);
-    if (again && again !== document.activeElement) again.focus({ preventScroll: true });
+    const focused = document.activeElement;
+    likenChildren(main, fresh.content);
+    if (focused !== document.activeElement && main.contains(focused)) focused.focus({ preventScroll: true });
+    waiting = null;
   }
 
   function isSelecting() {
     const chosen = document.getSelection();
     return chosen && !chosen.isCollapsed && main.contains(chosen.anchorNode);
   }
+
+  document.addEventListener("selectionchange", () => {
+    if (waiting !== null && !isSelecting()) show(waiting);
+  });
 
   let source = null;
 
@@ -66,7 +107,8 @@
     source.onmessage = (event) => {
       sign.textContent = "live";
       sign.classList.add("on");
-      if (!isSelecting()) show(event.data);
+      if (isSelecting()) waiting = event.data;
+      else show(event.data);
     };
     source.onerror = () => {
       if (source && source.readyState === EventSource.CLOSED) {
