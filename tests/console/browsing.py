@@ -147,9 +147,8 @@ class Browser:
             "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']})"
             ".then((found) => done(found.violations), (error) => done([{id: String(error), nodes: []}]))"
         )
-        return [f"{each['id']}: {node['html'][:200]} {node['failureSummary']}" for each in found for node in each["nodes"]] + [
-            each["id"] for each in found if not each["nodes"]
-        ]  # fmt: skip
+        nodes = [(each["id"], node) for each in found for node in each["nodes"] or [{"html": "", "failureSummary": ""}]]
+        return [f"{name}: {node['html'][:200]} {node['failureSummary']}" for name, node in nodes]
 
     def picture(self, path: Path, *, height: int | None = None) -> None:
         """Save the page as it is, from its top; all of it, or so many pixels."""

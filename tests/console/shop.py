@@ -91,8 +91,8 @@ def hand_over(order: Order, step: Step) -> Goto:
 
 
 @orders.step
-def refund(order: Order, step: Step) -> Goto:
-    return notify.goto(order) if order.cents else refund.goto(order, after=3600)
+def refund(order: Order) -> Goto:
+    return notify.goto(order, after=3600)
 
 
 @orders.step
@@ -161,8 +161,10 @@ def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
         handle = orders.submit(large, run_id="order-1042", headers=headers)
         clock.advance(2)
         runtime.start()
-        for wait in (96, 185):
-            wait_until(lambda: (handle.status().waiting_for, handle.status().attempts) == ("time", 1 + (wait > 100)))
+        for attempts, wait in ((1, 96), (2, 185)):
+            wait_until(
+                lambda attempts=attempts: (handle.status().waiting_for, handle.status().attempts) == ("time", attempts)
+            )
             clock.advance(wait)
         wait_until(lambda: handle.status().waiting_for == "signal:approved")
         clock.advance(420)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from taquba_workflow_sync.console.drawing.layers import Edge, Layout, Node, layout
@@ -154,7 +155,7 @@ class _Ports:
 def _curve(points: Sequence[tuple[float, float]]) -> str:
     """Return a path through points that is upright in each of them."""
     parts = [f"M{points[0][0]:g} {points[0][1]:g}"]
-    for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False):
+    for (x, y), (to_x, to_y) in pairwise(points):
         middle = (y + to_y) / 2
         parts.append(f"V{to_y:g}" if x == to_x else f"C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}")
     return "".join(parts)

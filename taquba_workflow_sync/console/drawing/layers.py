@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 Edge = tuple[str, str]
@@ -22,7 +23,7 @@ _STRAIGHT: Final = 8.0
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A box, or a bend of a line (``name`` empty). It takes ``left`` to the left of ``x``, and ``right`` to the right."""
+    """A box, or a bend of a line (``name`` empty); it takes ``left`` and ``right`` to both sides of its ``x``."""
 
     name: str
     row: int
@@ -73,7 +74,7 @@ def layout(
             line.append(Node("", row, 0.0, written.get(edge, 0.0) if is_labelled else 0.0))
             rows[row].append(line[-1])
         line.append(boxes[low])
-        for upper, lower in zip(line, line[1:], strict=False):
+        for upper, lower in pairwise(line):
             upper.below.append(lower)
             lower.above.append(upper)
         lines[edge] = line
@@ -147,7 +148,7 @@ def _order(rows: list[list[Node]]) -> None:
 
 def _crossings(rows: Sequence[Sequence[Node]]) -> int:
     found = 0
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in pairwise(rows):
         place = {id(node): number for number, node in enumerate(lower)}
         ends = [sorted(place[id(each)] for each in node.below) for node in upper]
         seen: list[int] = []
@@ -179,10 +180,7 @@ def _place(rows: Sequence[Sequence[Node]]) -> None:
 
 def _distances(row: Sequence[Node]) -> list[float]:
     """Return how far the middle of each node of a row must be from that of the next."""
-    return [
-        one.right + other.left + (_GAP if one.name and other.name else _LINE_GAP)
-        for one, other in zip(row, row[1:], strict=False)
-    ]
+    return [one.right + other.left + (_GAP if one.name and other.name else _LINE_GAP) for one, other in pairwise(row)]
 
 
 def _wanted(node: Node, *, is_down: bool) -> tuple[float, float]:

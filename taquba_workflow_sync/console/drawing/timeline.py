@@ -181,7 +181,7 @@ def _said(event: RunEvent) -> str:
 
 def _ticks(begin: datetime, end: datetime, place: Callable[[datetime], float]) -> tuple[Mark, ...]:
     whole = (end - begin).total_seconds()
-    step = _step(whole / _TICKS)
+    step = _step(max(whole / _TICKS, 0.001))
     many = int(whole / step + 1e-9)
     return tuple(
         Mark(
