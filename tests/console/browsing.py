@@ -67,6 +67,10 @@ class Browser:
     def all(self, css: str) -> list[Any]:
         return list(self._driver.find_elements("css selector", css))
 
+    def shows(self, css: str) -> bool:
+        """Whether it is to be seen; Selenium takes what is in a closed ``<details>`` for hidden, whatever the sheet says."""
+        return bool(self.run("return arguments[0].checkVisibility()", self.find(css)))
+
     def link(self, text: str) -> Any:
         return self._driver.find_element("link text", text)
 

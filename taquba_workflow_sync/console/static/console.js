@@ -30,8 +30,7 @@
 
   // What the reader has touched stays, because what is there stays: of two trees only the differences are applied, so
   // focus, ticks, what is typed, opened, selected and scrolled need no care of their own.
-  const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE && (node.id || node.dataset.key)) || null;
-  const isAlike = (one, other) => one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
+  const signOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? `${node.nodeName} ${node.id || node.dataset.key || ""}` : node.nodeName);
 
   function liken(old, fresh) {
     if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -48,34 +47,45 @@
     likenChildren(old, fresh);
   }
 
+  // No node is moved, which would take its focus: others come before it, and go.
   function likenChildren(old, fresh) {
-    const coming = new Set([...fresh.childNodes].map(keyOf));
-    const there = new Map([...old.childNodes].map((node) => [keyOf(node), node]));
+    const olds = [...old.childNodes], freshes = [...fresh.childNodes];
+    const stays = pairs(olds.map(signOf), freshes.map(signOf));
+    const staying = new Set(stays.values());
+    olds.forEach((node, place) => staying.has(place) || node.remove());
     let at = old.firstChild;
-    for (const next of [...fresh.childNodes]) {
-      // Those that are gone: nothing behind them has to be moved, which would take its focus.
-      while (at && keyOf(at) && !coming.has(keyOf(at))) {
-        const gone = at;
-        at = at.nextSibling;
-        gone.remove();
+    freshes.forEach((node, place) => {
+      if (!stays.has(place)) {
+        old.insertBefore(node, at);
+        return;
       }
-      const known = keyOf(next) && there.get(keyOf(next));
-      if (known && known !== at && isAlike(known, next)) old.insertBefore(known, at);
-      if (known && isAlike(known, next)) {
-        liken(known, next);
-        at = known.nextSibling;
-      } else if (at && isAlike(at, next)) {
-        liken(at, next);
-        at = at.nextSibling;
-      } else {
-        old.insertBefore(next, at);
+      at = olds[stays.get(place)].nextSibling;
+      liken(olds[stays.get(place)], node);
+    });
+  }
+
+  // Which of the new ones are which of the old ones, by their places: the longest common part of both lists.
+  function pairs(olds, freshes) {
+    const found = new Map();
+    let begin = 0, oldEnd = olds.length, freshEnd = freshes.length;
+    while (begin < oldEnd && begin < freshEnd && olds[begin] === freshes[begin]) found.set(begin, begin), begin++;
+    while (oldEnd > begin && freshEnd > begin && olds[oldEnd - 1] === freshes[freshEnd - 1]) found.set(--freshEnd, --oldEnd);
+    const length = Array.from({ length: oldEnd - begin + 1 }, () => new Uint32Array(freshEnd - begin + 1));
+    for (let one = oldEnd - 1; one >= begin; one--) {
+      for (let other = freshEnd - 1; other >= begin; other--) {
+        const [here, below] = [length[one - begin], length[one - begin + 1]];
+        // Elements before the spaces between them.
+        const is = olds[one] === freshes[other] && below[other - begin + 1] + (olds[one][0] === "#" ? 1 : 3);
+        here[other - begin] = Math.max(is, below[other - begin], here[other - begin + 1]);
       }
     }
-    while (at) {
-      const gone = at;
-      at = at.nextSibling;
-      gone.remove();
+    for (let one = begin, other = begin; one < oldEnd && other < freshEnd; ) {
+      const best = length[one - begin][other - begin];
+      if (best === length[one - begin + 1][other - begin]) one++;
+      else if (best === length[one - begin][other - begin + 1]) other++;
+      else found.set(other++, one++);
     }
+    return found;
   }
 
   let waiting = null;
