@@ -68,7 +68,7 @@ class Browser:
         return list(self._driver.find_elements("css selector", css))
 
     def shows(self, css: str) -> bool:
-        """Whether it is to be seen; Selenium takes what is in a closed ``<details>`` for hidden, whatever the sheet says."""
+        """Whether it is to be seen; Selenium takes what is in a closed ``<details>`` for hidden, always."""
         return bool(self.run("return arguments[0].checkVisibility()", self.find(css)))
 
     def link(self, text: str) -> Any:

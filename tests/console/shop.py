@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from taquba_workflow_sync import Queue, RunSpec, WorkflowClient, WorkflowRuntime
+from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime
 from taquba_workflow_sync.flow import Fail, Flow, Goto, Step
 from taquba_workflow_sync.storage.port.meter import Meter, Series
 from taquba_workflow_sync.testing import ManualClock
@@ -129,6 +131,10 @@ _BUSY = {
 }
 
 
+#: What the steps of an hour are called, where they are called something.
+_LABELS = {"orders": "charge", "parcels": "send"}
+
+
 def an_hour_of_activity(queue: Queue, clock: ManualClock) -> None:
     """Write the minutes of an hour up to the clock's time, with a bad quarter of an hour in it."""
     chance = random.Random(7)
@@ -146,21 +152,26 @@ def an_hour_of_activity(queue: Queue, clock: ManualClock) -> None:
             outcomes["succeeded"] = whole - sum(outcomes.values())
             for outcome, times in outcomes.items():
                 if times:
-                    added[Series(name, "", Meter.ATTEMPTS, outcome)] = times
-        queue.handle.store.add_to_meters(added)  # type: ignore[attr-defined]  # as a dispatcher does
+                    added[Series(name, _LABELS.get(name, ""), Meter.ATTEMPTS, outcome)] = times
+        queue.handle.store.add_to_meters(added)  # as a dispatcher does
 
 
 def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
-    """Fill a store; return a runtime that has one parcel on its way until ``may_arrive`` is set."""
+    """Fill a store; return a runtime that has one parcel on its way. It takes some 25 minutes of the clock's.
+
+    Of three orders one waits for its parcels, one has failed, one is sent.
+    """
     carrier = Carrier(clock)
     CARRIER.append(carrier)
     runtime = WorkflowRuntime(queue, [orders, parcels], max_concurrent_steps=1)
     large = Order(1042, "Ada Lovelace", 249_900, ["lamp", "tent", "piano"])
     headers = {"customer": "ada@example.org", "channel": "web"}
     with orders.using(queue):
-        handle = orders.submit(large, run_id="order-1042", headers=headers)
-        clock.advance(2)
         runtime.start()
+        sent = orders.submit(Order(1043, "Ben", 1_900, ["lamp"]), run_id="order-1043", headers={"channel": "phone"})
+        failed = orders.submit(Order(1044, "Cleo", 2_900, []), run_id="order-1044", headers={"channel": "web"})
+        wait_until(lambda: all(each.status().finished_at for each in (sent, failed)))
+        handle = orders.submit(large, run_id="order-1042", headers=headers)
         for attempts, wait in ((1, 96), (2, 185)):
             wait_until(
                 lambda attempts=attempts: (handle.status().waiting_for, handle.status().attempts) == ("time", attempts)
@@ -170,15 +181,26 @@ def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
         clock.advance(420)
         orders.signal("order-1042", "approved", {"by": "cleo"})
     assert carrier.is_on_the_way.wait(30)
+    orders.client(queue).schedule(
+        "nightly-report", cron="0 3 * * *", timezone="Europe/Berlin", spec=RunSpec(input=b"{}")
+    )
+    orders.client(queue).schedule("stock", every=3600, spec=RunSpec(input=b"{}"))
+    orders.client(queue).pause_schedule("stock")
+    orders.client(queue).set_limit(concurrency=5)
+    orders.client(queue).set_limit(key="customer-*", concurrency=1, rate=(10, 60))
     return runtime
 
 
-def new_clock() -> ManualClock:
-    return ManualClock(datetime.now(UTC) - timedelta(minutes=25))
+@contextmanager
+def closed(runtime: WorkflowRuntime) -> Iterator[None]:
+    """Have what is on its way arrive at the end, and stop."""
+    try:
+        yield
+    finally:
+        CARRIER[-1].may_arrive.set()
+        runtime.stop()
 
 
-def client(queue: Queue) -> WorkflowClient:
-    return WorkflowClient(queue, queue_name="orders")
-
-
-__all__ = ["RunSpec", "an_hour_of_activity", "client", "fill", "new_clock", "orders", "parcels"]
+def new_clock(before: timedelta = timedelta(minutes=30)) -> ManualClock:
+    """Return a clock that is so much behind, for what is going to take as long."""
+    return ManualClock(datetime.now(UTC) - before)

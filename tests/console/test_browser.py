@@ -173,7 +173,7 @@ def _to_many_runs(shop: Shop) -> None:
     shop.confirm("b2 goes on")
     shop.look("runs", prefix="b")
     shop.click("Retry the failed")
-    shop.browser.sees_text("has prefix “b”")
+    shop.browser.sees_text("all runs of checks with prefix b")
     shop.confirm("2 go on")
     assert {shop.state(f"b{number}") for number in (1, 2, 3)} == {RunState.PENDING}
     shop.look("runs", prefix="b")
