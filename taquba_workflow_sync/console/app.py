@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
@@ -125,7 +126,8 @@ class Console:
     def _changes(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> Iterator[bytes]:
         if request.may_hold:
             return self._live.stream(key, read, request.last_event_id, _STREAM_SECONDS)
-        now_id, text = self._live.latest(key, read)
+        since = time.monotonic() if request.last_event_id is None else float("-inf")
+        now_id, text = self._live.latest(key, read, since=since)
         is_known = not now_id or now_id == request.last_event_id
         return iter((RETRY,) if is_known else (RETRY, event(now_id, text)))
 
