@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +16,12 @@ from taquba_workflow_sync.cli.exit_codes import DONE, Failure
 from taquba_workflow_sync.cli.options import store_option
 from taquba_workflow_sync.cli.output import Output
 from taquba_workflow_sync.cli.store import opened
+
+if TYPE_CHECKING:
+    from taquba_workflow_sync.console.standalone import Server
+
+#: How soon the server sees that it is to end, in seconds.
+_ENDS_WITHIN: Final = 0.1
 
 
 @click.command()
@@ -45,28 +54,35 @@ def console(port: int, host: str, read_only: bool, store: str | None, as_json: b
             access = READ if read_only else ACT
             server.set_app(Standalone(queue, token, hosts=names, access=access))
             url = f"http://{names[0]}/?token={token}"
-            out.record({"url": url}, f"{url}\nwhoever has this address may use it; Ctrl-C ends it")
-            _serve(server.serve_forever, server.shutdown)
+            # Before the address is out: whoever has read it may send the signal.
+            with _told_to_end() as is_told:
+                out.record({"url": url}, f"{url}\nwhoever has this address may use it; Ctrl-C ends it")
+                _serve(server, is_told)
     return DONE
 
 
-def _serve(serve: object, shut_down: object) -> None:
-    """Serve on a thread of its own until a signal says to stop."""
-    assert callable(serve) and callable(shut_down)
+@contextmanager
+def _told_to_end() -> Iterator[threading.Event]:
+    """Have SIGINT and SIGTERM set an event."""
     is_told = threading.Event()
 
     def tell(number: int, frame: FrameType | None) -> None:
         is_told.set()
 
     before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    thread = threading.Thread(target=serve, name="console", daemon=True)
-    thread.start()
     try:
-        # In pieces: a wait without an end is not left by a signal's handler on every platform.
-        while not is_told.wait(0.5) and thread.is_alive():
-            pass
+        yield is_told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        shut_down()
-        thread.join()
+
+
+def _serve(server: Server, is_told: threading.Event) -> None:
+    """Serve on a thread of its own until the event."""
+    thread = threading.Thread(target=server.serve_forever, args=(_ENDS_WITHIN,), name="console", daemon=True)
+    thread.start()
+    # In pieces: a wait without an end is not left by a signal's handler on every platform.
+    while not is_told.wait(0.5) and thread.is_alive():
+        pass
+    server.shutdown()
+    thread.join()

@@ -61,14 +61,14 @@ def do(view: View, form: Fields) -> tuple[Action, list[Done]]:
     action, names = meant(form)
     if form.get("all") is not None:
         assert action.all is not None
-        return action, [_tried(form.get("queue") or "", lambda: action.all(view, form))]  # type: ignore[misc]  # asserted
+        return action, [_tried(_queue(form), lambda: action.all(view, form))]  # type: ignore[misc]  # asserted
     assert action.each is not None
     each = action.each
     return action, [_tried(name, lambda name=name: each(view, form, name)) for name in names]  # type: ignore[misc]
 
 
 def meant(form: Fields) -> tuple[Action, list[str]]:
-    """Return what is to be done, and to what; no names: to all.
+    """Return what is to be done, and to what; no names: to all. The queue is named, too.
 
     Raises:
         Refused: there is no such action, or nothing is named.
@@ -82,6 +82,8 @@ def meant(form: Fields) -> tuple[Action, list[str]]:
             raise Refused("this is done to what is named, one by one")
     elif action.each is None or not names:
         raise Refused("nothing is ticked; go back, and choose what is meant")
+    if form.get("queue") is None:
+        raise Refused("no queue is named")
     if len(names) > MOST_NAMED:
         raise Refused(f"{len(names)} are named; at most {MOST_NAMED} can be at once")
     return action, names
@@ -94,11 +96,14 @@ def _tried(name: str, call: Callable[[], str]) -> Done:
         return Done(name, str(error), False)
 
 
-def _client(view: View, form: Fields) -> WorkflowClient:
+def _queue(form: Fields) -> str:
     name = form.get("queue")
-    if name is None:
-        raise Refused("no queue is named")
-    return view.client(name)
+    assert name is not None  # it was looked for before
+    return name
+
+
+def _client(view: View, form: Fields) -> WorkflowClient:
+    return view.client(_queue(form))
 
 
 def _reason(form: Fields) -> str:
@@ -156,10 +161,8 @@ def _of_dead(each: Callable[[View, Fields, str], str], what: str) -> Callable[[V
     """Return what does the same to all dead letters of a queue; those of which somebody was faster are left alone."""
 
     def all_of(view: View, form: Fields) -> str:
-        name = form.get("queue")
-        if name is None:
-            raise Refused("no queue is named")
-        done = [_tried(job_id, lambda job_id=job_id: each(view, form, job_id)) for job_id in _every(view, name)]  # type: ignore[misc]
+        found = _every(view, _queue(form))
+        done = [_tried(job_id, lambda job_id=job_id: each(view, form, job_id)) for job_id in found]  # type: ignore[misc]
         refused = [one for one in done if not one.is_good]
         more = f"; {len(refused)} refused, the first: {refused[0].said}" if refused else ""
         return f"{len(done) - len(refused)} {what}{more}"

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from taquba_workflow_sync.console.access import Access
 from taquba_workflow_sync.console.actions import do
-from taquba_workflow_sync.console.guard import HEADERS
+from taquba_workflow_sync.console.guard import guarded
 from taquba_workflow_sync.console.live import RETRY, Live, event
 from taquba_workflow_sync.console.messages import Fields, Request, Response, text_response
 from taquba_workflow_sync.console.pages.run import payload_of
 from taquba_workflow_sync.console.rendering import ASSETS, Rendering
 from taquba_workflow_sync.console.routes import PAGES
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View, view_of
-from taquba_workflow_sync.errors import TaqubaError
+from taquba_workflow_sync.errors import PayloadTooLargeError, TaqubaError
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +38,7 @@ class Console:
 
     def answer(self, request: Request) -> Response:
         """Answer a request; its headers are complete."""
-        response = self._answer(request)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
+        return guarded(self._answer(request))
 
     def _answer(self, request: Request) -> Response:
         if request.path in ASSETS:
@@ -58,6 +54,8 @@ class Console:
             return self._payload(request)
         if request.path not in PAGES:
             return self._failed(request, 404, "There is no such page.")
+        if request.path == "confirm" and request.access is not Access.ACT:
+            return self._may_not(request)
         return self._page(request, PAGES[request.path])
 
     def _page(self, request: Request, make: Callable[[View], Page]) -> Response:
@@ -77,9 +75,12 @@ class Console:
         except (Missing, TaqubaError, OSError):
             return text_response(status, text)
 
+    def _may_not(self, request: Request) -> Response:
+        return self._failed(request, 403, "You may look at everything here, and change nothing.")
+
     def _act(self, request: Request) -> Response:
         if request.access is not Access.ACT:
-            return self._failed(request, 403, "You may look at everything here, and change nothing.")
+            return self._may_not(request)
         if request.method != "POST":
             return text_response(405, "only POST")
         try:
@@ -102,12 +103,11 @@ class Console:
 
     def _events(self, request: Request) -> Response:
         """Answer with what is on a page, whenever it changes."""
-        wanted = urlsplit(request.query.get("page") or "")
-        fields = Fields(parse_qs(wanted.query, keep_blank_values=True))
-        make = PAGES.get(wanted.path)
-        if make is None or wanted.path == "confirm" or wanted.netloc:
+        path, _, text = (request.query.get("page") or "").partition("?")
+        make = PAGES.get(path)
+        if make is None or path == "confirm":
             return text_response(404, "no page of that name is told of changes")
-        asked = replace(request, path=wanted.path, query=fields)
+        asked = replace(request, path=path, query=Fields(parse_qs(text, keep_blank_values=True)))
 
         def read() -> bytes:
             try:
@@ -117,19 +117,19 @@ class Console:
                 _log.debug("a page of the console could not be made", exc_info=True)
                 return self._rendering.problem(_told(error)[1])
 
-        key = (repr(request.stores), request.base, wanted.path, wanted.query, request.access.value)
+        key = (repr(request.stores), request.base, path, text, request.access.value)
         headers = {"X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(200, b"", "text/event-stream", headers)
         return Response(200, self._changes(request, key, read), "text/event-stream", headers)
 
-    def _changes(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> Iterator[bytes]:
+    def _changes(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> bytes | Iterator[bytes]:
         if request.may_hold:
             return self._live.stream(key, read, request.last_event_id, _STREAM_SECONDS)
         since = time.monotonic() if request.last_event_id is None else float("-inf")
         now_id, text = self._live.latest(key, read, since=since)
         is_known = not now_id or now_id == request.last_event_id
-        return iter((RETRY,) if is_known else (RETRY, event(now_id, text)))
+        return RETRY if is_known else RETRY + event(now_id, text)
 
 
 def _told(error: Exception) -> tuple[int, str]:
@@ -137,7 +137,7 @@ def _told(error: Exception) -> tuple[int, str]:
     match error:
         case Missing():
             return 404, str(error)
-        case Refused():
+        case Refused() | ValueError() | PayloadTooLargeError():
             return 400, str(error)
         case _:
             return 503, f"{type(error).__name__}: {error}"

@@ -6,9 +6,8 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
-from taquba_workflow_sync.console.messages import Csrf, Fields
+from taquba_workflow_sync.console.messages import Csrf, Fields, Response
 
 #: Nothing but what this host serves, and no inline code: what a payload says can neither run nor load anything.
 POLICY: Final = (
@@ -22,6 +21,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
 #: The field in which a form brings the browser's own secret back.
 CSRF_FIELD: Final = "csrf_token"
@@ -47,6 +47,13 @@ def csrf_of(secret: str) -> Csrf:
     return Csrf(CSRF_FIELD, derived(secret, "csrf"))
 
 
+def guarded(response: Response) -> Response:
+    """Return an answer with the headers that it has not set itself."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
 def why_forged(headers: Mapping[str, str], host: str, form: Fields, csrf: Csrf) -> str | None:
     """Return why a form is none that a page of ours has sent; None: it is.
 
@@ -59,7 +66,7 @@ def why_forged(headers: Mapping[str, str], host: str, form: Fields, csrf: Csrf) 
     if site is not None:
         if site != "same-origin":
             return f"the form comes from another page (Sec-Fetch-Site: {site})"
-    elif origin is not None and urlsplit(origin).netloc != host:
+    elif origin is not None and origin.partition("://")[2] != host:
         return "the form comes from another page (Origin)"
     if not is_same(form.get(csrf.field), csrf.token):
         return "the form has no valid token; load the page again and repeat it"

@@ -33,7 +33,12 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            moment=texts.moment, duration=texts.duration, number=texts.number, size=texts.size, said=said
+            moment=texts.moment,
+            duration=texts.duration,
+            number=texts.number,
+            size=texts.size,
+            said=said,
+            exact=texts.exact,
         )
         directory = resources.files(_HERE) / "static"
         self.assets = {name: (directory / name).read_bytes() for name in ASSETS}

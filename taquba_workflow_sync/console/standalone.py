@@ -7,12 +7,13 @@ import socket
 import socketserver
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from taquba_workflow_sync.console.access import Access
 from taquba_workflow_sync.console.app import Console
-from taquba_workflow_sync.console.guard import csrf_of, derived, is_same, why_forged
+from taquba_workflow_sync.console.guard import csrf_of, derived, guarded, is_same, why_forged
 from taquba_workflow_sync.console.messages import Fields, Request, Response, redirect, text_response
 from taquba_workflow_sync.console.wsgi import TooLargeError, form_of, headers_of, query_of, start
 from taquba_workflow_sync.queue.queue import Queue
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TOKEN: Final = "token"
+#: What listens at every address is reached at one.
+_REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 #: A client that sends nothing, or takes nothing, is given up after so many seconds.
 _PATIENCE: Final = 60.0
@@ -32,14 +35,15 @@ class Standalone:
     """A WSGI application that asks for a token.
 
     The token comes in the address that is printed, once; from then on a cookie stands for it. A page of another site
-    whose name suddenly leads here (DNS rebinding) is told by ``Host``.
+    whose name suddenly leads here (DNS rebinding) is told by ``Host``: that must be one of ``hosts`` or an address, at
+    whatever port, since a tunnel may begin at another one.
     """
 
     def __init__(self, queue: Queue, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
         self._console = Console()
         self._stores = {"default": queue}
         self._token = token
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(_name_of(host) for host in hosts)
         self._access = access
         self._session = derived(token, "session")
         # Cookies know no ports: two consoles of one machine would take each other's.
@@ -47,12 +51,12 @@ class Standalone:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        return start(self._secured(environ), environ, start_response)
+        return start(guarded(self._secured(environ)), environ, start_response)
 
     def _secured(self, environ: WSGIEnvironment) -> Response:
         headers = headers_of(environ)
         host = headers.get("host", "")
-        if host.lower() not in self._hosts:
+        if _name_of(host) not in self._hosts and not _is_address(_name_of(host)):
             return text_response(421, "this console is not served under that name; open the address that it printed")
         query = query_of(environ)
         path = environ.get("PATH_INFO", "/").lstrip("/")
@@ -62,7 +66,7 @@ class Standalone:
                 return _refused()
             response = redirect("/")
             cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
-            response.headers |= {"Set-Cookie": cookie, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+            response.headers |= {"Set-Cookie": cookie, "Referrer-Policy": "no-referrer"}
             return response
         if not is_same(self._session_of(headers), self._session):
             return _refused()
@@ -73,6 +77,8 @@ class Standalone:
                 form = form_of(environ)
             except TooLargeError as error:
                 return text_response(413, str(error))
+            except TimeoutError:
+                return text_response(408, "the form did not come")
             forged = why_forged(headers, host, form, csrf)
             if forged is not None:
                 return text_response(403, forged)
@@ -100,6 +106,21 @@ class Standalone:
 
 def _refused() -> Response:
     return text_response(403, "open the address that the console printed, with its token; it is another at each start")
+
+
+def _name_of(host: str) -> str:
+    """Return what ``Host`` says without the port."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.lower()
+
+
+def _is_address(name: str) -> bool:
+    """Whether this is no name at all: nobody can have it lead elsewhere."""
+    try:
+        ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+    except ValueError:
+        return False
+    return True
 
 
 class _RequestHandler(WSGIRequestHandler):
@@ -136,7 +157,8 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 def names_of(host: str, port: int) -> list[str]:
-    """Return what ``Host`` may say for a server at that address, its own name first."""
+    """Return what ``Host`` may say for a server at that address, what it is best called first."""
+    host = _REACHED_AT.get(host, host)
     literal = f"[{host}]" if ":" in host else host
     names = [literal, *(name for name in _LOCAL if literal in _LOCAL and name != literal)]
-    return [f"{name}:{port}" for name in names] + (names if port == 80 else [])
+    return [f"{name}:{port}" for name in names]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e0fff]"
+)
 _WIDTH: Final = 16
 #: Of a payload or a result, so many characters are shown; the whole can be saved.
 MOST_SHOWN: Final = 32_768
+#: What is larger is not read as JSON, which would take seconds; and of that only the beginning is looked at.
+_MOST_READ: Final = 262_144
 
 
 def visible(value: Any) -> Any:
@@ -26,27 +32,40 @@ def visible(value: Any) -> Any:
     return value
 
 
+def exact(value: str) -> Markup:
+    """Return a text escaped, and as it is otherwise: what a form sends back must be what is meant, not what is shown.
+
+    Names may hold what is spelled out elsewhere; a name that is spelled out is another one.
+    """
+    return escape(value)
+
+
 FORMS: Final = ("json", "text", "hex")
 
 
 def form_of(data: bytes) -> str:
     """Return the form in which bytes are read best: "json", "text" or "hex"."""
+    is_whole = len(data) <= _MOST_READ
     try:
-        text = data.decode()
+        # Of a part the last character may be cut.
+        text = data.decode() if is_whole else getincrementaldecoder("utf-8")().decode(data[:_MOST_READ])
     except UnicodeDecodeError:
         return "hex"
     try:
-        return "json" if isinstance(json.loads(text), (dict, list)) else "text"
+        if is_whole and isinstance(json.loads(text), (dict, list)):
+            return "json"
     except (ValueError, RecursionError):
-        return "text" if len(_CONTROL.findall(text)) <= len(text) // 20 else "hex"
+        pass
+    return "text" if len(_CONTROL.findall(text)) <= len(text) // 20 else "hex"
 
 
 def shown(data: bytes, form: str) -> str:
     """Return bytes in a form; as text where they are none of it."""
     if form == "hex":
         return "\n".join(_hexdump(data[: MOST_SHOWN // 4]))
-    text = data.decode("utf-8", "backslashreplace")
-    if form == "json":
+    # A character has four bytes at most, so that none that is shown is cut.
+    text = data[: max(_MOST_READ, MOST_SHOWN * 4)].decode("utf-8", "backslashreplace")
+    if form == "json" and len(data) <= _MOST_READ:
         try:
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):

@@ -24,6 +24,7 @@ WebDriverException: Any = pytest.importorskip("selenium.common").WebDriverExcept
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MARKS = [
+    pytest.mark.embedded,
     pytest.mark.soak,
     pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver"),

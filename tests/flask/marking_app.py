@@ -9,7 +9,8 @@ import os
 
 from flask import Flask, Response, current_app
 
-from taquba_workflow_sync.contrib.flask import Taquba, status_blueprint
+from taquba_workflow_sync.console import READ
+from taquba_workflow_sync.contrib.flask import Taquba, console_blueprint, status_blueprint
 from taquba_workflow_sync.flow import Flow, Goto, Step
 
 STEPS = 4
@@ -54,6 +55,7 @@ def create_app() -> Flask:
     app.config.from_prefixed_env()
     taquba = Taquba(app, flows=[marking, held])
     app.register_blueprint(status_blueprint(taquba, can_see=lambda run: True), url_prefix="/runs")
+    app.register_blueprint(console_blueprint(taquba, authorize=lambda request: READ), url_prefix="/console")
 
     @app.post("/mark/<name>")
     def submit(name: str) -> Response:

@@ -7,6 +7,7 @@ is written beside a line over nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,6 +31,7 @@ class Node:
     left: float
     right: float
     x: float = 0.0
+    place: int = 0
     above: list[Node] = field(default_factory=list)
     below: list[Node] = field(default_factory=list)
 
@@ -49,31 +51,33 @@ def layout(
     edges: Sequence[Edge],
     room: Mapping[str, tuple[float, float]],
     written: Mapping[Edge, float],
-    most_nodes: int,
-) -> Layout | None:
-    """Return where everything stands; None if that would be more than ``most_nodes``.
+    most_bends: int,
+) -> Layout:
+    """Return where everything stands.
 
     ``room``: how much a box takes to both sides of its middle; ``written``: how wide the text beside a line is. Ways
-    that lead to a row above are lines from there.
+    that lead to a row above are lines from there. If there were more than ``most_bends``, a line bends only once.
     """
     row_of = _rows_of(steps, start, edges)
     spans = [(edge, sorted(edge, key=row_of.__getitem__)) for edge in edges if edge[0] != edge[1]]
-    many = len(steps) + sum(2 * (row_of[low] - row_of[high]) - 1 for _, (high, low) in spans)
-    if many > most_nodes:
-        return None
+    is_simple = sum(2 * (row_of[low] - row_of[high]) - 1 for _, (high, low) in spans) > most_bends
     boxes = {step: Node(step, 2 * row_of[step], *room[step]) for step in steps}
     rows: list[list[Node]] = [[] for _ in range(2 * max(row_of.values()) + 1)]
     for step in steps:
         rows[boxes[step].row].append(boxes[step])
     lines: dict[Edge, list[Node]] = {}
     for edge, (high, low) in spans:
-        line = [boxes[high]]
-        for row in range(boxes[high].row + 1, boxes[low].row):
-            # Beside the line where it leaves: the text belongs to the step that waits.
-            is_labelled = row == (boxes[high].row + 1 if edge[0] == high else boxes[low].row - 1)
-            line.append(Node("", row, 0.0, written.get(edge, 0.0) if is_labelled else 0.0))
-            rows[row].append(line[-1])
-        line.append(boxes[low])
+        first, last = boxes[high].row + 1, boxes[low].row - 1
+        # Beside the line where it leaves: the text belongs to the step that waits.
+        labelled = first if edge[0] == high else last
+        bends = [labelled] if is_simple else list(range(first, last + 1))
+        line = [
+            boxes[high],
+            *(Node("", row, 0.0, written.get(edge, 0.0) * (row == labelled)) for row in bends),
+            boxes[low],
+        ]
+        for bend in line[1:-1]:
+            rows[bend.row].append(bend)
         for upper, lower in pairwise(line):
             upper.below.append(lower)
             lower.above.append(upper)
@@ -125,20 +129,14 @@ def _forwards(roots: Sequence[str], after: Mapping[str, list[str]]) -> list[str]
 
 def _order(rows: list[list[Node]]) -> None:
     """Order each row by where its neighbours stand, back and forth, and keep the order that crosses least."""
+    _number(rows)
     best, fewest = [list(row) for row in rows], _crossings(rows)
     for sweep in range(_SWEEPS):
         if not fewest:
             break
-        is_down = sweep % 2 == 0
-        for row in rows[1:] if is_down else rows[-2::-1]:
-            beside = {id(node): place for other in rows for place, node in enumerate(other)}
-            own = {id(node): place for place, node in enumerate(row)}
-
-            def middle(node: Node, beside: dict[int, int] = beside, own: dict[int, int] = own) -> float:
-                near = node.above if is_down else node.below  # noqa: B023  # called before the next round
-                return sum(beside[id(each)] for each in near) / len(near) if near else float(own[id(node)])
-
-            row.sort(key=middle)
+        for row in rows[1:] if sweep % 2 == 0 else rows[-2::-1]:
+            row.sort(key=_middle_above if sweep % 2 == 0 else _middle_below)
+            _number([row])
         crossings = _crossings(rows)
         if crossings < fewest:
             best, fewest = [list(row) for row in rows], crossings
@@ -146,15 +144,30 @@ def _order(rows: list[list[Node]]) -> None:
         row[:] = kept
 
 
+def _number(rows: Sequence[Sequence[Node]]) -> None:
+    for row in rows:
+        for place, node in enumerate(row):
+            node.place = place
+
+
+def _middle_above(node: Node) -> float:
+    return sum(each.place for each in node.above) / len(node.above) if node.above else node.place
+
+
+def _middle_below(node: Node) -> float:
+    return sum(each.place for each in node.below) / len(node.below) if node.below else node.place
+
+
 def _crossings(rows: Sequence[Sequence[Node]]) -> int:
+    """Return how many lines cross between one row and the next."""
     found = 0
-    for upper, lower in pairwise(rows):
-        place = {id(node): number for number, node in enumerate(lower)}
-        ends = [sorted(place[id(each)] for each in node.below) for node in upper]
+    for number, row in enumerate(rows):
         seen: list[int] = []
-        for each in ends:
-            found += sum(1 for end in each for before in seen if before > end)
-            seen += each
+        for node in row:
+            ends = sorted(each.place for each in node.below if each.row == number + 1)
+            found += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
     return found
 
 

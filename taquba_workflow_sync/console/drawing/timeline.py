@@ -90,7 +90,7 @@ def timeline(
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> Timeline:
     """Draw a run's time, from its submit until its end, or until ``now``; ``names``: those of its steps."""
-    attempts = _attempts(events)
+    attempts = _attempts(events, run.finished_at)
     begin = min([run.submitted_at, *(each.began for each in attempts)])
     end = max([run.finished_at or now, *(each.ended or begin for each in attempts), begin + timedelta(milliseconds=1)])
     scale = (_WIDTH - _LEFT - _RIGHT) / (end - begin).total_seconds()
@@ -124,7 +124,8 @@ def timeline(
             waited = duration((each.began - before).total_seconds())
             spans.append(span("wait", before, each.began, f"waited for {waited}"))
         stop = each.ended or now
-        said = f"{(each.outcome or 'runs').replace('_', ' ')}, {duration((stop - each.began).total_seconds())}"
+        what = each.outcome or ("runs" if each.ended is None else "ended")
+        said = f"{what.replace('_', ' ')}, {duration((stop - each.began).total_seconds())}"
         spans.append(span(_kind(each), each.began, stop, said))
         tries = "" if each.attempt in (None, 1) else f", attempt {each.attempt}"
         add(f"{named(each.step)}{tries}", said, *spans)
@@ -150,7 +151,8 @@ def timeline(
     )
 
 
-def _attempts(events: Sequence[RunEvent]) -> list[_Attempt]:
+def _attempts(events: Sequence[RunEvent], finished_at: datetime | None) -> list[_Attempt]:
+    """Return the attempts; of a long history events are missing, and with them how an attempt ended."""
     found: list[_Attempt] = []
     open_: dict[tuple[int, int | None], _Attempt] = {}
     for event in events:
@@ -161,6 +163,9 @@ def _attempts(events: Sequence[RunEvent]) -> list[_Attempt]:
         elif event.kind == "ended" and key in open_:
             attempt = open_.pop(key)
             attempt.ended, attempt.outcome = event.at, event.outcome or ""
+    for number, attempt in enumerate(found):
+        if attempt.ended is None:
+            attempt.ended = found[number + 1].began if number + 1 < len(found) else finished_at
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from taquba_workflow_sync.console.actions import meant
 from taquba_workflow_sync.console.filters import NAMES, filters_of
+from taquba_workflow_sync.console.texts import exact
 from taquba_workflow_sync.console.view import Page, View
 
 #: So many names are listed.
@@ -29,7 +30,7 @@ def page(view: View) -> Page:
         "is_all": is_all,
         "name": query.get("queue"),
         "filters": filters_of(query).texts,
-        "kept": [(name, value) for name, value in kept if value],
+        "kept": [(name, exact(value)) for name, value in kept if value],
         "csrf": view.request.csrf,
         "back": view.url(action.back, queue=query.get("queue")),
     }

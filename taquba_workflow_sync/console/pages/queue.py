@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 from taquba_workflow_sync.console.drawing.activity import activity
 from taquba_workflow_sync.console.drawing.flow import picture
@@ -51,9 +52,16 @@ def page(view: View) -> Page:
 def graph_of(text: str | None) -> Graph | None:
     """Return the graph of a stored text; None if there is none that this version can read."""
     try:
-        return None if text is None else Graph.of_json(text)
-    except ValueError:
+        graph = None if text is None else Graph.of_json(text)
+    except (ValueError, RecursionError):
         return None
+    return graph if graph is not None and _is_sound(graph) else None
+
+
+def _is_sound(graph: Graph) -> bool:
+    """Whether a graph has what it should have: another program may have written it."""
+    names = [graph.flow, graph.start, *graph.steps, *graph.waits.values(), *chain.from_iterable(graph.edges)]
+    return all(isinstance(name, str) for name in names) and graph.start in graph.steps
 
 
 def _steps(metrics: QueueMetrics) -> list[_Step]:

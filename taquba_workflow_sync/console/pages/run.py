@@ -12,7 +12,7 @@ from taquba_workflow_sync.console.drawing.timeline import timeline
 from taquba_workflow_sync.console.drawing.walked import walked
 from taquba_workflow_sync.console.pages.queue import graph_of
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View
-from taquba_workflow_sync.errors import GroupNotFoundError, RunNotFoundError, StorageError, TaqubaError
+from taquba_workflow_sync.errors import GroupNotFoundError, InvalidRunIdError, RunNotFoundError, StorageError
 from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.client import WorkflowClient
 from taquba_workflow_sync.workflow.group import GroupStatus
@@ -23,6 +23,9 @@ _CHILDREN: Final = 40
 _MEMOS: Final = 20
 #: In so many queues children, and a parent, are looked for.
 _QUEUES: Final = 50
+_SIGNALS: Final = 100
+#: Of what a signal brings, and of a note, so many characters are shown.
+_SHORT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,7 @@ def find(view: View) -> tuple[WorkflowClient, RunStatus]:
         raise Refused("no run is named")
     try:
         run = client.status(run_id)
-    except TaqubaError as error:
-        if not error.is_permanent:
-            raise
+    except InvalidRunIdError:
         run = None  # no run can be called so
     if run is None:
         raise Missing(f"queue {client.queue_name!r} has no run {run_id!r}")
@@ -86,14 +87,16 @@ def page(view: View) -> Page:
         "events": events,
         "worker": _worker(events) if run.finished_at is None else None,
         "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
-        "signals": [(each, texts.shown(each.payload, texts.form_of(each.payload))) for each in signals],
-        "memos": [(key, texts.shown(value, texts.form_of(value))) for key, value in memos],
+        "signals": [(each, _short(each.payload)) for each in signals[:_SIGNALS]],
+        "memos": [(key, _short(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
         "parent_queue": _parent_queue(view, client, run),
         "chart": timeline(run, events, [each.run for each in children], view.now, steps),
         "steps": steps,
-        "picture": None if graph is None else picture(graph, _marks(run, steps)),
+        "picture": None
+        if graph is None
+        else picture(graph, current=run.label, mark=_mark(run), done=_behind(run, steps)),
         "percent": _percent(run),
         "forms": texts.FORMS,
         "is_dead": job is not None and job.status == "dead",
@@ -129,6 +132,11 @@ def _bytes(view: View, what: str, title: str, data: bytes) -> Bytes:
     text = texts.shown(data, form)
     is_cut = len(text) >= texts.MOST_SHOWN or (form == "hex" and len(data) > texts.MOST_SHOWN // 4)
     return Bytes(what, title, text, form, len(data), is_cut)
+
+
+def _short(data: bytes) -> str:
+    text = texts.shown(data, texts.form_of(data))
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def _worker(events: list[RunEvent]) -> RunEvent | None:
@@ -173,12 +181,12 @@ def _queues(view: View, client: WorkflowClient) -> list[str]:
     return sorted(view.queue_names(), key=lambda name: (name != client.queue_name, name))[:_QUEUES]
 
 
-def _marks(run: RunStatus, steps: Mapping[int, str]) -> dict[str, str]:
-    """Return how the steps of the flow's picture are marked: those behind the run, and where it is or has ended."""
-    marks = {name: "done" for number, name in steps.items() if number < run.current_step}
-    if run.label is not None:
-        marks[run.label] = "current" if run.finished_at is None else run.state.value
-    return marks
+def _mark(run: RunStatus) -> str:
+    return "current" if run.finished_at is None else run.state.value
+
+
+def _behind(run: RunStatus, steps: Mapping[int, str]) -> list[str]:
+    return [name for number, name in steps.items() if number < run.current_step and name != run.label]
 
 
 def _percent(run: RunStatus) -> int | None:

@@ -6,7 +6,6 @@ from typing import Final
 
 from taquba_workflow_sync.console.filters import filters_of
 from taquba_workflow_sync.console.view import Page, Refused, View
-from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.workflow.status import RunState, RunStatus
 
 _PAGE: Final = 50
@@ -34,10 +33,6 @@ def page(view: View) -> Page:
             if cursor is None or len(rows) >= _PAGE:
                 break
     except (ValueError, TypeError) as error:
-        raise Refused(str(error)) from None
-    except TaqubaError as error:
-        if not error.is_permanent:
-            raise
         raise Refused(str(error)) from None
     values = {
         "name": client.queue_name,

@@ -54,8 +54,8 @@ def _console() -> Console:
 
 
 @csrf_protect
-def console(request: HttpRequest, path: str = "") -> HttpResponseBase:
-    """Answer with a page of the console, by what the user may do."""
+def console(request: HttpRequest, path: str = "", **others: object) -> HttpResponseBase:
+    """Answer with a page of the console, by what the user may do; ``others``: what a prefix with variables brings."""
     access = _access(request)
     if access is None:
         if request.user.is_authenticated:
@@ -96,4 +96,5 @@ def _fields(values: object) -> Fields:
 
 
 app_name = "taquba_console"
-urlpatterns = [re_path(r"^(?P<path>.*)$", console, name="console")]
+# Also of a line break: a path that is cut there would be taken for another page, mounted elsewhere.
+urlpatterns = [re_path(r"^(?P<path>(?s:.*))\Z", console, name="console")]

@@ -10,13 +10,19 @@ from flask import Blueprint, Response, request
 
 from taquba_workflow_sync.console.access import Access, checked_access
 from taquba_workflow_sync.console.app import Console
-from taquba_workflow_sync.console.guard import csrf_of, new_secret, why_forged
-from taquba_workflow_sync.console.messages import Fields, Request
+from taquba_workflow_sync.console.guard import csrf_of, guarded, new_secret, why_forged
+from taquba_workflow_sync.console.messages import Fields, Request, text_response
+from taquba_workflow_sync.console.messages import Response as Answer
+from taquba_workflow_sync.console.wsgi import MOST_BODY
 from taquba_workflow_sync.contrib.flask.blueprint import serves_one_at_a_time
 from taquba_workflow_sync.contrib.flask.extension import Taquba
 from taquba_workflow_sync.queue import validation
 
 _COOKIE: Final = "taquba_console"
+
+
+def _flasks(answer: Answer) -> Response:
+    return Response(guarded(answer).body, answer.status, answer.headers, content_type=answer.content_type)
 
 
 def _unsaid(request: object) -> None:
@@ -45,20 +51,25 @@ def console_blueprint(
     console = Console()
     blueprint = Blueprint(name, __name__)
 
-    def serve(path: str = "") -> Response:
+    def serve(path: str = "", **others: object) -> Response:
+        # ``others``: what a prefix with variables brings.
         access = checked_access(authorize(request))
         if access is None:
-            return Response("you may not see the console\n", 403, mimetype="text/plain")
+            return _flasks(text_response(403, "you may not see the console"))
         base = request.script_root + request.path[: len(request.path) - len(path)].rstrip("/")
-        secret = request.cookies.get(_COOKIE) or new_secret()
+        kept = request.cookies.get(_COOKIE)
+        secret = kept or new_secret()
         csrf = csrf_of(secret)
         form = Fields({})
         if request.method == "POST":
+            # One that does not say how large it is may be endless.
+            if request.content_length is None or request.content_length > MOST_BODY:
+                return _flasks(text_response(413, f"a form has {MOST_BODY} bytes at most"))
             form = Fields(request.form.to_dict(flat=False))
             headers = {key.lower(): value for key, value in request.headers.items()}
             forged = why_forged(headers, request.host, form, csrf)
             if forged is not None:
-                return Response(f"{forged}\n", 403, mimetype="text/plain")
+                return _flasks(text_response(403, forged))
         answer = console.answer(
             Request(
                 method=request.method,
@@ -73,8 +84,8 @@ def console_blueprint(
                 last_event_id=request.headers.get("Last-Event-ID"),
             )
         )
-        response = Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
-        if _COOKIE not in request.cookies:
+        response = _flasks(answer)
+        if not kept:
             response.set_cookie(
                 _COOKIE, secret, path=f"{base}/", secure=request.is_secure, httponly=True, samesite="Strict"
             )

@@ -46,7 +46,7 @@ class AdminCase(TaqubaTestCase):
 class MayTest(AdminCase):
     def test_the_permissions_are_view_and_what_can_be_done(self) -> None:
         found = Permission.objects.filter(content_type__app_label="taquba").values_list("codename", flat=True)
-        self.assertEqual(sorted(found), ["cancel_run", "requeue_run", "retry_run", "view_run"])
+        self.assertEqual(sorted(found), ["cancel_run", "operate_run", "requeue_run", "retry_run", "view_run"])
 
     def test_nobody_sees_runs_without_logging_in(self) -> None:
         slow.submit(Item("x"), run_id="secret")
