@@ -156,8 +156,12 @@ def an_hour_of_activity(queue: Queue, clock: ManualClock) -> None:
         queue.handle.store.add_to_meters(added)  # as a dispatcher does
 
 
+#: How many seconds of the clock's it takes to fill a store, and a little more.
+TAKES = 1_900
+
+
 def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
-    """Fill a store; return a runtime that has one parcel on its way. It takes some 25 minutes of the clock's.
+    """Fill a store; return a runtime that has one parcel on its way. It takes some half an hour of the clock's.
 
     Of three orders one waits for its parcels, one has failed, one is sent.
     """
@@ -201,6 +205,5 @@ def closed(runtime: WorkflowRuntime) -> Iterator[None]:
         runtime.stop()
 
 
-def new_clock(before: timedelta = timedelta(minutes=30)) -> ManualClock:
-    """Return a clock that is so much behind, for what is going to take as long."""
-    return ManualClock(datetime.now(UTC) - before)
+def new_clock() -> ManualClock:
+    return ManualClock(datetime.now(UTC))

@@ -10,7 +10,7 @@ import pytest
 from taquba_workflow_sync import Queue, QueueConfig, WorkflowClient
 from tests.console.browsing import MARKS, NARROW, WIDE, Browser, chromium
 from tests.console.serving import Site, in_this_process
-from tests.console.shop import an_hour_of_activity, closed, fill, new_clock
+from tests.console.shop import TAKES, an_hour_of_activity, closed, fill, new_clock
 
 pytestmark = MARKS
 
@@ -45,6 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     clock = new_clock()
     with Queue.open(store, clock=clock, default_config=QueueConfig(lease_duration=7200)) as queue:
         an_hour_of_activity(queue, clock)
+        clock.advance(-TAKES)
         with closed(fill(queue, clock)), in_this_process(queue, store) as found:
             yield found
 
