@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from taquba_workflow_sync import Queue, RunSpec, WorkflowRuntime
+from taquba_workflow_sync import Queue, RunSpec, StepError, StepOutcome, WorkflowClient, WorkflowRuntime
 from taquba_workflow_sync.flow import Fail, Flow, Goto, Step
-from taquba_workflow_sync.storage.port.meter import Meter, Series
+from taquba_workflow_sync.storage.port.meter import SUM, Meter, Series, bucket_of
 from taquba_workflow_sync.testing import ManualClock
 from tests.support import wait_until
 
@@ -153,6 +153,12 @@ def an_hour_of_activity(queue: Queue, clock: ManualClock) -> None:
             for outcome, times in outcomes.items():
                 if times:
                     added[Series(name, _LABELS.get(name, ""), Meter.ATTEMPTS, outcome)] = times
+            if name in _LABELS:
+                took = [min(max(chance.lognormvariate(-2.2, 0.9), 0.002), 40) for _ in range(whole)]
+                for seconds in took:
+                    series = Series(name, _LABELS[name], Meter.TOOK, str(bucket_of(seconds)))
+                    added[series] = added.get(series, 0) + 1
+                added[Series(name, _LABELS[name], Meter.TOOK, SUM)] = int(sum(took) * 1_000_000)
         queue.handle.store.add_to_meters(added)  # as a dispatcher does
 
 
@@ -185,6 +191,7 @@ def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
         clock.advance(420)
         orders.signal("order-1042", "approved", {"by": "cleo"})
     assert carrier.is_on_the_way.wait(30)
+    _wait_and_fail(queue)
     orders.client(queue).schedule(
         "nightly-report", cron="0 3 * * *", timezone="Europe/Berlin", spec=RunSpec(input=b"{}")
     )
@@ -193,6 +200,20 @@ def fill(queue: Queue, clock: ManualClock) -> WorkflowRuntime:
     orders.client(queue).set_limit(concurrency=5)
     orders.client(queue).set_limit(key="customer-*", concurrency=1, rate=(10, 60))
     return runtime
+
+
+def _wait_and_fail(queue: Queue) -> None:
+    """Have some runs wait in line, for nobody, and some fail."""
+    for name, many in (("thumbnails", 23), ("webhook-deliveries", 4)):
+        for number in range(many):
+            WorkflowClient(queue, queue_name=name).submit(run_id=f"{name}-{number}", input=b"{}")
+    for number in range(3):
+        WorkflowClient(queue, queue_name="exports").submit(run_id=f"export-2026-{number}", input=b'{"format": "xlsx"}')
+    WorkflowRuntime(queue, _export, queue_name="exports").run_until_idle()
+
+
+def _export(step: Step) -> StepOutcome:
+    raise StepError.permanent(f"PermissionError: [Errno 13] Permission denied: '/srv/exports/{step.run_id}.xlsx'")
 
 
 @contextmanager

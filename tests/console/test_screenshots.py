@@ -20,9 +20,9 @@ DOCS = ROOT / "docs"
 TAKEN_OF = DOCS / "console.sha256"
 #: Of each picture: which page, in which colours, and how many pixels of it from the top.
 PICTURES = {
-    "console.png": ("run?queue=orders&id=order-1042", "light", 1180),
+    "console.png": ("run?queue=orders&id=order-1042", "light", 1167),
     "console-queues.png": ("", "light", 800),
-    "console-dark.png": ("queue?queue=orders", "dark", 1040),
+    "console-dark.png": ("queue?queue=orders", "dark", 1076),
 }
 ASKED_FOR = "TAQUBA_SCREENSHOTS"
 WIDTH = 1280
