@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import (
     claims,
+    console,
     flask_submit,
     flows,
     footprint,
@@ -54,6 +55,7 @@ THEMES: dict[str, Callable[[Bench], list[Section]]] = {
     "limits": limits.measure,
     "groups": groups.measure,
     "flask": flask_submit.measure,
+    "console": console.measure,
 }
 
 

@@ -67,11 +67,11 @@ def measure(bench: Bench) -> list[Section]:
         section.add("fill", f"filling it, submit_many of {SUBMIT_BATCH:,}, without fsync", [rate], "runs/s")
         _add_stats(section, bench, store, waiting)
         section.figures += memory_over(store, waiting)
-        _rewrite(store, WAIT_FOR_SIGNAL)
+        rewrite(store, WAIT_FOR_SIGNAL)
         _fill(store, smallest)
         _expect(store, pending=smallest, scheduled=waiting)
         _add_turns(section, bench, (small, store), f"{waiting:,} waiting for a signal, {smallest:,} in line", "signal")
-        _rewrite(store, FINISH)
+        rewrite(store, FINISH)
         _expect(store, pending=smallest, done=waiting)
         _add_turns(section, bench, (small, store), f"{waiting:,} finished, {smallest:,} in line", "finished")
     return [section]
@@ -146,7 +146,8 @@ def _add_stats(section: Section, bench: Bench, store: Path, waiting: int) -> Non
     section.add("stats", f"stats() of {waiting:,} waiting", took, "ms")
 
 
-def _rewrite(store: Path, statements: tuple[str, ...]) -> None:
+def rewrite(store: Path, statements: tuple[str, ...]) -> None:
+    """Change rows as no call does, in one transaction; ``:now`` is the time in milliseconds."""
     # No handle of this process has the store open, so a connection of our own is as good as another program's.
     with closing(sqlite3.connect(store / "db" / "cache.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -104,6 +104,11 @@ GOALS = (
     Goal("signal to start, across processes, median", 25.0, "ms", _value("signal.across")),
     Goal("claim cost beside 100,000 parked runs of 1,000 keys, runs of keys", 1.3, "x", _ratio("limits.keyed")),
     Goal("claim cost beside 100,000 parked runs of 1,000 keys, other runs", 1.3, "x", _ratio("limits.plain")),
+    Goal("a page of the console over a million runs, the slowest, median", 100.0, "ms", _value("console.pages")),
+    Goal(
+        "steps of a worker beside a console in six tabs, of without", 0.95, "x", _ratio("console.rate"), at_least=True
+    ),
+    Goal("CPU of a worker's step beside a console in six tabs, of without", 1.05, "x", _ratio("console.cpu")),
     Goal("submit_group, of submit_many", 0.5, "x", _ratio("groups.one"), at_least=True),
     Goal("end of a group to the start of who waits, median", 25.0, "ms", _value("groups.wake")),
     Goal("four worker processes together, of one", 0.8, "x", _ratio("share.steps.alone"), at_least=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from taquba_workflow_sync.console.filters import filters_of
@@ -14,6 +15,8 @@ from taquba_workflow_sync.workflow.client import WorkflowClient
 
 #: What one form may name.
 MOST_NAMED: Final = 1_000
+#: What stands in a form for the limit of a queue itself, which has no key.
+_QUEUES_OWN: Final = "(queue)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,10 @@ def do(view: View, form: Fields) -> tuple[Action, list[Done]]:
         Refused: it asks for nothing that there is.
     """
     action, names = meant(form)
-    if form.get("all") is not None:
-        assert action.all is not None
-        return action, [_tried(_queue(form), lambda: action.all(view, form))]  # type: ignore[misc]  # asserted
+    if action.all is not None and form.get("all") is not None:
+        return action, [_tried(_queue(form), partial(action.all, view, form))]
     assert action.each is not None
-    each = action.each
-    return action, [_tried(name, lambda name=name: each(view, form, name)) for name in names]  # type: ignore[misc]
+    return action, [_tried(name, partial(action.each, view, form, name)) for name in names]
 
 
 def meant(form: Fields) -> tuple[Action, list[str]]:
@@ -162,7 +163,7 @@ def _of_dead(each: Callable[[View, Fields, str], str], what: str) -> Callable[[V
 
     def all_of(view: View, form: Fields) -> str:
         found = _every(view, _queue(form))
-        done = [_tried(job_id, lambda job_id=job_id: each(view, form, job_id)) for job_id in found]  # type: ignore[misc]
+        done = [_tried(job_id, partial(each, view, form, job_id)) for job_id in found]
         refused = [one for one in done if not one.is_good]
         more = f"; {len(refused)} refused, the first: {refused[0].said}" if refused else ""
         return f"{len(done) - len(refused)} {what}{more}"
@@ -212,7 +213,10 @@ def _unschedule(view: View, form: Fields, name: str) -> str:
 
 
 def _clear_limit(view: View, form: Fields, key: str) -> str:
-    _client(view, form).clear_limit(None if key == "(queue)" else key)
+    client = _client(view, form)
+    if key == _QUEUES_OWN and any(limit.key == key for limit in client.limits()):
+        raise ValueError("a key is called so, too; say which is meant to `taquba-workflow limits clear`")
+    client.clear_limit(None if key == _QUEUES_OWN else key)
     return "is removed; what it held back is in line"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,9 +33,11 @@ class Console:
     Whoever calls ``answer`` has made sure of who asks, and, of a POST, that one of our own pages has sent it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_streams: int = 2) -> None:
+        """``most_streams``: so many threads are held by who watches; where there are more, browsers ask again."""
         self._rendering = Rendering()
         self._live = Live()
+        self._spare = threading.BoundedSemaphore(most_streams)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; its headers are complete."""
@@ -124,8 +127,19 @@ class Console:
         return Response(200, self._changes(request, key, read), "text/event-stream", headers)
 
     def _changes(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> bytes | Iterator[bytes]:
-        if request.may_hold:
-            return self._live.stream(key, read, request.last_event_id, _STREAM_SECONDS)
+        return self._stream(request, key, read) if request.may_hold else self._once(request, key, read)
+
+    def _stream(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> Iterator[bytes]:
+        # Only once it is read: of a stream that nobody begins to read nothing would be given back.
+        if not self._spare.acquire(blocking=False):
+            yield self._once(request, key, read)
+            return
+        try:
+            yield from self._live.stream(key, read, request.last_event_id, _STREAM_SECONDS)
+        finally:
+            self._spare.release()
+
+    def _once(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> bytes:
         since = time.monotonic() if request.last_event_id is None else float("-inf")
         now_id, text = self._live.latest(key, read, since=since)
         is_known = not now_id or now_id == request.last_event_id

@@ -6,7 +6,6 @@ import logging
 import socket
 import socketserver
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -29,6 +28,8 @@ _REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 #: A client that sends nothing, or takes nothing, is given up after so many seconds.
 _PATIENCE: Final = 60.0
+#: A thread each, which costs little; a browser has a few of them.
+_MOST_STREAMS: Final = 1_000
 
 
 class Standalone:
@@ -40,13 +41,15 @@ class Standalone:
     """
 
     def __init__(self, queue: Queue, token: str, *, hosts: Iterable[str], access: Access = Access.ACT) -> None:
-        self._console = Console()
+        self._console = Console(most_streams=_MOST_STREAMS)
         self._stores = {"default": queue}
         self._token = token
         self._hosts = frozenset(_name_of(host) for host in hosts)
         self._access = access
         self._session = derived(token, "session")
-        # Cookies know no ports: two consoles of one machine would take each other's.
+        # Cookies know no ports. By its name two consoles of one machine do not take each other's; by its path, which
+        # nobody else knows, no other server of this host is ever sent it, be it another user's.
+        self._base = f"/{derived(token, 'path')[:16]}"
         self._cookie = f"taquba_console_{derived(token, 'name')[:8]}"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -59,16 +62,16 @@ class Standalone:
         if _name_of(host) not in self._hosts and not _is_address(_name_of(host)):
             return text_response(421, "this console is not served under that name; open the address that it printed")
         query = query_of(environ)
-        path = environ.get("PATH_INFO", "/").lstrip("/")
+        path = environ.get("PATH_INFO", "")
         given = query.get(TOKEN)
         if given is not None:
             if not is_same(given, self._token):
                 return _refused()
-            response = redirect("/")
-            cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
+            response = redirect(f"{self._base}/")
+            cookie = f"{self._cookie}={self._session}; Path={self._base}/; HttpOnly; SameSite=Strict"
             response.headers |= {"Set-Cookie": cookie, "Referrer-Policy": "no-referrer"}
             return response
-        if not is_same(self._session_of(headers), self._session):
+        if not is_same(self._session_of(headers), self._session) or not path.startswith(f"{self._base}/"):
             return _refused()
         csrf = csrf_of(self._session)
         form = Fields({})
@@ -85,10 +88,10 @@ class Standalone:
         return self._console.answer(
             Request(
                 method=environ.get("REQUEST_METHOD", "GET"),
-                path=path,
+                path=path[len(self._base) + 1 :],
                 query=query,
                 form=form,
-                base="",
+                base=self._base,
                 stores=self._stores,
                 access=self._access,
                 csrf=csrf,
@@ -97,11 +100,9 @@ class Standalone:
         )
 
     def _session_of(self, headers: dict[str, str]) -> str | None:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # Not by SimpleCookie, which stops at the first that is written as the standard does not say, whoever set it.
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        return next((value for name, _, value in pairs if name == self._cookie), None)
 
 
 def _refused() -> Response:
@@ -148,7 +149,7 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """Bind, without asking anybody for the name of this host."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]
+        self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]  # a str, of both families
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -28,6 +28,44 @@ def test_importing_the_package_imports_none_of_its_dependencies(names: str) -> N
     assert "taquba_workflow_sync.workflow.runtime" in loaded
     assert not loaded & {"requests", "urllib3", "diskcache", "filelock", "sqlite3", "asyncio", "pickle5", "msgspec"}
     assert not loaded & {"prometheus_client", "opentelemetry", "sentry_sdk", "taquba_workflow_sync.contrib"}
+    assert not loaded & {"jinja2", "taquba_workflow_sync.console"}
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_who_does_not_mount_the_console_does_not_load_it(framework: str) -> None:
+    pytest.importorskip(framework)
+    before = loaded_after(f"import {framework}")  # Flask has templates of its own
+    loaded = loaded_after(f"import taquba_workflow_sync.contrib.{framework}") - before
+
+    assert f"taquba_workflow_sync.contrib.{framework}" in loaded
+    assert not [name for name in loaded if name.startswith(("jinja2", "taquba_workflow_sync.console"))]
+    assert f"taquba_workflow_sync.contrib.{framework}.console" not in loaded
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import taquba_workflow_sync.console", "from taquba_workflow_sync.contrib.flask import console_blueprint"],
+)
+def test_the_console_says_in_a_sentence_which_extra_it_needs(statement: str) -> None:
+    pytest.importorskip("flask")
+    code = f"import flask, sys; sys.modules['jinja2'] = None\n{statement}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    said = "ImportError: taquba_workflow_sync.console needs Jinja2: pip install 'taquba-workflow-sync[console]'"
+    assert done.stderr.splitlines()[-1] == said
+
+
+def test_what_of_the_console_is_public_is_who_may_and_the_ways_to_mount_it() -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("flask")
+    from taquba_workflow_sync import console
+    from taquba_workflow_sync.contrib import flask
+
+    assert console.__all__ == ["ACT", "READ", "Access"]
+    assert [each.name for each in console.Access] == ["READ", "ACT"]
+    assert "console_blueprint" in flask.__all__ and callable(flask.console_blueprint)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = flask.no_such_name
 
 
 def test_testing_runners_of_bytes_needs_nothing_that_flows_need() -> None:

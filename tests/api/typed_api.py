@@ -50,6 +50,8 @@ from taquba_workflow_sync import (
     enqueue_webhook,
     run_worker,
 )
+from taquba_workflow_sync.console import ACT, READ, Access
+from taquba_workflow_sync.contrib.flask import Taquba, console_blueprint
 from taquba_workflow_sync.testing import ManualClock, RecordingHook, ScriptedRunner
 
 
@@ -166,3 +168,12 @@ def workflows(queue: Queue) -> None:
     WorkflowRuntime(queue, function_runner, print)
     WorkflowRuntime(queue, function_runner, RecordingHook()).run(threading.Event(), handle_signals=False)
     print(counts.steps, built.queue_name)
+
+
+def who_may(request: object) -> Access | None:
+    return ACT if request else READ
+
+
+def mount_the_console(taquba: Taquba) -> str:
+    blueprint = console_blueprint(taquba, authorize=who_may, name="staff")
+    return blueprint.name

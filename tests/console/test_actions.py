@@ -178,6 +178,14 @@ def test_limits_are_removed_the_queues_own_and_those_of_keys(site: Site, queue: 
     assert client.limits() == []
 
 
+def test_a_key_that_is_called_as_the_queues_own_limit_is_not_mistaken_for_it(site: Site, queue: Queue) -> None:
+    client = WorkflowClient(queue)
+    client.set_limit(concurrency=3)
+    client.set_limit(key="(queue)", concurrency=1)
+    assert forms(site, "clear-limit", "(queue)")[0].startswith("refused: ")
+    assert len(client.limits()) == 2
+
+
 def test_what_is_refused_is_told_of_each_and_the_rest_is_done(site: Site, queue: Queue) -> None:
     client = WorkflowClient(queue)
     client.submit(run_id="over")

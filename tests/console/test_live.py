@@ -234,15 +234,36 @@ def test_a_server_that_has_no_thread_to_spare_is_not_held(queue: Queue) -> None:
     check_headers(response.headers, response.content_type)
 
 
+def test_no_more_threads_are_held_than_a_server_can_spare_and_who_comes_then_asks_again(queue: Queue) -> None:
+    site = Site({"default": queue})
+    site.console = app.Console(most_streams=2)
+
+    def stream() -> Iterator[bytes]:
+        response = site.console.answer(replace(site.request("events", "page=schedules"), may_hold=True))
+        assert not isinstance(response.body, bytes)
+        return iter(response.body)
+
+    unread = stream()
+    held = [stream(), stream()]
+    assert [next(each) for each in held] == [live.RETRY, live.RETRY]
+    assert len(list(stream())) == 1, "it ends at once"
+    held[0].close()  # type: ignore[attr-defined]  # a generator
+    unread.close()  # type: ignore[attr-defined]  # which has held nothing
+    again = stream()
+    assert next(again) == live.RETRY and b"data: " in next(again)
+    assert len(list(stream())) == 1
+    again.close(), held[1].close()  # type: ignore[attr-defined]  # generators
+
+
 @pytest.fixture
-def served(queue: Queue) -> Iterator[tuple[Server, str]]:
-    """A console that serves; and a cookie that opens it."""
+def served(queue: Queue) -> Iterator[tuple[Server, str, str]]:
+    """A console that serves; where, and the cookie that opens it."""
     with Server("127.0.0.1", 0) as server:
         app = Standalone(queue, "token", hosts=names_of("127.0.0.1", server.server_port))
         server.set_app(app)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield server, f"{app._cookie}={app._session}"
+        yield server, app._base, f"{app._cookie}={app._session}"
         server.shutdown()
         thread.join()
 
@@ -252,10 +273,10 @@ def streams() -> list[threading.Thread]:
 
 
 @pytest.mark.embedded
-def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_QUIET", 0.05)
-    server, cookie = served
-    asked = f"GET /events?page=schedules HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+    server, base, cookie = served
+    asked = f"GET {base}/events?page=schedules HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     viewers = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) for _ in range(20)]
     for viewer in viewers:
         viewer.sendall(asked)
@@ -268,14 +289,14 @@ def test_a_viewer_who_goes_frees_his_thread(served: tuple[Server, str], monkeypa
 
 @pytest.mark.embedded
 def test_two_hundred_viewers_cost_one_read_a_second(
-    served: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+    served: tuple[Server, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[object] = []
     metrics = Queue.metrics
     monkeypatch.setattr(Queue, "metrics", lambda queue: (reads.append(queue), metrics(queue))[1])
     monkeypatch.setattr("taquba_workflow_sync.console.app._STREAM_SECONDS", 2.5)
-    server, cookie = served
-    asked = f"GET /events?page= HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+    server, base, cookie = served
+    asked = f"GET {base}/events?page= HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     viewers = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) for _ in range(200)]
     for viewer in viewers:
         viewer.sendall(asked)

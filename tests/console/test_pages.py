@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taquba_workflow_sync import Queue, QueueConfig, RunSpec, RunState, WorkflowClient, WorkflowRuntime
+from taquba_workflow_sync import Queue, QueueConfig, RunSpec, RunState, StorageError, WorkflowClient, WorkflowRuntime
 from taquba_workflow_sync.console import READ
 from taquba_workflow_sync.flow import Flow, Goto
 from taquba_workflow_sync.queue.workers import RunningJob, WorkerProcess
@@ -255,6 +255,7 @@ def test_filters_find_what_they_say_and_stay_in_the_form_and_in_the_links(site: 
     assert found(failed_with="odd") == ["a-3", "a-1"] and found(header="n=<2>") == ["a-2"]
     assert found(since="1h") == found() and found(until="1h") == [] and found(until="2099-01-01") == found()
     assert found(state="cancelled") == []
+    assert found(**dict(site.get("runs").main.one("form", id="filters").fields())) == found(), "nothing is filled in"
     page = site.get("runs", state="failed", header="n=<1>")
     fields = dict(page.main.one("details", id="filters").one("form").fields())
     assert fields["state"] == "failed" and fields["header"] == "n=<1>" and fields["queue"] == Q
@@ -266,7 +267,8 @@ def test_filters_that_make_no_sense_are_told(site: Site) -> None:
         ("state", "gone", "it may be one of pending"), ("header", "x", "write NAME=VALUE"), ("header", "=x", "write"),
         ("since", "yesterday", "write 2026-11-26"), ("until", "9999-99-99", "write"), ("since", "0001-01-01", "since"),
         ("order", "up", "newest or oldest"), ("prefix", "a b", "characters"), ("parent", "\u202e", "characters"),
-        ("cursor", "x", "cursor"), ("failed_with", "x" * 20_000, "failed_with"),
+        ("cursor", "x", "cursor"),
+        ("header", "n=" + "x" * 70_000, "headers have more than"), ("failed_with", "x" * 20_000, "failed_with"),
     ):  # fmt: skip
         assert said in site.get("runs", status=400, **{name: value}).problem, name
     assert "cursor" in site.get("dead", cursor="\u202ex", status=400).problem
@@ -399,8 +401,22 @@ def test_of_several_stores_each_has_its_pages_and_every_link_stays_in_its_own(qu
 
 def test_a_store_that_cannot_be_read_is_told_and_is_no_fault_of_the_page(site: Site, queue: Queue) -> None:
     queue.close()
-    for page in PAGES:
+    for page in (*PAGES, "run?id=r", f"queue?queue={Q}", "payload?id=r&what=payload"):
         assert "StoreClosedError" in site.get(page, status=503).problem
+
+
+def test_a_store_that_cannot_be_opened_leaves_the_others_as_they_are(queue: Queue) -> None:
+    class Stores(dict[str, Queue]):
+        def __getitem__(self, name: str) -> Queue:
+            if name == "broken":
+                raise StorageError("no space left on <device>")
+            return super().__getitem__(name)
+
+    site = Site(Stores({"default": queue, "broken": queue}))
+    for page in PAGES:
+        assert site.get(page, store="broken", status=503).problem == "StorageError: no space left on <device>\n"
+        assert site.get(page, store="default").main.one("h1").text
+    assert "StorageError" in site.post([("do", "cancel"), ("id", "r"), ("store", "broken")], status=503).problem
 
 
 def test_who_may_only_look_sees_everything_and_no_action(queue: Queue) -> None:

@@ -30,6 +30,7 @@ from tests.workflow.support import state
 pytestmark = pytest.mark.embedded  # which engine it is, is nothing to what stands before it
 TOKEN = "the-token-that-was-printed"
 HOST = "127.0.0.1:8399"
+BASE = f"/{derived(TOKEN, 'path')[:16]}"
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -45,10 +46,11 @@ class Browser:
 
     def __init__(self, app: Any) -> None:
         self.app = app
+        self.base = ""
         self.cookies: dict[str, str] = {}
 
     def ask(self, path: str = "/", query: str = "", method: str = "GET", body: bytes = b"", **headers: str) -> Got:
-        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": self.base + path, "QUERY_STRING": query}
         setup_testing_defaults(environ)
         environ |= {"HTTP_HOST": HOST, "wsgi.input": io.BytesIO(body)}
         if body:
@@ -73,6 +75,7 @@ class Browser:
         if "Set-Cookie" in given:
             name, _, value = given["Set-Cookie"].partition(";")[0].partition("=")
             self.cookies[name] = value
+            self.base = given["Location"].rstrip("/")
         return Got(status, given, got)
 
     def post(self, path: str = "/act", *, fields: dict[str, str], **headers: str) -> Got:
@@ -146,11 +149,28 @@ def test_no_other_cookie_opens_it(visitor: Browser) -> None:
 
 def test_the_token_opens_it_once_and_a_cookie_stands_for_it_from_then_on(visitor: Browser) -> None:
     got = visitor.ask(query=f"token={TOKEN}")
-    assert got.status == 303 and got.headers["Location"] == "/" and got.body == b""
+    assert got.status == 303 and got.headers["Location"] == f"{BASE}/" and got.body == b""
     cookie = got.headers["Set-Cookie"]
-    assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict") and TOKEN not in cookie
+    assert cookie.endswith(f"; Path={BASE}/; HttpOnly; SameSite=Strict") and TOKEN not in cookie
     assert visitor.ask("/runs").status == 200
     assert visitor.ask("/console.css").headers["Cache-Control"] == "private, max-age=31536000, immutable"
+
+
+def test_cookies_of_other_programs_of_this_host_are_not_in_its_way(reader: Browser) -> None:
+    ((name, value),) = reader.cookies.items()
+    for others in ('a={"b": "c,d"}', "x y=z", "=", ";;", 'q="open', "a=b=c", "\x00", "\u00ff"):
+        assert reader.ask(HTTP_COOKIE=f"{others}; {name}={value}").status == 200, others
+        assert reader.ask(HTTP_COOKIE=f"{name}={value}; {others}").status == 200, others
+
+
+def test_its_cookie_is_sent_to_no_other_server_of_this_host(visitor: Browser) -> None:
+    # Browsers send a cookie to every port of a host, by its path alone; that one nobody can guess.
+    path = visitor.ask(query=f"token={TOKEN}").headers["Set-Cookie"].partition("Path=")[2].partition(";")[0]
+    assert len(path) == 18 and path != Standalone({}, "another", hosts=[])._base + "/"  # type: ignore[arg-type]  # unused
+    visitor.base = ""
+    for elsewhere in ("/", "/runs", "/console.css", path[:-1], path[:-2] + "/", f"/x{path}runs"):
+        assert visitor.ask(elsewhere).status == 403, elsewhere
+    assert visitor.ask(path).status == 200
 
 
 def test_the_token_is_in_no_answer_no_referrer_and_no_target(reader: Browser, monkeypatch: Any) -> None:
@@ -166,13 +186,14 @@ def test_the_token_is_in_no_answer_no_referrer_and_no_target(reader: Browser, mo
 
 def test_the_one_redirect_leads_nowhere_else(visitor: Browser) -> None:
     for path in ("//evil.example/", "/\\evil.example", "/http://evil.example", "/%2f%2fevil.example"):
+        visitor.base = ""
         got = visitor.ask(path, f"token={TOKEN}&next=//evil.example&url=http://evil.example")
-        assert got.status == 303 and got.headers["Location"] == "/"
+        assert got.status == 303 and got.headers["Location"] == f"{BASE}/"
 
 
 def test_it_speaks_wsgi_as_the_standard_says(reader: Browser, app: Standalone) -> None:
     strict = Browser(validator(app))
-    strict.cookies = reader.cookies
+    strict.cookies, strict.base = reader.cookies, reader.base
     for path in ("/", "/runs", "/console.js", "/nothing"):
         assert strict.ask(path).status in (200, 404)
     assert strict.ask("/payload", "id=r&what=payload").body == b"secret payload"
@@ -182,11 +203,14 @@ def test_two_consoles_of_one_machine_do_not_take_each_others_cookies(queue: Queu
     one, two = Standalone(queue, "1", hosts=[HOST]), Standalone(queue, "2", hosts=[HOST])
     browser = Browser(one)
     browser.ask(query="token=1")
+    base = browser.base
     browser.app = two
     assert browser.ask().status == 403
     browser.ask(query="token=2")
     assert browser.ask().status == 200 and len(browser.cookies) == 2
     browser.app = one
+    assert browser.ask().status == 403
+    browser.base = base
     assert browser.ask().status == 200
 
 

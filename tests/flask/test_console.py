@@ -205,6 +205,19 @@ def test_paths_and_queries_of_any_kind_are_answered(mounted: Flask) -> None:
 
 
 @pytest.mark.embedded
+def test_a_store_that_cannot_be_opened_is_told_to_those_who_may_see_it(taquba: Taquba, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no store")
+    app = Flask("broken")
+    app.config["TAQUBA_STORE"] = str(tmp_path / "file")
+    taquba.init_app(app)
+    app.register_blueprint(console_blueprint(taquba, authorize=by_header), url_prefix="/c")
+    answer = client(app, "read").get("/c/runs")
+    assert answer.status_code == 503 and "cannot be opened" in answer.text
+    check_headers(own_headers(answer), answer.content_type)
+    assert client(app, "").get("/c/runs").status_code == 403
+
+
+@pytest.mark.embedded
 def test_a_prefix_may_have_variables(app: Flask, taquba: Taquba, flows: Flows) -> None:
     app.register_blueprint(console_blueprint(taquba, authorize=by_header), url_prefix="/<tenant>/console")
     answer = client(app, "read").get("/acme/console/runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from taquba_workflow_sync.console.filters import filters_of
@@ -9,8 +10,10 @@ from taquba_workflow_sync.console.view import Page, Refused, View
 from taquba_workflow_sync.workflow.status import RunState, RunStatus
 
 _PAGE: Final = 50
-#: A filter that finds little looks at so many times 10,000 runs before it asks whether to go on.
+#: A filter that finds little looks at so many times 10,000 runs before it asks whether to go on, and no more
+#: once so many seconds are over: the page may be left open, and is made anew each second then.
 _LOOKS: Final = 3
+_PATIENCE: Final = 0.03
 
 
 def page(view: View) -> Page:
@@ -23,6 +26,7 @@ def page(view: View) -> Page:
     if order not in ("newest", "oldest"):
         raise Refused(f"order is {order!r}; it may be newest or oldest")
     rows: list[RunStatus] = []
+    enough_at = time.monotonic() + _PATIENCE
     try:
         for _ in range(_LOOKS):
             found = client.list_runs(
@@ -30,7 +34,7 @@ def page(view: View) -> Page:
             )
             rows += found.runs
             cursor = found.next_cursor
-            if cursor is None or len(rows) >= _PAGE:
+            if cursor is None or len(rows) >= _PAGE or time.monotonic() >= enough_at:
                 break
     except (ValueError, TypeError) as error:
         raise Refused(str(error)) from None

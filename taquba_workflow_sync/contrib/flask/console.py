@@ -16,6 +16,7 @@ from taquba_workflow_sync.console.messages import Response as Answer
 from taquba_workflow_sync.console.wsgi import MOST_BODY
 from taquba_workflow_sync.contrib.flask.blueprint import serves_one_at_a_time
 from taquba_workflow_sync.contrib.flask.extension import Taquba
+from taquba_workflow_sync.errors import TaqubaError
 from taquba_workflow_sync.queue import validation
 
 _COOKIE: Final = "taquba_console"
@@ -36,6 +37,7 @@ def console_blueprint(
 
     ``authorize(request) -> None | READ | ACT`` decides in each request what the one who asks may do; None answers with
     403. READ and ACT are those of ``taquba_workflow_sync.console``. Forms are taken from the console's own pages only.
+    Pages that are open hold two threads of a process at most, and none of a server that has one.
 
     Raises:
         TypeError: ``authorize`` is missing, no function, or async; or another argument is of the wrong type.
@@ -70,6 +72,10 @@ def console_blueprint(
             forged = why_forged(headers, request.host, form, csrf)
             if forged is not None:
                 return _flasks(text_response(403, forged))
+        try:
+            queue = taquba.queue
+        except (TaqubaError, OSError) as error:
+            return _flasks(text_response(503, f"the store cannot be opened: {error}"))
         answer = console.answer(
             Request(
                 method=request.method,
@@ -77,7 +83,7 @@ def console_blueprint(
                 query=Fields(request.args.to_dict(flat=False)),
                 form=form,
                 base=base,
-                stores={"default": taquba.queue},
+                stores={"default": queue},
                 access=access,
                 csrf=csrf,
                 may_hold=not serves_one_at_a_time(request.environ),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.test import Client, override_settings
 from django.urls import reverse
+
+pytest.importorskip("jinja2")
 
 from taquba_workflow_sync import RunState, WorkflowClient
 from taquba_workflow_sync.contrib.django.console import _Aliases
