@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import hmac
 import secrets
 import uuid
 
 from etl import COLUMNS, Upload, etl, path_of, replacing
-from flask import Flask, Response, abort, render_template, request, send_file, session
+from flask import Flask, Request, Response, abort, current_app, render_template, request, send_file, session
 
 from taquba_workflow_sync import (
     InputMismatchError,
@@ -22,7 +23,8 @@ from taquba_workflow_sync import (
     RunNotFoundError,
     RunStatus,
 )
-from taquba_workflow_sync.contrib.flask import Taquba, status_blueprint
+from taquba_workflow_sync.console import ACT, Access
+from taquba_workflow_sync.contrib.flask import Taquba, console_blueprint, status_blueprint
 
 taquba = Taquba(flows=[etl])
 
@@ -32,12 +34,24 @@ def can_see(run: RunStatus) -> bool:
     return "owner" in session and run.headers.get("owner") == session["owner"]
 
 
+def may_operate(request: Request) -> Access | None:
+    """Whoever knows CONSOLE_PASSWORD of the config may do everything in the console; nobody may where it is not set."""
+    password = str(current_app.config.get("CONSOLE_PASSWORD", ""))
+    if not password:
+        return None
+    given = request.authorization.password if request.authorization else None
+    if given is None or not hmac.compare_digest(given.encode(), password.encode()):
+        abort(Response("the console asks for its password\n", 401, {"WWW-Authenticate": 'Basic realm="console"'}))
+    return ACT
+
+
 def create_app() -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="only for trying it out", TAQUBA_STORE="store", MAX_CONTENT_LENGTH=64 * 2**20)
     app.config.from_prefixed_env()
     taquba.init_app(app)
     app.register_blueprint(status_blueprint(taquba, can_see=can_see), url_prefix="/runs")
+    app.register_blueprint(console_blueprint(taquba, authorize=may_operate), url_prefix="/console")
     app.get("/")(index)
     app.post("/uploads")(upload)
     app.get("/results/<run_id>")(result)

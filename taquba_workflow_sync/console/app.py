@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
@@ -139,7 +140,8 @@ class Console:
             self._spare.release()
 
     def _once(self, request: Request, key: tuple[str, ...], read: Callable[[], bytes]) -> bytes:
-        now_id, text = self._live.latest(key, read)
+        since = time.monotonic() if request.last_event_id is None else float("-inf")
+        now_id, text = self._live.latest(key, read, since=since)
         is_known = not now_id or now_id == request.last_event_id
         return RETRY if is_known else RETRY + event(now_id, text)
 

@@ -27,6 +27,7 @@ Key = tuple[str, ...]
 class _Seen:
     id: str = ""
     text: bytes = b""
+    text_at: float = float("-inf")
     read_at: float = float("-inf")
     asked_at: float = 0.0
 
@@ -39,8 +40,11 @@ class Live:
         self._pages: dict[Key, _Seen] = {}
         self._read_at = float("-inf")
 
-    def latest(self, key: Key, read: Callable[[], bytes]) -> tuple[str, bytes]:
-        """Return the newest text of a page, with an id of it; read anew if it is this page's turn."""
+    def latest(self, key: Key, read: Callable[[], bytes], *, since: float = float("-inf")) -> tuple[str, bytes]:
+        """Return the newest text of a page, with an id of it; read anew if it is this page's turn.
+
+        Empty if it was read before ``since``, a time of ``time.monotonic``.
+        """
         now = time.monotonic()
         with self._lock:
             for each in [each for each, seen in self._pages.items() if now - seen.asked_at > _FORGET_AFTER]:
@@ -49,22 +53,24 @@ class Live:
             seen.asked_at = now
             is_oldest = seen.read_at <= min(each.read_at for each in self._pages.values())
             if now - self._read_at < _READ_EVERY or not is_oldest:
-                return seen.id, seen.text
+                return (seen.id, seen.text) if seen.text_at >= since else ("", b"")
             # Taken before it is done: whoever comes meanwhile has the text of before.
             self._read_at = seen.read_at = now
         text = read()
         with self._lock:
-            seen.id, seen.text = hashlib.sha256(text).hexdigest()[:16], text
+            seen.id, seen.text, seen.text_at = hashlib.sha256(text).hexdigest()[:16], text, now
             return seen.id, seen.text
 
     def stream(self, key: Key, read: Callable[[], bytes], last_id: str | None, seconds: float) -> Iterator[bytes]:
         """Yield server-sent events: the text of a page whenever it is another, for so many seconds."""
-        deadline = time.monotonic() + seconds
         said_at = time.monotonic()
+        deadline = said_at + seconds
+        # Who has just loaded the page has it as it is now: a text of before would take back what was done since.
+        since = said_at if last_id is None else float("-inf")
         pause = threading.Event()
         yield RETRY
         while True:
-            now_id, text = self.latest(key, read)
+            now_id, text = self.latest(key, read, since=since)
             now = time.monotonic()
             if now_id and now_id != last_id:
                 last_id, said_at = now_id, now

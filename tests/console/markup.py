@@ -163,7 +163,9 @@ def check(element: Element, base: str) -> None:
             is_ours = value is not None and (value.startswith((f"{base}/", "#")) and not value.startswith("//"))
             assert is_ours, f"{name}={value!r} leads out of the console"
         if value is not None and name != "value" and name != "placeholder":
-            assert "javascript:" not in value.lower() or name in ("aria-label", "title"), f"{name}={value!r}"
+            assert "javascript:" not in value.lower() or name in ("aria-label", "title", "data-key"), (
+                f"{name}={value!r}"
+            )
     if element.tag == "script":
         assert element.get("src") and not element.raw.strip(), "an inline script"
     assert element.tag not in ("style", "iframe", "object", "embed", "base"), f"<{element.tag}>"

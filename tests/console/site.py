@@ -40,9 +40,14 @@ class Answer:
 
     @property
     def seen(self) -> str:
-        """What somebody can see or hear of the page: its texts and attributes, but for hidden fields."""
+        """What somebody can see or hear of the page: its texts and attributes, but for what only forms send."""
         shown = [each for each in self.page.every() if each.get("type") != "hidden"]
-        return self.page.raw + "".join(value or "" for each in shown for value in each.attributes.values())
+        return self.page.raw + "".join(
+            value or ""
+            for each in shown
+            for name, value in each.attributes.items()
+            if not (name == "value" and (each.tag == "option" or each.get("type") == "checkbox")) and name != "data-key"
+        )
 
     @property
     def main(self) -> Element:

@@ -16,6 +16,7 @@ from taquba_workflow_sync import RunEvent, RunState, RunStatus
 from taquba_workflow_sync.console.drawing.activity import MINUTES, activity, by_kind
 from taquba_workflow_sync.console.drawing.flow import MOST_STEPS, Picture, picture
 from taquba_workflow_sync.console.drawing.timeline import MOST_ROWS, timeline
+from taquba_workflow_sync.console.drawing.walked import walked
 from taquba_workflow_sync.flow.graph import Edge, Graph
 from taquba_workflow_sync.queue.metrics import MinuteActivity
 from taquba_workflow_sync.storage.port.event import EventKind
@@ -27,6 +28,33 @@ NOW = datetime(2026, 11, 27, 12, 34, 56, tzinfo=UTC)
 
 def graph(steps: list[str], edges: list[Edge], waits: dict[Edge, str] | None = None) -> Graph:
     return Graph("f", 1, steps[0], tuple(steps), tuple(edges), MappingProxyType(waits or {}))
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """Return points all along a path of curves."""
+    assert re.fullmatch(r"M-?[0-9.]+ -?[0-9.]+(C(-?[0-9.]+ ?){6})+", path)
+    numbers = [float(each) for each in re.findall(r"-?[0-9.]+", path)]
+    ends = list(zip(numbers[::2], numbers[1::2], strict=True))
+    found = []
+    for begin in range(0, len(ends) - 1, 3):
+        for part in range(11):
+            t = part / 10
+            shares = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+            one = ends[begin : begin + 4]
+            found.append(tuple(sum(share * at[axis] for share, at in zip(shares, one, strict=True)) for axis in (0, 1)))
+    return found  # type: ignore[return-value]  # pairs
+
+
+def boxes_run_through(found: Picture) -> list[str]:
+    """Return the steps that a line between others runs through."""
+    return [
+        box.text
+        for arrow in found.arrows
+        for box in found.boxes
+        if any(
+            abs(x - box.x) < box.width / 2 - 1 and abs(y - box.y) < box.height / 2 - 1 for x, y in points(arrow.path)
+        )
+    ]
 
 
 def check_picture(found: Picture) -> None:
@@ -43,11 +71,9 @@ def check_picture(found: Picture) -> None:
     for above, below in pairwise(sorted(layers)):
         assert above + layers[above][0].height < below
     for arrow in found.arrows:
-        numbers = [float(each) for each in re.findall(r"-?[0-9.]+", arrow.path)]
-        assert re.fullmatch(r"M-?[0-9.]+ -?[0-9.]+C(-?[0-9.]+ ?){6}", arrow.path)
-        for x, y in zip(numbers[::2], numbers[1::2], strict=True):
+        for x, y in points(arrow.path):
             assert -0.5 <= x <= found.width + 0.5 and -0.5 <= y <= found.height + 0.5
-        assert arrow.anchor == "start" and arrow.x >= 0 and arrow.x + len(arrow.wait) * 7 <= found.width + 0.5
+        assert arrow.x >= 0 and arrow.x + len(arrow.wait) * 7 <= found.width + 0.5
         assert arrow.y >= 10, "what is written is cut off at the top"
         for box in found.boxes if arrow.wait else ():
             is_beside = arrow.x + len(arrow.wait) * 7 < box.x - box.width / 2 or box.x + box.width / 2 < arrow.x
@@ -81,7 +107,7 @@ def test_sixty_steps_in_a_row_in_a_circle_and_side_by_side_are_drawn_and_sixty_o
     for edges in (row, [*row, (steps[-1], steps[0])], [(steps[0], each) for each in steps[1:]], [],
                   [(a, b) for a in steps for b in steps]):  # fmt: skip
         found = picture(graph(steps, edges))
-        assert found is not None
+        assert found is not None and len(found.arrows) == len(edges)
         check_picture(found)
     assert picture(graph([*steps, "one more"], row)) is None
 
@@ -92,7 +118,53 @@ def test_a_step_stands_below_those_that_lead_to_it_and_ways_back_are_at_the_side
     at = {box.name: box.y for box in found.boxes}
     assert at["a"] < at["b"] < at["c"] < at["d"]
     check_picture(found)
+    assert boxes_run_through(found) == []
     assert found.boxes[0].is_start
+
+
+@settings(max_examples=200, deadline=None)
+@given(some.data())
+def test_no_line_runs_through_a_step_and_no_text_over_another(data: Any) -> None:
+    steps = [f"s{number}" for number in range(data.draw(some.integers(2, 12)))]
+    ways = some.tuples(*[some.sampled_from(steps)] * 2)
+    edges = data.draw(some.lists(ways, min_size=1, max_size=20, unique=True))
+    waits = data.draw(some.dictionaries(some.sampled_from(edges), some.sampled_from(["later", "signal approved"])))
+    found = picture(graph(steps, edges, waits))
+    assert found is not None
+    assert boxes_run_through(found) == []
+    written = [each for each in found.arrows if each.wait]
+    for number, one in enumerate(written):
+        for other in written[:number]:
+            is_apart = one.x + 6.6 * len(one.wait) <= other.x or other.x + 6.6 * len(other.wait) <= one.x
+            assert is_apart or abs(one.y - other.y) >= 12
+
+
+def test_where_a_run_is_or_has_ended_and_what_it_has_behind_it_is_marked() -> None:
+    shown = graph(["a", "b", "c"], [("a", "b"), ("b", "c")])
+    found = picture(shown, current="b", done=["a"]), picture(shown, current="c", mark="failed", done=["a", "b"])
+    assert [[box.mark for box in each.boxes] for each in found if each] == [
+        ["done", "current", ""],
+        ["done", "done", "failed"],
+    ]
+
+
+def test_what_a_run_has_behind_it_is_told_where_the_graph_leaves_no_doubt() -> None:
+    row = graph(["a", "b", "c", "d"], [("a", "b"), ("b", "c"), ("c", "d")])
+    assert walked(row, "c", 2) == {0: "a", 1: "b", 2: "c"}
+    assert walked(row, "a", 0) == {0: "a"}
+    fork = graph(["a", "b", "c", "d"], [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")])
+    assert walked(fork, "d", 2) == {0: "a", 2: "d"}
+    again = graph(["a", "b"], [("a", "b"), ("b", "b")])
+    assert walked(again, "b", 3) == {0: "a", 1: "b", 2: "b", 3: "b"}
+
+
+def test_of_a_graph_that_does_not_tell_all_nothing_follows() -> None:
+    row = graph(["a", "b", "c"], [("a", "b"), ("b", "c")])
+    assert walked(row, "c", 1) == {1: "c"}, "another version, or a step that was chosen as the run went"
+    assert walked(row, "gone", 1) == walked(row, None, 0) == {}
+    hidden = graph(["a", "b", "c", "d"], [("a", "b"), ("b", "d")])
+    assert walked(hidden, "d", 2) == {2: "d"}, "no way is seen to c, so there are ways that are not seen"
+    assert walked(graph(["a", "b"], [("a", "b"), ("b", "a")]), "b", 10**9 + 1) == {10**9 + 1: "b"}
 
 
 def run(**changes: Any) -> RunStatus:
@@ -163,7 +235,7 @@ def test_a_run_that_was_tried_twice_shows_both_attempts_and_the_wait_between() -
 def test_a_run_that_waits_shows_what_for_and_for_how_long() -> None:
     chart = timeline(run(state=RunState.PENDING, waiting_for="signal:go"), [], [], NOW)
     ((span,),) = [row.spans for row in chart.rows]
-    assert (span.kind, span.title) == ("wait", "waits for signal:go, for 5 min")
+    assert (span.kind, span.title) == ("wait", "waits for signal go, 5 min")
 
 
 def test_an_attempt_whose_end_is_missing_from_a_long_history_ends_with_the_next_or_with_the_run() -> None:
@@ -189,7 +261,7 @@ def test_the_scale_of_a_run_of_any_length_has_round_numbers(seconds: float) -> N
     one = run(submitted_at=NOW - timedelta(seconds=seconds), state=RunState.SUCCEEDED, finished_at=NOW)
     chart = timeline(one, [], [], NOW)
     check_chart(chart)
-    if seconds >= 0.001:
+    if seconds > 0.001:
         assert len(chart.ticks) >= 3, [tick.text for tick in chart.ticks]
 
 

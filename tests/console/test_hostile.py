@@ -19,7 +19,8 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.console.pages.queue import drawn, graph_of
+from taquba_workflow_sync.console.drawing.flow import picture
+from taquba_workflow_sync.console.pages.queue import graph_of
 from taquba_workflow_sync.flow.graph import Graph
 from taquba_workflow_sync.queue import readable
 from tests.console.site import Site
@@ -193,8 +194,9 @@ def test_a_stored_graph_that_is_none_is_left_out(queue: Queue, site: Site, text:
 
 
 def test_a_graph_with_a_step_twice_or_a_way_to_nowhere_is_drawn_without(site: Site) -> None:
-    picture = drawn(graph_with("a", steps=["a", "b", "a"], edges=[["a", "b", None], ["a", "gone", None]]))
-    assert picture is not None and len(picture.boxes) == 2 and len(picture.arrows) == 1
+    graph = graph_of(graph_with("a", steps=["a", "b", "a"], edges=[["a", "b", None], ["a", "gone", None]]))
+    found = None if graph is None else picture(graph)
+    assert found is not None and len(found.boxes) == 2 and len(found.arrows) == 1
     assert isinstance(graph_of(graph_with("a")), Graph)
 
 

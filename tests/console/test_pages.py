@@ -257,7 +257,7 @@ def test_filters_find_what_they_say_and_stay_in_the_form_and_in_the_links(site: 
     assert found(state="cancelled") == []
     assert found(**dict(site.get("runs").main.one("form", id="filters").fields())) == found(), "nothing is filled in"
     page = site.get("runs", state="failed", header="n=<1>")
-    fields = dict(page.main.one("form", id="filters").fields())
+    fields = dict(page.main.one("details", id="filters").one("form").fields())
     assert fields["state"] == "failed" and fields["header"] == "n=<1>" and fields["queue"] == Q
     assert site.click(page, "Retry the failed").main.one("b").text.count("n=<1>") == 1
 

@@ -89,3 +89,15 @@ def test_what_is_no_table_is_refused_and_leaves_nothing(etl_app: Flask) -> None:
     assert not (Path(etl_app.instance_path) / "files").exists()
     assert send(client, run_id, TABLE).status_code == 202
     assert send(client, run_id, TABLE + "6,ann,1\n").status_code == 409
+
+
+def test_the_console_is_nobodys_without_a_password_in_the_config(etl_app: Flask) -> None:
+    client = etl_app.test_client()
+    assert client.get("/console/").status_code == 403
+    assert client.get("/console/", auth=("any", "")).status_code == 403
+    etl_app.config["CONSOLE_PASSWORD"] = "pässword"
+    asked = client.get("/console/")
+    assert (asked.status_code, asked.www_authenticate.type) == (401, "basic")
+    assert client.get("/console/", auth=("any", "another")).status_code == 401
+    assert client.get("/console/", headers={"Authorization": "Bearer pässword"}).status_code == 401
+    assert "<h1>Queues</h1>" in client.get("/console/", auth=("any", "pässword")).text

@@ -39,6 +39,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "project.urls"
+LOGIN_URL = "admin:login"  # where the console leads those who are not known yet
 WSGI_APPLICATION = "project.wsgi.application"
 TEMPLATES = [
     {

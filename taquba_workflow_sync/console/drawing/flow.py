@@ -1,31 +1,37 @@
-"""A flow's graph as boxes and arrows: steps in layers from top to bottom, ways back at the side."""
+"""A flow's graph as boxes and arrows: steps in rows from top to bottom, with the steps of a run marked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
+from taquba_workflow_sync.console.drawing.layers import Edge, Layout, Node, layout
 from taquba_workflow_sync.console.texts import visible
-from taquba_workflow_sync.flow.graph import Edge, Graph
+from taquba_workflow_sync.flow.graph import Graph
 
-_HEIGHT: Final = 34
-_LAYER: Final = 78
-_GAP: Final = 28
-_LETTER: Final = 7.6
-_PADDING: Final = 28
-_MARGIN: Final = 14
-_SIDE: Final = 26
-#: Half of what is between two rows, less the arrow's tip.
-_ROOM: Final = 19.5
-#: More steps than that are listed instead: nobody reads such a picture.
+_HEIGHT: Final = 34.0
+_ROW: Final = 39.0
+_LETTER: Final = 7.9
+_SMALL_LETTER: Final = 7.0
+_PADDING: Final = 28.0
+_MARGIN: Final = 10.0
+_TIP: Final = 5.0
+#: How far a way from a step to itself reaches out, and how far apart lines leave a box.
+_LOOP: Final = 24.0
+_PORT: Final = 14.0
+#: Larger pictures are not drawn: nobody reads them.
 MOST_STEPS: Final = 60
+#: Where ways bend more often than that together, those over several rows go straight; nobody can follow them anyway.
+_MOST_BENDS: Final = 1_500
 _LONGEST_NAME: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A step, by the middle of its box. ``mark``: "current", "done" or ""."""
+    """A step, by the middle of its box. ``mark``: "current", "succeeded", "failed", "cancelled", "done" or ""."""
 
     name: str
     text: str
@@ -39,13 +45,12 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A way from a step to the next: a path, and where what is waited for on it begins, between two rows."""
+    """A way from a step to the next: a path, and where what is waited for on it is written."""
 
     path: str
     wait: str
     x: float
     y: float
-    anchor: str = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +63,42 @@ class Picture:
     arrows: tuple[Arrow, ...]
 
 
-def picture(graph: Graph, *, current: str | None = None, done: Collection[str] = ()) -> Picture | None:
-    """Draw a graph, with a run's current step and those behind it; None if it is too large to be read, or empty."""
-    if not 0 < len(graph.steps) <= MOST_STEPS:
-        return None
+def picture(
+    graph: Graph, *, current: str | None = None, mark: str = "current", done: Collection[str] = ()
+) -> Picture | None:
+    """Draw a graph, with the step where a run is, or has ended, and those behind it.
+
+    ``mark``: how the first is marked. None: it is too large to be read, or empty.
+    """
     steps = tuple(dict.fromkeys(graph.steps))
-    edges = [edge for edge in graph.edges if set(steps).issuperset(edge)]
-    layers = _layers(steps, graph.start, edges)
-    layer_of = {step: number for number, layer in enumerate(layers) for step in layer}
-    texts = {step: _short(step) for step in steps}
-    widths = {step: _width(texts[step]) for step in steps}
-    inner = max(sum(widths[step] for step in layer) + _GAP * (len(layer) - 1) for layer in layers)
-    down = [edge for edge in edges if layer_of[edge[0]] < layer_of[edge[1]]]
-    back = [edge for edge in edges if layer_of[edge[0]] >= layer_of[edge[1]]]
-    left = _MARGIN + (_SIDE * min(len(back), 3) if back else 0)
-    boxes: dict[str, Box] = {}
-    for number, layer in enumerate(layers):
-        x = left + (inner - sum(widths[step] for step in layer) - _GAP * (len(layer) - 1)) / 2
-        for step in layer:
-            mark = "current" if step == current else ("done" if step in done else "")
-            y = _MARGIN + _HEIGHT / 2 + number * _LAYER
-            boxes[step] = Box(
-                step, texts[step], x + widths[step] / 2, y, widths[step], _HEIGHT, mark, step == graph.start
-            )
-            x += widths[step] + _GAP
-    arrows = [_down(boxes, edge, graph.waits) for edge in down]
-    arrows += [_back(boxes, edge, graph.waits, left - _SIDE * (1 + place % 3)) for place, edge in enumerate(back)]
-    # Room for what is written beside an arrow at the right.
-    written = max((each.x + len(each.wait) * _LETTER for each in arrows), default=0.0)
-    width = max(left + inner + _MARGIN, written + _MARGIN)
-    height = 2 * _MARGIN + _HEIGHT + (len(layers) - 1) * _LAYER
-    return Picture(round(width), round(height), tuple(boxes.values()), tuple(arrows))
+    if not 0 < len(steps) <= MOST_STEPS:
+        return None
+    edges = tuple(dict.fromkeys(edge for edge in graph.edges if set(steps).issuperset(edge)))
+    waits = tuple((edge, _short(graph.waits[edge])) for edge in edges if edge in graph.waits)
+    drawn = _drawn(steps, graph.start, edges, waits)
+    marks = dict.fromkeys(done, "done")
+    if current is not None:
+        marks[current] = mark
+    return replace(drawn, boxes=tuple(replace(box, mark=marks.get(box.name, "")) for box in drawn.boxes))
+
+
+@lru_cache(maxsize=64)  # the same few graphs are looked at each second
+def _drawn(
+    steps: tuple[str, ...], start: str, edges: tuple[Edge, ...], waiting: tuple[tuple[Edge, str], ...]
+) -> Picture:
+    waits = dict(waiting)
+    written = {edge: len(text) * _SMALL_LETTER + 8 for edge, text in waits.items()}
+    loops = {edge[0] for edge in edges if edge[0] == edge[1]}
+    room = {step: (_width(step) / 2, _width(step) / 2 + _reach(step, loops, written)) for step in steps}
+    found = layout(steps, start, edges, room, written, _MOST_BENDS)
+    boxes = {step: _box(node, is_start=step == start) for step, node in found.boxes.items()}
+    ports = _Ports(found, boxes)
+    arrows = tuple(
+        _loop(boxes[edge[0]], waits.get(edge, "")) if edge[0] == edge[1] else ports.arrow(edge, waits.get(edge, ""))
+        for edge in edges
+    )
+    width = max(node.x + node.right for row in found.rows for node in row) + 2 * _MARGIN
+    return Picture(round(width), round(_y(len(found.rows) - 1) + _HEIGHT / 2 + _MARGIN), tuple(boxes.values()), arrows)
 
 
 def _short(name: str) -> str:
@@ -97,71 +107,71 @@ def _short(name: str) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
-def _width(text: str) -> float:
-    return max(len(text) * _LETTER + _PADDING, 64)
+def _width(step: str) -> float:
+    return max(len(_short(step)) * _LETTER + _PADDING, 64)
 
 
-def _layers(steps: Sequence[str], start: str, edges: Sequence[Edge]) -> list[list[str]]:
-    """Return the steps by how far they are from the start, at most; ways back are not walked."""
-    depth = dict.fromkeys(steps, 0)
-    after: dict[str, list[str]] = {step: [] for step in steps}
-    for source, target in edges:
-        after[source].append(target)
-    order = _order((start, *steps), after)
-    place = {step: number for number, step in enumerate(order)}
-    for step in order:
-        for target in after[step]:
-            if place[target] > place[step]:
-                depth[target] = max(depth[target], depth[step] + 1)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
-    for step in steps:
-        layers[depth[step]].append(step)
-    return [layer for layer in layers if layer]
+def _reach(step: str, loops: set[str], written: Mapping[Edge, float]) -> float:
+    """Return how much a way from a step to itself takes beside its box."""
+    return _LOOP + written.get((step, step), 0.0) if step in loops else 0.0
 
 
-def _order(roots: Sequence[str], after: Mapping[str, list[str]]) -> list[str]:
-    """Return the steps so that each comes before those that it leads to, but for ways back.
-
-    Depth first, without recursion: a chain may be as long as it likes.
-    """
-    seen: set[str] = set()
-    left: list[str] = []
-    for root in roots:
-        if root in seen or root not in after:
-            continue
-        seen.add(root)
-        stack = [(root, iter(after[root]))]
-        while stack:
-            step, rest = stack[-1]
-            found = next((each for each in rest if each not in seen), None)
-            if found is None:
-                left.append(step)
-                stack.pop()
-            else:
-                seen.add(found)
-                stack.append((found, iter(after[found])))
-    return left[::-1]
+def _y(row: int) -> float:
+    return _MARGIN + _HEIGHT / 2 + row * _ROW
 
 
-def _down(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str]) -> Arrow:
-    source, target = boxes[edge[0]], boxes[edge[1]]
-    top, bottom = source.y + source.height / 2, target.y - target.height / 2 - 5
-    middle = (top + bottom) / 2
-    path = (
-        f"M{source.x:.1f} {top:.1f}C{source.x:.1f} {middle:.1f} {target.x:.1f} {middle:.1f} {target.x:.1f} {bottom:.1f}"
-    )
-    # Between two rows, where no box is: where the curve passes the room below its source.
-    t = _ROOM / (bottom - top) / 1.5 if bottom - top > _LAYER else 0.5
-    x = source.x + (target.x - source.x) * (3 * t**2 - 2 * t**3)
-    return Arrow(path, _short(waits.get(edge, "")), round(x + 8, 1), round(top + _ROOM + 4, 1))
+def _box(node: Node, *, is_start: bool) -> Box:
+    step = node.name
+    return Box(step, _short(step), round(_MARGIN + node.x, 1), _y(node.row), _width(step), _HEIGHT, "", is_start)
 
 
-def _back(boxes: Mapping[str, Box], edge: Edge, waits: Mapping[Edge, str], x: float) -> Arrow:
-    source, target = boxes[edge[0]], boxes[edge[1]]
-    start, end = source.x - source.width / 2, target.x - target.width / 2 - 5
-    low, high = source.y + 6, target.y - 6
-    if edge[0] == edge[1]:
-        low, high, x = source.y + 10, source.y - 10, start - _SIDE + 2
-    path = f"M{start:.1f} {low:.1f}C{x:.1f} {low:.1f} {x:.1f} {high:.1f} {end:.1f} {high:.1f}"
-    above = 3 if source.y == target.y else _ROOM
-    return Arrow(path, _short(waits.get(edge, "")), round(x + 4, 1), round(source.y - source.height / 2 - above, 1))
+class _Ports:
+    """Where lines leave boxes and reach them: side by side, in the order of where they lead."""
+
+    def __init__(self, found: Layout, boxes: Mapping[str, Box]) -> None:
+        self._lines = found.lines
+        self._boxes = boxes
+        self._below: dict[Edge, float] = {}
+        self._above: dict[Edge, float] = {}
+        for step in boxes:
+            ends = [edge for edge, line in found.lines.items() if line[0].name == step]
+            self._spread(step, sorted(ends, key=lambda edge: self._lines[edge][1].x), self._below)
+            ends = [edge for edge, line in found.lines.items() if line[-1].name == step]
+            self._spread(step, sorted(ends, key=lambda edge: self._lines[edge][-2].x), self._above)
+
+    def _spread(self, step: str, edges: Sequence[Edge], into: dict[Edge, float]) -> None:
+        box = self._boxes[step]
+        apart = min(_PORT, (box.width - 16) / max(len(edges) - 1, 1))
+        for number, edge in enumerate(edges):
+            into[edge] = round(box.x + (number - (len(edges) - 1) / 2) * apart, 1)
+
+    def arrow(self, edge: Edge, wait: str) -> Arrow:
+        """Draw a way between two boxes; one that leads up ends at the lower side of the upper box."""
+        line = self._lines[edge]
+        is_down = line[0].name == edge[0]
+        top = _y(line[0].row) + _HEIGHT / 2 + (0 if is_down else _TIP)
+        bottom = _y(line[-1].row) - _HEIGHT / 2 - (_TIP if is_down else 0)
+        points = [(self._below[edge], top)]
+        for node in line[1:-1]:
+            x = round(_MARGIN + node.x, 1)
+            # Straight past boxes, to which it may stand close.
+            past = (-_HEIGHT / 2 - 2, _HEIGHT / 2 + 2) if node.row % 2 == 0 else (0.0,)
+            points += [(x, _y(node.row) + each) for each in past]
+        points.append((self._above[edge], bottom))
+        x, y = points[1] if is_down else points[-2]
+        return Arrow(_curve(points if is_down else points[::-1]), wait, round(x + 7, 1), round(y + 4, 1))
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> str:
+    """Return a path through points that is upright in each of them."""
+    parts = [f"M{points[0][0]:g} {points[0][1]:g}"]
+    for (x, y), (to_x, to_y) in pairwise(points):
+        middle = (y + to_y) / 2
+        parts.append(f"C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}")
+    return "".join(parts)
+
+
+def _loop(box: Box, wait: str) -> Arrow:
+    side, out = round(box.x + box.width / 2, 1), round(box.x + box.width / 2 + _LOOP, 1)
+    path = f"M{side:g} {box.y - 8:g}C{out:g} {box.y - 14:g} {out:g} {box.y + 14:g} {side + _TIP:g} {box.y + 8:g}"
+    return Arrow(path, wait, out, box.y + 4)

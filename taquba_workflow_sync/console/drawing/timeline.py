@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from taquba_workflow_sync.console.texts import duration
@@ -21,6 +22,7 @@ _TOP: Final = 26.0
 MOST_ROWS: Final = 40
 _LEAST: Final = 3.0
 _TICKS: Final = 6
+_NOTE_LETTER: Final = 6.4
 _GOOD: Final = ("succeeded", "continued")
 _BAD: Final = ("failed", "dead")
 
@@ -37,12 +39,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What stands at the left, and its bars; ``y`` is the middle."""
+    """What stands at the left, its bars, and what is written beside the last of them; ``y`` is the middle."""
 
     name: str
     y: float
     spans: tuple[Span, ...]
-    run_id: str | None = None
+    note: str = ""
+    note_x: float = 0.0
+    anchor: str = "start"
+    is_child: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,12 @@ class Mark:
     x: float
     text: str
     kind: str
+    anchor: str = "middle"
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The chart; ``left_out``: how many rows are not drawn."""
+    """The chart; ``left_out``: how many rows are not drawn; ``said``: what is seen, for those who cannot see it."""
 
     width: float
     height: float
@@ -64,6 +70,7 @@ class Timeline:
     ticks: tuple[Mark, ...]
     marks: tuple[Mark, ...]
     left_out: int
+    said: str
 
 
 @dataclass(slots=True)
@@ -75,8 +82,14 @@ class _Attempt:
     outcome: str = ""
 
 
-def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunStatus], now: datetime) -> Timeline:
-    """Draw a run's time, from its submit until its end, or until ``now``."""
+def timeline(
+    run: RunStatus,
+    events: Sequence[RunEvent],
+    children: Iterable[RunStatus],
+    now: datetime,
+    names: Mapping[int, str] = MappingProxyType({}),
+) -> Timeline:
+    """Draw a run's time, from its submit until its end, or until ``now``; ``names``: those of its steps."""
     attempts = _attempts(events, run.finished_at)
     begin = min([run.submitted_at, *(each.began for each in attempts)])
     end = max([run.finished_at or now, *(each.ended or begin for each in attempts), begin + timedelta(milliseconds=1)])
@@ -89,36 +102,53 @@ def timeline(run: RunStatus, events: Sequence[RunEvent], children: Iterable[RunS
         x = min(place(start), _WIDTH - _RIGHT - _LEAST)
         return Span(kind, round(x, 2), round(max(place(stop) - x, _LEAST), 2), title)
 
+    def add(name: str, note: str, *spans: Span, is_child: bool = False) -> None:
+        y = _TOP + _ROW * len(rows) + _ROW / 2
+        first, last = spans[0].x, spans[-1].x + spans[-1].width
+        is_right = last + len(note) * _NOTE_LETTER < _WIDTH - _RIGHT
+        x, anchor = (last + 6, "start") if is_right else (first - 6, "end")
+        if not is_right and first - len(note) * _NOTE_LETTER < _LEFT:
+            x, anchor = _WIDTH - _RIGHT - 6, "end"  # the bar goes from side to side: it stands on the bar
+        rows.append(Row(name, y, spans, note, round(x, 2), anchor, is_child))
+
+    def named(step: int) -> str:
+        return f"{step} {names[step]}" if step in names else f"step {step}"
+
     drawn = attempts[-MOST_ROWS:]
     spawned = list(children)[:MOST_ROWS]
     rows: list[Row] = []
     before = run.submitted_at if len(drawn) == len(attempts) else drawn[0].began
     for each in drawn:
-        y = _TOP + _ROW * len(rows) + _ROW / 2
         spans = []
         if (each.began - before).total_seconds() * scale > 1:
             waited = duration((each.began - before).total_seconds())
             spans.append(span("wait", before, each.began, f"waited for {waited}"))
         stop = each.ended or now
-        took = duration((stop - each.began).total_seconds())
-        said = f"{each.outcome or ('runs' if each.ended is None else 'ended')}, {took}"
+        what = each.outcome or ("runs" if each.ended is None else "ended")
+        said = f"{what.replace('_', ' ')}, {duration((stop - each.began).total_seconds())}"
         spans.append(span(_kind(each), each.began, stop, said))
         tries = "" if each.attempt in (None, 1) else f", attempt {each.attempt}"
-        rows.append(Row(f"step {each.step}{tries}", y, tuple(spans)))
+        add(f"{named(each.step)}{tries}", said, *spans)
         before = stop
     if run.finished_at is None and (not drawn or drawn[-1].ended is not None):
-        y = _TOP + _ROW * len(rows) + _ROW / 2
-        what = f"waits for {run.waiting_for}" if run.waiting_for else "in line"
-        waited = duration((now - before).total_seconds())
-        rows.append(Row(f"step {run.current_step}", y, (span("wait", before, now, f"{what}, for {waited}"),)))
-    for child in spawned:
-        y = _TOP + _ROW * len(rows) + _ROW / 2
-        title = f"{child.state.value}, {duration(((child.finished_at or now) - child.submitted_at).total_seconds())}"
-        bar = span(f"child {child.state.value}", child.submitted_at, child.finished_at or now, title)
-        rows.append(Row(child.run_id, y, (bar,), child.run_id))
+        what = f"waits for {' '.join(run.waiting_for.split(':', 1))}" if run.waiting_for else "in line"
+        said = f"{what}, {duration((now - before).total_seconds())}"
+        add(named(run.current_step), said, span("wait", before, now, said))
+    for one in spawned:
+        said = f"{one.state.value}, {duration(((one.finished_at or now) - one.submitted_at).total_seconds())}"
+        bar = span(f"child {one.state.value}", one.submitted_at, one.finished_at or now, said)
+        add(one.run_id, said, bar, is_child=True)
     marks = [Mark(round(place(each.at), 2), _said(each), "mark") for each in events if _is_marked(each)]
     height = _TOP + _ROW * max(len(rows), 1) + 8
-    return Timeline(_WIDTH, height, tuple(rows), _ticks(begin, end, place), tuple(marks), len(attempts) - len(drawn))
+    return Timeline(
+        _WIDTH,
+        height,
+        tuple(rows),
+        _ticks(begin, end, place),
+        tuple(marks),
+        len(attempts) - len(drawn),
+        f"{duration((end - begin).total_seconds())}: {'; '.join(f'{row.name} {row.note}' for row in rows)}",
+    )
 
 
 def _attempts(events: Sequence[RunEvent], finished_at: datetime | None) -> list[_Attempt]:
@@ -156,13 +186,16 @@ def _said(event: RunEvent) -> str:
 
 def _ticks(begin: datetime, end: datetime, place: Callable[[datetime], float]) -> tuple[Mark, ...]:
     whole = (end - begin).total_seconds()
-    step = _step(whole / _TICKS)
+    step = _step(max(whole / _TICKS, 0.001))
     many = int(whole / step + 1e-9)
     return tuple(
         Mark(
             round(place(begin + timedelta(seconds=step * number)), 2),
             f"+{duration(step * number)}" if number else "0",
             "tick",
+            "start"
+            if not number
+            else ("end" if place(begin + timedelta(seconds=step * number)) > _WIDTH - 40 else "middle"),
         )
         for number in range(many + 1)
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from taquba_workflow_sync.console.drawing.activity import activity
-from taquba_workflow_sync.console.drawing.flow import Picture, picture
+from taquba_workflow_sync.console.drawing.flow import picture
 from taquba_workflow_sync.console.view import Missing, Page, View
 from taquba_workflow_sync.flow.graph import Graph
 from taquba_workflow_sync.queue.metrics import Histogram, QueueMetrics
@@ -31,7 +31,7 @@ def page(view: View) -> Page:
         raise Missing(f"the store has no queue {name!r}")
     has_runs = holds_runs(name)
     client = view.client() if has_runs else None
-    text = client.graph() if client is not None else None
+    graph = graph_of(client.graph()) if client is not None else None
     values = {
         "name": name,
         "stats": found.stats,
@@ -42,7 +42,7 @@ def page(view: View) -> Page:
         "started": found.submit_to_start if found.submit_to_start.count else None,
         "started_median": _within(found.submit_to_start, 0.5),
         "started_most": _within(found.submit_to_start, 0.99),
-        "picture": drawn(text),
+        "picture": None if graph is None else picture(graph),
         "limits": client.limits() if client is not None else [],
         "has_runs": has_runs,
     }
@@ -62,12 +62,6 @@ def _is_sound(graph: Graph) -> bool:
     """Whether a graph has what it should have: another program may have written it."""
     names = [graph.flow, graph.start, *graph.steps, *graph.waits.values(), *chain.from_iterable(graph.edges)]
     return all(isinstance(name, str) for name in names) and graph.start in graph.steps
-
-
-def drawn(text: str | None, current: str | None = None) -> Picture | None:
-    """Return the picture of a stored graph; None if there is none, or none that can be read."""
-    graph = graph_of(text)
-    return None if graph is None else picture(graph, current=current)
 
 
 def _steps(metrics: QueueMetrics) -> list[_Step]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from taquba_workflow_sync.console import texts
+from taquba_workflow_sync.console.drawing.flow import picture
 from taquba_workflow_sync.console.drawing.timeline import timeline
-from taquba_workflow_sync.console.pages.queue import drawn, graph_of
+from taquba_workflow_sync.console.drawing.walked import walked
+from taquba_workflow_sync.console.pages.queue import graph_of
 from taquba_workflow_sync.console.view import Missing, Page, Refused, View
 from taquba_workflow_sync.errors import GroupNotFoundError, InvalidRunIdError, RunNotFoundError, StorageError
 from taquba_workflow_sync.queue.readable import FORMS, form_of
@@ -19,6 +22,8 @@ from taquba_workflow_sync.workflow.status import RunStatus
 
 _CHILDREN: Final = 40
 _MEMOS: Final = 20
+#: In so many queues children, and a parent, are looked for.
+_QUEUES: Final = 50
 _SIGNALS: Final = 100
 #: Of what a signal brings, and of a note, so many characters are shown.
 _SHORT: Final = 2_000
@@ -34,6 +39,14 @@ class Bytes:
     form: str
     size: int
     is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A run that another one has spawned, and the queue that it is in."""
+
+    queue: str
+    run: RunStatus
 
 
 def find(view: View) -> tuple[WorkflowClient, RunStatus]:
@@ -65,9 +78,9 @@ def page(view: View) -> Page:
         memos = [] if run.finished_at is not None else client.memo(run.run_id, limit=_MEMOS).items
     except RunNotFoundError:
         raise Missing(f"run {run.run_id!r} is gone: its time was over") from None
-    children = client.list_runs(parent=run.job_id, limit=_CHILDREN).runs if run.children else []
-    text = client.graph()
-    graph = graph_of(text)
+    children = _children(view, client, run)
+    graph = graph_of(client.graph())
+    steps = {} if graph is None else walked(graph, run.label, run.current_step)
     values = {
         "run": run,
         "job": job,
@@ -79,9 +92,12 @@ def page(view: View) -> Page:
         "memos": [(key, _short(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
-        "chart": timeline(run, events, children, view.now),
-        "flow": None if graph is None else graph.flow,
-        "picture": drawn(text, run.label),
+        "parent_queue": _parent_queue(view, client, run),
+        "chart": timeline(run, events, [each.run for each in children], view.now, steps),
+        "steps": steps,
+        "picture": None
+        if graph is None
+        else picture(graph, current=run.label, mark=_mark(run), done=_behind(run, steps)),
         "percent": _percent(run),
         "forms": FORMS,
         "is_dead": job is not None and job.status == "dead",
@@ -138,6 +154,40 @@ def _group(client: WorkflowClient, run: RunStatus) -> tuple[str, GroupStatus] | 
         return group_id, client.group(group_id).status()
     except GroupNotFoundError:
         return None
+
+
+def _children(view: View, client: WorkflowClient, run: RunStatus) -> list[Child]:
+    """Return runs that a run has spawned, of its own queue first; most flows spawn into another one."""
+    found: list[Child] = []
+    for name in _queues(view, client):
+        if len(found) >= min(run.children, _CHILDREN):
+            break
+        part = view.client(name).list_runs(parent=run.job_id, limit=_CHILDREN - len(found)).runs
+        found += [Child(name, each) for each in part]
+    return found
+
+
+def _parent_queue(view: View, client: WorkflowClient, run: RunStatus) -> str | None:
+    """Return the queue of the run that has spawned one; None: it is gone. A run knows what it is called, no more."""
+    if run.parent is None:
+        return None
+    for name in _queues(view, client):
+        parent = view.client(name).status(run.parent)
+        if parent is not None and parent.children:
+            return name
+    return None
+
+
+def _queues(view: View, client: WorkflowClient) -> list[str]:
+    return sorted(view.queue_names(), key=lambda name: (name != client.queue_name, name))[:_QUEUES]
+
+
+def _mark(run: RunStatus) -> str:
+    return "current" if run.finished_at is None else run.state.value
+
+
+def _behind(run: RunStatus, steps: Mapping[int, str]) -> list[str]:
+    return [name for number, name in steps.items() if number < run.current_step and name != run.label]
 
 
 def _percent(run: RunStatus) -> int | None:
