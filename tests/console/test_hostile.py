@@ -160,7 +160,11 @@ def graph_with(name: str, **changes: Any) -> str:
     return json.dumps({**stored, **changes})
 
 
-@pytest.mark.parametrize("name", [EVIL, WORSE, "", "\u202e", "x" * 100_000, "\U0001f600" * 50], ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [EVIL, WORSE, "", "\u202e", "x" * 100_000, "\U0001f600" * 50],
+    ids=["evil", "worse", "empty", "turned", "long", "wide"],
+)
 def test_a_stored_graph_of_any_names_is_a_picture_of_texts(
     queue: Queue, site: Site, name: str, monkeypatch: Any
 ) -> None:

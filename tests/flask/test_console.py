@@ -90,7 +90,9 @@ def test_who_may_not_see_it_is_told_nothing(mounted: Flask, flows: Flows) -> Non
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("answer", [True, 1, "act", {"user": 1}, object(), [READ]], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [True, 1, "act", {"user": 1}, object(), [READ]], ids=lambda answer: type(answer).__name__
+)
 def test_what_is_true_by_mistake_opens_nothing(app: Flask, taquba: Taquba, answer: object) -> None:
     app.register_blueprint(console_blueprint(taquba, authorize=lambda request: answer), url_prefix="/c")  # type: ignore[arg-type,return-value]  # wrong on purpose
     got = app.test_client().get("/c/runs")
