@@ -15,8 +15,8 @@ from taquba_workflow_sync.workflow.client import WorkflowClient
 
 #: What one form may name.
 MOST_NAMED: Final = 1_000
-#: What stands in a form for the limit of a queue itself, which has no key.
-_QUEUES_OWN: Final = "(queue)"
+#: What stands in a form for the limit of a queue itself, which has no key; none may be called so.
+_QUEUES_OWN: Final = "**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +213,7 @@ def _unschedule(view: View, form: Fields, name: str) -> str:
 
 
 def _clear_limit(view: View, form: Fields, key: str) -> str:
-    client = _client(view, form)
-    if key == _QUEUES_OWN and any(limit.key == key for limit in client.limits()):
-        raise ValueError("a key is called so, too; say which is meant to `taquba-workflow limits clear`")
-    client.clear_limit(None if key == _QUEUES_OWN else key)
+    _client(view, form).clear_limit(None if key == _QUEUES_OWN else key)
     return "is removed; what it held back is in line"
 
 

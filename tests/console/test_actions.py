@@ -178,12 +178,14 @@ def test_limits_are_removed_the_queues_own_and_those_of_keys(site: Site, queue: 
     assert client.limits() == []
 
 
-def test_a_key_that_is_called_as_the_queues_own_limit_is_not_mistaken_for_it(site: Site, queue: Queue) -> None:
+def test_no_key_is_mistaken_for_the_limit_of_the_queue_itself(site: Site, queue: Queue) -> None:
     client = WorkflowClient(queue)
     client.set_limit(concurrency=3)
+    with pytest.raises(ValueError, match="key"):
+        client.set_limit(key="**", concurrency=1)
     client.set_limit(key="(queue)", concurrency=1)
-    assert forms(site, "clear-limit", "(queue)")[0].startswith("refused: ")
-    assert len(client.limits()) == 2
+    assert forms(site, "clear-limit", "**")[0].endswith("is in line")
+    assert [each.key for each in client.limits()] == ["(queue)"]
 
 
 def test_what_is_refused_is_told_of_each_and_the_rest_is_done(site: Site, queue: Queue) -> None:

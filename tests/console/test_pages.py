@@ -255,7 +255,8 @@ def test_filters_find_what_they_say_and_stay_in_the_form_and_in_the_links(site: 
     assert found(failed_with="odd") == ["a-3", "a-1"] and found(header="n=<2>") == ["a-2"]
     assert found(since="1h") == found() and found(until="1h") == [] and found(until="2099-01-01") == found()
     assert found(state="cancelled") == []
-    assert found(**dict(site.get("runs").main.one("form", id="filters").fields())) == found(), "nothing is filled in"
+    nothing = dict(site.get("runs").main.one("details", id="filters").one("form").fields())
+    assert found(**nothing) == found(), "nothing is filled in"
     page = site.get("runs", state="failed", header="n=<1>")
     fields = dict(page.main.one("details", id="filters").one("form").fields())
     assert fields["state"] == "failed" and fields["header"] == "n=<1>" and fields["queue"] == Q
@@ -372,8 +373,8 @@ def test_workers_are_shown_with_what_they_run_living_or_dead(site: Site, queue: 
     main = site.get("workers").main
     heads = [each.text for each in main.all("h2")]
     assert heads == [
-        "Process 1 of hostalive", "Process 2 of <b>dead", "Process 3 of hostnot known to live",
-        "Claims of callersnot known to live",
+        "Process 1 of host alive", "Process 2 of <b> dead", "Process 3 of host not known to live",
+        "Claims of callers not known to live",
     ]  # fmt: skip
     assert len(main.rows()) == 52 and "And 10 more." in main.text and "It waits for work." in main.text
     assert main.rows()[0][2] == "0 <l> overdue" and "is over" in main.rows()[0][5]

@@ -89,6 +89,7 @@ def page(view: View) -> Page:
         "worker": _worker(events) if run.finished_at is None else None,
         "stored": [_bytes(view, what, title, data) for what, title, data in _stored(client, run, job)],
         "signals": [(each, _short(each.payload)) for each in signals[:_SIGNALS]],
+        "more_signals": max(len(signals) - _SIGNALS, 0),
         "memos": [(key, _short(value)) for key, value in memos],
         "children": children,
         "group": _group(client, run),
