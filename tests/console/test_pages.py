@@ -255,7 +255,7 @@ def test_filters_find_what_they_say_and_stay_in_the_form_and_in_the_links(site: 
     assert found(failed_with="odd") == ["a-3", "a-1"] and found(header="n=<2>") == ["a-2"]
     assert found(since="1h") == found() and found(until="1h") == [] and found(until="2099-01-01") == found()
     assert found(state="cancelled") == []
-    assert found(**dict(site.get("runs").main.one("form", id="filters").fields())) == found(), "nothing is filled in"
+    assert found(**dict(site.get("runs").main.one("details", id="filters").one("form").fields())) == found(), "nothing is filled in"
     page = site.get("runs", state="failed", header="n=<1>")
     fields = dict(page.main.one("details", id="filters").one("form").fields())
     assert fields["state"] == "failed" and fields["header"] == "n=<1>" and fields["queue"] == Q
