@@ -40,13 +40,16 @@ class Answer:
 
     @property
     def seen(self) -> str:
-        """What somebody can see or hear of the page: its texts and attributes, but for what only forms send."""
+        """What somebody can see or hear of the page: its texts and attributes, but for what forms send.
+
+        A field holds what is typed, each by itself: what turns the direction of text ends with it.
+        """
         shown = [each for each in self.page.every() if each.get("type") != "hidden"]
         return self.page.raw + "".join(
             value or ""
             for each in shown
             for name, value in each.attributes.items()
-            if not (name == "value" and (each.tag == "option" or each.get("type") == "checkbox")) and name != "data-key"
+            if not (name == "value" and each.tag in ("option", "input")) and name != "data-key"
         )
 
     @property
