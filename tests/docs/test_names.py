@@ -15,7 +15,7 @@ import typing
 import pytest
 
 import taquba_workflow_sync
-from taquba_workflow_sync import flow, logs, pytest_plugin, testing
+from taquba_workflow_sync import console, flow, logs, pytest_plugin, testing
 from taquba_workflow_sync.cli.store import STORE_VARIABLE
 from taquba_workflow_sync.contrib import flask as contrib_flask
 from taquba_workflow_sync.contrib import health
@@ -35,6 +35,7 @@ PUBLIC = {
     **{name: getattr(flow, name) for name in flow.__all__},
     **{name: value for name, value in vars(pytest_plugin).items() if name.startswith("taquba_")},
     **{name: getattr(contrib_flask, name) for name in contrib_flask.__all__},
+    **{name: getattr(console, name) for name in console.__all__},
     "health_app": health.health_app,
     "JsonFormatter": logs.JsonFormatter,
     "CurrentStepFilter": logs.CurrentStepFilter,
@@ -65,7 +66,7 @@ FOREIGN = {
     "RunDeadlineExceeded", "RunExpired", "StepTimeout",
     "Decimal", "TypedDict", "UUID", "timedelta",
     "NO_COLOR", "NOTIFY_SOCKET", "TAQUBA_STORE", "DynamicUser", "StateDirectory",
-    "before_request", "current_app", "EventSource", "Location", "tmp_path",
+    "HttpOnly", "Origin", "Host", "before_request", "current_app", "EventSource", "Location", "tmp_path",
     # settings of PostgreSQL's, and of Celery's
     "synchronous_standby_names", "acks_late", "task_reject_on_worker_lost",
 }  # fmt: skip
