@@ -66,7 +66,7 @@ FOREIGN = {
     "RunDeadlineExceeded", "RunExpired", "StepTimeout",
     "Decimal", "TypedDict", "UUID", "timedelta",
     "NO_COLOR", "NOTIFY_SOCKET", "TAQUBA_STORE", "DynamicUser", "StateDirectory",
-    "HttpOnly", "Origin", "Host", "before_request", "current_app", "EventSource", "Location", "tmp_path",
+    "HttpOnly", "Origin", "before_request", "current_app", "EventSource", "Location", "tmp_path",
     # settings of PostgreSQL's, and of Celery's
     "synchronous_standby_names", "acks_late", "task_reject_on_worker_lost",
 }  # fmt: skip
