@@ -104,8 +104,8 @@ def _ours(bench: Bench, rates: Rates, ratios: Rates) -> Section:
         f"Runs of {STEPS_PER_RUN} steps, all submitted before; everything over the loopback interface. A floor is bare"
         " psycopg making the row changes of a step's turn (advance what was claimed, write history, claim the next) in"
         " one pipeline and one commit, in batches of as many as there are workers, a connection for each process; by"
-        " rows it has statements for each row, by sets for each batch. Ratios are of neighbours within a round, their"
-        " median.",
+        " rows it has statements for each row, by sets for each batch. The several processes have runs that never end."
+        " Ratios are of neighbours within a round, their median.",
     )
     section.add("pg.fdatasync", "bare fdatasync of 4 KiB, before each round", rates["fdatasync"], "/s")
     for key, what in _cases():

@@ -66,11 +66,11 @@ class _Watch:
 def _processes(bench: Bench, server: Server) -> Section:
     section = Section(
         "More processes",
-        f"Processes of {WORKERS_EACH} workers each on one queue, all on this machine. Whoever has the store's lock was"
-        f" looked at every {_EVERY_SECONDS * 1000:.0f} ms: it uses the CPU or waits for it, or it waits for its worker,"
-        " that is for the next message of a process that has to compute it and have it carried, or for the log to be"
-        " written; shares are of all looks at holders. CPU is in cores: of the server's processes, and of everything on"
-        " the machine.",
+        f"Processes of {WORKERS_EACH} workers each on one queue of runs that never end, all on this machine. Whoever"
+        f" has the store's lock was looked at every {_EVERY_SECONDS * 1000:.0f} ms: it uses the CPU or waits for it, or"
+        " it waits for its worker, that is for the next message of a process that has to compute it and have it"
+        " carried, or for the log to be written; shares are of all looks at holders. CPU is in cores: of the server's"
+        " processes, and of everything on the machine.",
     )
     for durability in ("full", "relaxed"):
         for processes in PROCESSES:
@@ -95,7 +95,7 @@ def _stores(bench: Bench, server: Server) -> Section:
     section = Section(
         "Several stores",
         f"{SHARDS} processes of {WORKERS_EACH} workers, by turns on one queue of one store, and each on a store of its"
-        " own, a schema of the same database. The ratio is to the one store.",
+        " own, a schema of the same database; runs never end. The ratio is to the one store.",
     )
     one_store, many = [], []
     for _ in range(bench.scale.rounds):

@@ -25,7 +25,6 @@ SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
 }
-# Below it no dead row is waited for longer than by the library's own tables: floors and peers get the same.
 _CHECKED = ("fsync", "synchronous_commit", "full_page_writes")
 
 
