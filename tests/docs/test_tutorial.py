@@ -54,7 +54,11 @@ def test_the_script_goes_on_where_it_was_killed(walk: Path) -> None:
         )
         assert first.stdout is not None
         counted = [first.stdout.readline() for _ in range(3)]
-        wait_until(lambda: (run := client.status("census-1")) is not None and run.current_step >= 3, "step 3")
+        # In a step, not between two: the page shows that it is begun a second time.
+        wait_until(
+            lambda: (run := client.status("census-1")) is not None and run.current_step >= 3 and run.state == "running",
+            "step 3",
+        )
         first.send_signal(signal.SIGKILL)
     assert counted[0] == f"process {first.pid}\n", "the number to kill is the one that it prints"
     with first:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.shortcuts import resolve_url
 from django.test import Client, override_settings
 from django.urls import reverse
 
@@ -55,14 +57,14 @@ class MayTest(ConsoleCase):
         for path in (*PAGES, "act", "events?page=runs", "payload?id=r&queue=slow&what=payload", "console.css", "x"):
             answer = self.client.get(f"{BASE}/{path}")
             self.assertEqual(answer.status_code, 302)
-            self.assertTrue(answer.headers["Location"].startswith("/accounts/login/?next=/staff/console/"))
+            self.assertTrue(answer.headers["Location"].startswith(f"{resolve_url(settings.LOGIN_URL)}?next={BASE}/"))
         self.assertEqual(self.client.post(f"{BASE}/act", {"do": "cancel", "id": "r", "queue": "slow"}).status_code, 302)
         self.assertEqual(self.state(), RunState.PENDING)
 
     def test_the_login_leads_back_and_nowhere_else(self) -> None:
         for path in ("//evil.example/", "runs?next=//evil.example", "%0d%0aX-Injected:%201"):
             answer = self.client.get(f"{BASE}/{path}")
-            self.assertTrue(answer.headers["Location"].startswith("/accounts/login/?next=/staff/console/"), path)
+            self.assertTrue(answer.headers["Location"].startswith(f"{resolve_url(settings.LOGIN_URL)}?next={BASE}/"), path)
             self.assertNotIn("X-Injected", answer.headers)
 
     def test_without_the_permission_it_is_403(self) -> None:

@@ -48,7 +48,8 @@ EXEMPT: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("JobRecord", "JobAttempt", "JobPage", "QueueStats", "RunCounts", "RunOutcome", "RunPage", "RunStatus", "Step",
          "CheckReport", "Claim", "WebhookTarget", "KeyValuePage", "Signal", "Schedule", "RunProgress", "RunEvent",
-         "Limit", "GroupStatus", "GroupPage", "Histogram", "MinuteActivity", "QueueMetrics", "StoreMetrics"),
+         "Limit", "LimitUsage", "GroupStatus", "GroupPage", "Histogram", "MinuteActivity", "QueueMetrics",
+         "StoreMetrics", "WorkerProcess", "RunningJob"),
         "a value that the library makes",
     ),
     **dict.fromkeys(("Clock", "StepRunner", "TerminalHook", "Worker"), "a protocol: users write it"),

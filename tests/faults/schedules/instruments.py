@@ -35,6 +35,7 @@ from taquba_workflow_sync.storage.embedded import (
     store,
 )
 from taquba_workflow_sync.storage.embedded import locks as locks_module
+from taquba_workflow_sync.storage.port import worker as worker_module
 from taquba_workflow_sync.storage.relational import claims_seen, clerk, gate, group_commit, pending, presence
 from taquba_workflow_sync.storage.relational.transitions import claim as claiming
 from taquba_workflow_sync.storage.relational.transitions import end as ending
@@ -594,7 +595,7 @@ def instrumented() -> Iterator[Instruments]:
     clock = _like(time, monotonic=shared.monotonic)
     locks = _like(threading, Lock=YieldingLock)
     database = _like(sqlite3, connect=_connect)
-    chance = _like(owners.secrets, token_hex=shared.token_hex)
+    chance = _like(claiming.secrets, token_hex=shared.token_hex)
     patches: Iterable[tuple[Any, str, Any]] = (
         (cache, "sqlite3", database),
         (cache, "os", _like(os, open=_open_file)),
@@ -623,7 +624,8 @@ def instrumented() -> Iterator[Instruments]:
         (locks_module, "lock_of", YieldingFileLock),
         (owners, "lock_of", YieldingFileLock),
         (owners, "os", _like(os, listdir=_list_directory)),
-        *((module, "secrets", chance) for module in (owners, claiming, ending, holding)),
+        *((module, "secrets", chance) for module in (claiming, ending, holding)),
+        (worker_module, "new_ulid", lambda: shared.token_hex(8)),
         *((module, "RUNNING", shared.running) for module in (running, handle, bare_claiming, endings)),
         (client_module, "new_ulid", shared.new_ulid),
     )
