@@ -64,7 +64,8 @@ class MayTest(ConsoleCase):
     def test_the_login_leads_back_and_nowhere_else(self) -> None:
         for path in ("//evil.example/", "runs?next=//evil.example", "%0d%0aX-Injected:%201"):
             answer = self.client.get(f"{BASE}/{path}")
-            self.assertTrue(answer.headers["Location"].startswith(f"{resolve_url(settings.LOGIN_URL)}?next={BASE}/"), path)
+            login = f"{resolve_url(settings.LOGIN_URL)}?next={BASE}/"
+            self.assertTrue(answer.headers["Location"].startswith(login), path)
             self.assertNotIn("X-Injected", answer.headers)
 
     def test_without_the_permission_it_is_403(self) -> None:
