@@ -41,9 +41,9 @@ class Rendering:
             exact=texts.exact,
         )
         directory = resources.files(_HERE) / "static"
-        self.assets = {name: (directory / name).read_bytes() for name in ASSETS}
+        self.assets: dict[str, bytes] = {name: (directory / name).read_bytes() for name in ASSETS}
         # In their addresses, so that a browser keeps them for as long as they are these.
-        self.version = hashlib.sha256(b"".join(self.assets.values())).hexdigest()[:12]
+        self.version: str = hashlib.sha256(b"".join(self.assets.values())).hexdigest()[:12]
 
     def whole(self, page: Page, view: View) -> bytes:
         """Return a page as a document."""

@@ -141,6 +141,9 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     request_queue_size = 128
+    address_family: int
+    server_name: str
+    server_port: int
 
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -95,6 +95,6 @@ def _fields(values: object) -> Fields:
     return Fields(dict(values.lists()))  # type: ignore[attr-defined]  # Django has no types
 
 
-app_name = "taquba_console"
+app_name: str = "taquba_console"
 # Also of a line break: a path that is cut there would be taken for another page, mounted elsewhere.
-urlpatterns = [re_path(r"^(?P<path>(?s:.*))\Z", console, name="console")]
+urlpatterns: list[Any] = [re_path(r"^(?P<path>(?s:.*))\Z", console, name="console")]
