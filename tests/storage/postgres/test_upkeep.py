@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,15 +113,15 @@ def test_a_doctor_names_a_transaction_that_is_open_for_long(
 ) -> None:
     import psycopg
 
-    assert told(queue)["transactions"].todo is None
     monkeypatch.setattr("taquba_workflow_sync.storage.postgres.examination._LONG_S", 0.05)
     with psycopg.connect(server_url(), application_name="a report") as connection:
         connection.execute("SELECT 1")
-        time.sleep(0.1)
-        finding = told(queue)["transactions"]
-        assert f"in server process {connection.info.backend_pid} (a report, idle in transaction)" in finding.says
-        assert f"pg_terminate_backend({connection.info.backend_pid})" in finding.todo
-    assert told(queue)["transactions"].todo is None
+        pid = connection.info.backend_pid
+        named = f"in server process {pid} (a report, idle in transaction)"
+        # Once those of the server's own are over that were open before.
+        wait_until(lambda: named in told(queue)["transactions"].says, "the oldest transaction")
+        assert f"pg_terminate_backend({pid})" in told(queue)["transactions"].todo
+    wait_until(lambda: f"process {pid} " not in told(queue)["transactions"].says, "its end")
 
 
 HOLDER = """import sys, time
