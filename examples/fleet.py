@@ -30,6 +30,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from taquba_workflow_sync import Continue, Queue, RunSpec, Step, StepOutcome, Succeed, WorkflowClient, WorkflowRuntime
 
@@ -131,16 +132,16 @@ def start_server(directory: Path, stack: ExitStack) -> bool:
     if not found and on_path is None:
         return False
     binaries = found[-1].parent if found else Path(on_path or "").resolve().parent
-    become = _as_another_user(directory) if os.geteuid() == 0 else None
-    if os.geteuid() == 0 and become is None:
+    become = _as_another_user(directory) if os.geteuid() == 0 else {}
+    if become is None:
         return False
     data, log = directory / "data", directory / "server.log"
     with log.open("wb") as output:
-        options = {"cwd": "/", "preexec_fn": become, "stdout": output, "stderr": output}
+        options: dict[str, Any] = {"cwd": "/", "stdout": output, "stderr": output, **become}
         create = [str(binaries / "initdb"), "-D", str(data), "-U", "taquba", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(create, check=True, **options)  # type: ignore[call-overload]
+        subprocess.run(create, check=True, **options)
         serve = [str(binaries / "postgres"), "-D", str(data), "-k", str(directory), "-c", "listen_addresses="]
-        server = subprocess.Popen(serve, **options)  # type: ignore[call-overload]
+        server = subprocess.Popen(serve, **options)
 
     def stop() -> None:
         server.send_signal(signal.SIGQUIT)
@@ -150,19 +151,13 @@ def start_server(directory: Path, stack: ExitStack) -> bool:
     return True
 
 
-def _as_another_user(directory: Path) -> Callable[[], None] | None:
-    """Return what makes a child another user than root, under whom no server runs."""
+def _as_another_user(directory: Path) -> dict[str, Any] | None:
+    """Return what makes a child another user than root, under whom no server runs; None: there is none."""
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             user = pwd.getpwnam(name)
             os.chown(directory, user.pw_uid, user.pw_gid)
-
-            def become(user: pwd.struct_passwd = user) -> None:
-                os.setgroups([])
-                os.setgid(user.pw_gid)
-                os.setuid(user.pw_uid)
-
-            return become
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     return None
 
 
