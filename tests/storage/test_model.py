@@ -863,3 +863,15 @@ def test_a_change_outside_the_table_is_noticed_by_the_model() -> None:
     assert isinstance(row, Row)
     with pytest.raises(AssertionError, match="not in the table"):
         model._move("ack", row, JobStatus.DONE)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_a_refusal_beside_a_claim_that_goes_on_takes_nothing_back(engine: Engine) -> None:
+    """On a server: what was put off for the one is sent with the other's look, and is no change of that."""
+    machine = type("Machine", (StoreMachine,), {"engine": engine})()
+    try:
+        machine.open(observed=False)
+        machine.turn(chosen=[(Ack(Verdict.FAILED, error="no"), None, ["r1"])], handle=0, name="r1", queue="a")
+        machine.turn(chosen=[(Advance(b""), True, []), (Advance(b""), None, [])], handle=0, name="r1", queue="a")
+    finally:
+        machine.teardown()

@@ -147,6 +147,7 @@ class Session:
         Raises:
             psycopg.Error: one was refused: those behind it were not run; or the connection is lost.
         """
+        put_off = len(self._queued)
         calls, self._queued = [*self._queued, *calls], []
         link = self._link
         send = link.send_query_prepared if self.prepares else self._send_params
@@ -170,7 +171,10 @@ class Session:
         except BaseException:
             self._interrupted()
             raise
-        return [self._cursor_of(result) for result in results]
+        counted = self.total_changes
+        cursors = [self._cursor_of(result) for result in results[:put_off]]
+        self.total_changes = counted  # when they were put off; or they would be changes of whoever sends them along
+        return [*cursors, *(self._cursor_of(result) for result in results[put_off:])]
 
     def _next_result(self) -> PGresult | None:
         """Return what comes next; waited for outside of libpq, which would keep every other thread waiting, too."""
