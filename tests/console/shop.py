@@ -116,7 +116,7 @@ def send(parcel: Parcel, step: Step) -> str:
     if parcel.item == "piano":
         step.progress(12, 40, "km to the customer")
         carrier.is_on_the_way.set()
-        carrier.may_arrive.wait(60)
+        carrier.may_arrive.wait(3_600)  # until the test lets it: however long the others of its module take
     return f"{parcel.item} sent"
 
 
