@@ -127,7 +127,7 @@ def test_pictures_say_what_is_seen(site: Site, browser: Browser) -> None:
     assert "is at hand_over, behind it are reserve, charge, approve, pack" in flow
     for said in ("1 charge, attempt 2 retried", "waits for group parcels-1042", "parcel-1042-2 succeeded"):
         assert said in timeline
-    browser.open(site.base)
+    browser.open(f"{site.base}/")
     assert "attempts went well" in browser.find("svg.bars").get_attribute("aria-label")
 
 
