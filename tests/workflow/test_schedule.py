@@ -486,6 +486,7 @@ def test_two_runtimes_do_not_fire_twice(still: Queue, clock: ManualClock) -> Non
         for number in range(1, 21):
             clock.advance(MINUTE)
             wait_until(lambda number=number: len(names(runtimes[0])) == number, "the firing")  # type: ignore[misc]
+        wait_until(lambda: still.stats(runtimes[0].queue_name).pending == 0, "the last run's claim")
         for runtime in runtimes:
             runtime.stop()
         assert len(set(fired(runtimes[0]))) == len(fired(runtimes[0])) == 20
