@@ -829,7 +829,7 @@ def test_the_store_does_what_the_model_says(engine: Engine, examples: int) -> No
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=min(examples, 100) if engine.name == "postgres" else examples,
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             database=None,

@@ -135,6 +135,7 @@ CALLS: dict[str, Callable[[Queue], Act]] = {
     "enter_boot": _enter_boot,
     "subscribe": lambda _: _subscribe,
     "unsubscribe": _unsubscribe,
+    "enrol": lambda _: lambda queue: queue.handle.store.enrol(),
     **feature_calls(_pass_ms),
 }
 

@@ -113,6 +113,7 @@ def test_a_doctor_names_a_transaction_that_is_open_for_long(
 ) -> None:
     import psycopg
 
+    assert told(queue)["transactions"].todo is None
     monkeypatch.setattr("taquba_workflow_sync.storage.postgres.examination._LONG_S", 0.05)
     with psycopg.connect(server_url(), application_name="a report") as connection:
         connection.execute("SELECT 1")
@@ -121,7 +122,7 @@ def test_a_doctor_names_a_transaction_that_is_open_for_long(
         # Once those of the server's own are over that were open before.
         wait_until(lambda: named in told(queue)["transactions"].says, "the oldest transaction")
         assert f"pg_terminate_backend({pid})" in told(queue)["transactions"].todo
-    wait_until(lambda: f"process {pid} " not in told(queue)["transactions"].says, "its end")
+    wait_until(lambda: told(queue)["transactions"].todo is None, "its end")
 
 
 HOLDER = """import sys, time
