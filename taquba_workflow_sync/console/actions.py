@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from taquba_workflow_sync.console.dead_letters import dead_letters
 from taquba_workflow_sync.console.filters import filters_of
 from taquba_workflow_sync.console.messages import Fields
 from taquba_workflow_sync.console.view import Refused, View
@@ -15,6 +17,10 @@ from taquba_workflow_sync.workflow.client import WorkflowClient
 
 #: What one form may name.
 MOST_NAMED: Final = 1_000
+#: For how long, and to how many, one form does something to all dead letters of a queue.
+_LONGEST: Final = 10.0
+_MOST_AT_ONCE: Final = 10_000
+_PAGE: Final = 1_000
 #: What stands in a form for the limit of a queue itself, which has no key; none may be called so.
 _QUEUES_OWN: Final = "**"
 
@@ -159,28 +165,42 @@ def _drop(view: View, form: Fields, job_id: str) -> str:
 
 
 def _of_dead(each: Callable[[View, Fields, str], str], what: str) -> Callable[[View, Fields], str]:
-    """Return what does the same to all dead letters of a queue; those of which somebody was faster are left alone."""
+    """Return what does the same to all dead letters of a queue; those of which somebody was faster are left alone.
+
+    Each is a commit of its own, so very many take longer than a server waits for an answer: it ends in time, and says
+    how many are left.
+    """
 
     def all_of(view: View, form: Fields) -> str:
-        found = _every(view, _queue(form))
-        done = [_tried(job_id, partial(each, view, form, job_id)) for job_id in found]
+        name = _queue(form)
+        until = time.monotonic() + _LONGEST
+        # Known before the first of them is touched: one that dies again meanwhile is not met again.
+        found, is_whole = _some(view, name)
+        done: list[Done] = []
+        for job_id in found:
+            if time.monotonic() >= until:
+                is_whole = False
+                break
+            done.append(_tried(job_id, partial(each, view, form, job_id)))
         refused = [one for one in done if not one.is_good]
         more = f"; {len(refused)} refused, the first: {refused[0].said}" if refused else ""
-        return f"{len(done) - len(refused)} {what}{more}"
+        left = "" if is_whole else f"; {view.queue.stats(name).dead} are left: do it again"
+        return f"{len(done) - len(refused)} {what}{more}{left}"
 
     return all_of
 
 
-def _every(view: View, name: str) -> list[str]:
-    """Return the ids of all dead letters of a queue, before the first of them is touched."""
+def _some(view: View, name: str) -> tuple[list[str], bool]:
+    """Return the ids of dead letters of a queue, and whether these are all."""
     found: list[str] = []
     cursor: str | None = None
-    while True:
-        part = view.queue.dead_jobs(name, limit=1000, cursor=cursor)
+    while len(found) < _MOST_AT_ONCE:
+        part = dead_letters(view, name, _PAGE, cursor)
         found += [job.id for job in part.jobs]
         cursor = part.next_cursor
         if cursor is None:
-            return found
+            return found, True
+    return found, False
 
 
 def _pause(view: View, form: Fields) -> str:

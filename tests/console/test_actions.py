@@ -15,7 +15,7 @@ from taquba_workflow_sync import (
     WorkflowClient,
     WorkflowRuntime,
 )
-from taquba_workflow_sync.console import ACT, READ
+from taquba_workflow_sync.console import ACT, READ, actions
 from taquba_workflow_sync.console.actions import ACTIONS, MOST_NAMED
 from tests.console.site import Site, told
 from tests.console.steps import work
@@ -140,9 +140,26 @@ def test_of_all_those_that_somebody_else_was_faster_with_are_told(site: Site, qu
         queue.dead_letter(claim, "no")
     listed = queue.dead_jobs("bare")
     queue.drop_dead_job("j1")
-    monkeypatch.setattr(Queue, "dead_jobs", lambda *arguments, **options: listed)
+    monkeypatch.setattr(actions, "dead_letters", lambda *arguments: listed)
     (said,) = told(site.post([("do", "drop"), ("all", "1"), ("queue", "bare")]))
     assert said.startswith("bare 2 removed; 1 refused, the first: ") and "j1" in said
+
+
+def test_all_of_very_many_end_in_time_and_the_rest_is_told(site: Site, queue: Queue, monkeypatch: Any) -> None:
+    for number in range(5):
+        queue.enqueue("bare", b"", job_id=f"j{number}")
+        claim = queue.claim("bare")
+        assert claim is not None
+        queue.dead_letter(claim, "no")
+    everything = [("do", "requeue"), ("all", "1"), ("queue", "bare")]
+    monkeypatch.setattr(actions, "_LONGEST", 0.0)
+    assert told(site.post(everything)) == ["bare 0 in line again; 5 are left: do it again"]
+    monkeypatch.undo()
+    monkeypatch.setattr(actions, "_MOST_AT_ONCE", 2)
+    monkeypatch.setattr(actions, "_PAGE", 2)
+    assert told(site.post(everything)) == ["bare 2 in line again; 3 are left: do it again"]
+    monkeypatch.undo()
+    assert told(site.post(everything)) == ["bare 3 in line again"]
 
 
 def test_a_queue_is_paused_and_goes_on(site: Site, queue: Queue) -> None:

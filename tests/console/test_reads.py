@@ -11,7 +11,9 @@ import pytest
 
 from taquba_workflow_sync import Queue, RunSpec, WorkflowClient
 from taquba_workflow_sync.console.pages import runs as runs_page
+from taquba_workflow_sync.queue.handle import QueueHandle
 from taquba_workflow_sync.storage.embedded import connections
+from taquba_workflow_sync.storage.port.reads import Filter, RowPage
 from tests.console.site import Site
 from tests.console.steps import work
 
@@ -83,21 +85,24 @@ def test_a_page_of_a_store_sixteen_times_as_large_costs_the_same(
     assert grown == {}
 
 
-def test_a_list_asks_for_no_more_than_it_shows(store: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_asks_for_no_more_than_it_shows_and_for_no_payloads(
+    store: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = Site({"default": store})
-    asked: list[int] = []
-    list_runs, dead_jobs = WorkflowClient.list_runs, Queue.dead_jobs
+    asked: list[tuple[int, bool]] = []
+    page = QueueHandle.page
 
-    def counted(client: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(options["limit"])
-        return (list_runs if isinstance(client, WorkflowClient) else dead_jobs)(client, *arguments, **options)
+    def counted(
+        handle: QueueHandle, name: str, which: Filter, limit: int, cursor: str | None, *, with_payload: bool = True
+    ) -> RowPage:
+        asked.append((limit, with_payload))
+        return page(handle, name, which, limit, cursor, with_payload=with_payload)
 
-    monkeypatch.setattr(WorkflowClient, "list_runs", counted)
-    monkeypatch.setattr(Queue, "dead_jobs", counted)
+    monkeypatch.setattr(QueueHandle, "page", counted)
     for address in ("runs", "dead", "runs?state=failed"):
         asked.clear()
         site.get(address)
-        assert asked == [50], address
+        assert asked == [(50, False)], address
 
 
 def test_a_filter_that_finds_nothing_stops_and_leads_on(store: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

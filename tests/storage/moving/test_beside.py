@@ -21,6 +21,7 @@ from taquba_workflow_sync import (
     WorkflowRuntime,
     run_worker,
 )
+from taquba_workflow_sync.storage.moving.postgres import PostgresSide
 from taquba_workflow_sync.storage.postgres.address import parsed
 from tests.storage.bench import rows_of
 from tests.storage.moving.conftest import Pair, is_open
@@ -340,3 +341,21 @@ def test_programs_own_transactions_during_a_move_are_refused_or_there_afterwards
     with Queue.open(empty_pair.target) as queue:
         there = {row.run_id for row in rows_of(queue.handle.store, "workflow-steps")}
     assert there == set(stored)
+
+
+@pytest.mark.parametrize("direction", ["from-postgres"], indirect=True)
+def test_programs_that_never_pause_keep_a_move_from_its_end_and_nothing_is_changed(
+    empty_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Queue.open(empty_pair.source) as queue:
+        queue.enqueue("q", b"x")
+        with monkeypatch.context() as patched:
+            patched.setattr(PostgresSide, "has_arrivals", lambda side: True)
+            with pytest.raises(StoreInUseError, match=r"own transactions go on putting .* in; stop them"):
+                empty_pair.move(0.5)
+        claim = queue.claim("q")
+        assert claim is not None, "the store goes on"
+        queue.ack(claim)
+    with Queue.open(empty_pair.target) as queue:
+        assert queue.list_queues() == []
+    empty_pair.move()
