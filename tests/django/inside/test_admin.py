@@ -274,6 +274,18 @@ class RunTest(AdminCase):
             self.assertIn("&lt;b&gt;broken&lt;/b&gt;", text)
             self.assertNotIn("<b>broken", text)
 
+    def test_a_long_input_is_cut_at_a_character_and_what_is_no_text_is_dumped(self) -> None:
+        text, bytes_ = ("\u00e9" * 20_001).encode(), b"\xff\x00" * 9_000
+        for data, seen in ((text, "\u00e9" * 16_384), (bytes_, "00000ff0")):
+            client = WorkflowClient(stores().plain("default"), queue_name="raw")
+            run_id = f"raw-{len(data)}"
+            client.submit(run_id=run_id, input=data)
+            answer = self.client.get(f"{LIST}{quote(run_id.replace('_', '_5F'))}/change/?store=default&queue=raw")
+            page = unescape(answer.content.decode())
+            self.assertIn(seen, page)
+            self.assertIn(f"... {len(data)} bytes in all", page)
+            self.assertNotIn("\ufffd", page)
+
     def test_an_unknown_run_is_404(self) -> None:
         for run_id in ("none", "no run", "x" * 200):
             self.assertEqual(self.client.get(f"{LIST}{run_id}/change/").status_code, 404)

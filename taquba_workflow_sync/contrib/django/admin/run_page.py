@@ -12,10 +12,8 @@ from taquba_workflow_sync.queue.records import JobRecord
 from taquba_workflow_sync.workflow.history import RunEvent
 from taquba_workflow_sync.workflow.status import RunStatus
 
-#: Of an input or a result, so many bytes are shown.
+#: Of an input or a result, so many characters are shown; of what is no text, a fourth of it as bytes.
 _SHOWN: Final = 16_384
-#: ... or of what is no text.
-_DUMPED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +68,10 @@ def page_of_run(place: Place, run_id: str) -> RunPage | None:
 
 def _readable(data: bytes) -> str:
     """Return bytes for people, cut if they are long."""
-    cut = data[:_SHOWN]
-    more = f"\n... {len(data) - _SHOWN} bytes more" if len(data) > _SHOWN else ""
-    form = form_of(cut)
-    if form == "hex":
-        cut = cut[:_DUMPED]
-        more = f"\n... {len(data) - _DUMPED} bytes more" if len(data) > _DUMPED else ""
-    return shown(cut, form) + more
+    form = form_of(data)
+    text = shown(data, form, _SHOWN)
+    is_cut = len(data) > _SHOWN // 4 if form == "hex" else len(text) >= _SHOWN
+    return f"{text}\n... {len(data)} bytes in all" if is_cut else text
 
 
 def _percent(run: RunStatus) -> int | None:
